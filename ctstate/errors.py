@@ -84,9 +84,7 @@ class ZooniverseError(CtstateError):
         request_id: the reply's `X-Request-Id`, which Zooniverse's support can use.
     """
 
-    def __init__(
-        self, message: str, status: Optional[int] = None, request_id: Optional[str] = None
-    ) -> None:
+    def __init__(self, message: str, status: Optional[int] = None, request_id: Optional[str] = None) -> None:
         super().__init__(message)
         self.status = status
         self.request_id = request_id
@@ -109,4 +107,23 @@ class RequestRefusedError(ZooniverseError):
 
 
 class UnavailableError(ZooniverseError):
-    """No answer, or one that does not say whether the work was done."""
+    """No answer, or one that does not say whether the work was done.
+
+    Args:
+        message, status, request_id: as for `ZooniverseError`.
+        maybe_done: False where the request surely never reached the server or was turned away (429).
+        retry_after: how many seconds the server asked to wait.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        status: Optional[int] = None,
+        request_id: Optional[str] = None,
+        *,
+        maybe_done: bool = True,
+        retry_after: Optional[float] = None,
+    ) -> None:
+        super().__init__(message, status, request_id)
+        self.maybe_done = maybe_done
+        self.retry_after = retry_after

@@ -1,0 +1,47 @@
+"""ctstate batch"""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import click
+
+from ctstate.batches import LEGACY_SEED, ORDERS, split
+from ctstate.commands.root import Places
+from ctstate.commands.shared import places, season_option
+
+
+@click.command()
+@season_option
+@click.option("--number-of-batches", type=int, metavar="N", help="Split into N batches of about the same size.")
+@click.option("--max-batch-size", type=int, metavar="M", help="Split into batches of at most M captures.")
+@click.option("--order", type=click.Choice(ORDERS), default="random", show_default=True)
+@click.option("--seed", type=int, default=LEGACY_SEED, show_default=True, help="For --order random.")
+@places
+def batch(
+    where: Places,
+    season: Optional[str],
+    number_of_batches: Optional[int],
+    max_batch_size: Optional[int],
+    order: str,
+    seed: int,
+) -> None:
+    """Split a season into batches; each becomes one subject set.
+
+    Captures that are on their way to Zooniverse, or there, keep the batch they have.
+    """
+    with where.open() as ledger:
+        report = split(
+            ledger,
+            season,
+            number_of_batches=number_of_batches,
+            max_batch_size=max_batch_size,
+            order=order,
+            seed=seed,
+        )
+    for name, size in report.sizes.items():
+        click.echo(f"{report.season} {name}: {size:,} captures")
+    if report.kept:
+        click.echo(f"{report.kept:,} captures on their way or on Zooniverse stay in the batch they have.")
+    if report.unchanged:
+        click.echo("Nothing new: the ledger is as it was.")

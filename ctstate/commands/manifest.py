@@ -1,0 +1,95 @@
+"""ctstate manifest"""
+
+from __future__ import annotations
+
+import sys
+from typing import Optional
+
+import click
+
+from ctstate.commands.root import Places
+from ctstate.commands.shared import places
+
+
+@click.command()
+@click.argument("captures_csv", metavar="CSV", type=click.Path())
+@click.option("--images-root", type=click.Path(), help="Folder below which the images are; must hold all of them.")
+@click.option("--attribution", required=True, help="For every subject's metadata.")
+@click.option("--license", required=True, help="For every subject's metadata.")
+@click.option("--manifest-id", metavar="ID", help="Name of the season in the ledger and of its subject sets.")
+@click.option(
+    "--metadata-column",
+    "metadata_columns",
+    multiple=True,
+    metavar="NAME",
+    help="Pass this column on to the subject.",
+)
+@click.option("--update", is_flag=True, help="Let the CSV change captures that are not on their way yet.")
+@click.option("--encoding", default="utf-8-sig", show_default=True, help="Of the CSV.")
+@places
+def manifest(
+    where: Places,
+    captures_csv: str,
+    images_root: Optional[str],
+    attribution: str,
+    license: str,
+    manifest_id: Optional[str],
+    metadata_columns: tuple[str, ...],
+    update: bool,
+    encoding: str,
+) -> None:
+    """Read a cleaned captures CSV into the ledger.
+
+    Running it again on the same CSV changes nothing.
+    """
+    from pathlib import Path
+
+    from ctstate.captures import check_manifest_id, load_captures
+    from ctstate.errors import InputError
+
+    if manifest_id is not None:
+        check_manifest_id(manifest_id)
+    if not Path(captures_csv).exists():  # before a ledger is made for it
+        raise InputError(f"{captures_csv}: no such file")
+    show = sys.stderr.isatty()
+
+    def progress(rows: int) -> None:
+        if show:
+            click.echo(f"\r{rows:,} rows read", nl=False, err=True)
+
+    with where.open(create=True) as ledger:
+        report = load_captures(
+            ledger,
+            captures_csv,
+            attribution=attribution,
+            license=license,
+            images_root=images_root,
+            manifest_id=manifest_id,
+            metadata_columns=metadata_columns,
+            update=update,
+            encoding=encoding,
+            on_progress=progress,
+        )
+    if show:
+        click.echo("\r", nl=False, err=True)
+    click.echo(
+        f"Season {report.season}: {report.captures_new:,} new captures, {report.captures_unchanged:,} as they were"
+        + (f", {report.captures_updated:,} updated" if report.captures_updated else "")
+        + f" ({report.rows:,} rows)."
+    )
+    if report.captures_kept:
+        click.echo(
+            f"{report.captures_kept:,} captures differ from the CSV but are on Zooniverse or on their way: left alone."
+        )
+    click.echo(
+        f"Images: {report.images_usable:,} usable, {report.images_excluded:,} excluded, "
+        f"{report.images_missing:,} missing, {report.images_empty:,} empty."
+    )
+    if report.duplicate_rows:
+        click.echo(f"{report.duplicate_rows:,} duplicate rows were ignored.")
+    if report.captures_without_image:
+        click.echo(f"{report.captures_without_image:,} captures have no usable image and will not be uploaded.")
+    for example in report.examples:
+        click.echo(f"  {example}", err=True)
+    if not report.changed:
+        click.echo("Nothing new: the ledger is as it was.")

@@ -1,0 +1,86 @@
+"""The group of all verbs, and what they share."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Any, Optional
+
+import click
+
+from ctstate import __version__
+from ctstate.credentials import DEFAULT_ENDPOINT
+from ctstate.ledger import Ledger
+
+# Verbs are loaded when they are called: `ctstate status` need not import an image library.
+VERBS = {
+    "batch": "ctstate.commands.batch",
+    "demo": "ctstate.commands.demo",
+    "history": "ctstate.commands.reports",
+    "manifest": "ctstate.commands.manifest",
+    "reconcile": "ctstate.commands.reconcile",
+    "retry": "ctstate.commands.retry",
+    "sandbox": "ctstate.commands.sandbox",
+    "sql": "ctstate.commands.reports",
+    "status": "ctstate.commands.reports",
+    "upload": "ctstate.commands.upload",
+    "verify": "ctstate.commands.verify",
+}
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the ledger and Zooniverse are, as the options before the verb say."""
+
+    ledger: str
+    endpoint: str
+
+    def open(self, *, create: bool = False, read_only: bool = False) -> Ledger:
+        """Open the ledger; say so where an older one was brought up to date."""
+        ledger = Ledger.open(self.ledger, create=create, read_only=read_only)
+        if ledger.backup is not None:
+            click.echo(
+                f"The ledger was of an older version and is now up to date; a copy of it as it was: {ledger.backup}"
+            )
+        return ledger
+
+
+class _Verbs(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> Optional[click.Command]:
+        if cmd_name not in VERBS:
+            return None
+        command: Any = getattr(importlib.import_module(VERBS[cmd_name]), cmd_name.replace("-", "_"))
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="ctstate")
+@click.option(
+    "--ledger",
+    envvar="CTSTATE_LEDGER",
+    default="ctstate.db",
+    show_default=True,
+    metavar="PATH_OR_URL",
+    help="The ledger (also CTSTATE_LEDGER).",
+)
+@click.option(
+    "--endpoint",
+    envvar="PANOPTES_ENDPOINT",
+    default=DEFAULT_ENDPOINT,
+    show_default=True,
+    metavar="URL",
+    help="Zooniverse, or a sandbox (also PANOPTES_ENDPOINT).",
+)
+@click.pass_context
+def cli(ctx: click.Context, ledger: str, endpoint: str) -> None:
+    """Camera-trap seasons onto Zooniverse, each capture exactly once.
+
+    \b
+    Exit codes: 0 done; 1 failed, or something is off; 2 wrong call;
+    75 stopped cleanly before all was done: run the same command again.
+    """
+    ctx.obj = Places(ledger, endpoint.rstrip("/"))

@@ -1,0 +1,69 @@
+"""`ctstate sandbox`: a Zooniverse of one's own, to try things out."""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+import click
+
+from ctstate.sandbox.server import read_plan, serve
+from ctstate.sandbox.settings import SandboxSettings
+
+DEFAULTS = SandboxSettings()
+
+
+@click.command(name="sandbox")
+@click.option("--directory", default="ctstate-sandbox", show_default=True, help="Where its state is kept.")
+@click.option("--port", type=int, default=8099, show_default=True, help="Port on 127.0.0.1; 0 for a free one.")
+@click.option("--login", default=DEFAULTS.login, show_default=True, help="User name of the account.")
+@click.option("--password", default=DEFAULTS.password, show_default=True, help="Its password.")
+@click.option(
+    "--subject-limit",
+    type=click.IntRange(min=0),
+    default=DEFAULTS.subject_limit,
+    show_default=True,
+    help="How many subjects the account may upload.",
+)
+@click.option(
+    "--token-lifetime",
+    type=click.FloatRange(min=0),
+    default=DEFAULTS.token_lifetime,
+    show_default=True,
+    help="Seconds until an access token expires.",
+)
+@click.option("--discard-images", is_flag=True, help="Keep size and MD5 of images, not their bytes.")
+@click.option("--faults", metavar="FILE", help="Failures to order (a JSON plan).")
+def sandbox(
+    directory: str,
+    port: int,
+    login: str,
+    password: str,
+    subject_limit: int,
+    token_lifetime: float,
+    discard_images: bool,
+    faults: Optional[str],
+) -> None:
+    """Run a local stand-in for Zooniverse until Ctrl-C.
+
+    It behaves like the real one, keeps what was uploaded in a directory, and shows it at its address in a browser.
+    """
+    settings = SandboxSettings(
+        login=login,
+        password=password,
+        subject_limit=subject_limit,
+        token_lifetime=token_lifetime,
+        discard_images=discard_images,
+    )
+    plan = read_plan(faults) if faults else None
+    try:
+        serve(directory, settings, port=port, faults=plan, on_ready=_announce)
+    except KeyboardInterrupt:
+        click.echo("Stopped; the state is kept.")
+
+
+def _announce(about: dict[str, Any]) -> None:
+    click.echo(f"Zooniverse sandbox at {about['url']} (open it in a browser to see what is there)")
+    click.echo(f"Project {about['project_id']}, workflow {about['workflow_id']}. To use it:")
+    click.echo(f"  export PANOPTES_ENDPOINT={about['url']}")
+    click.echo(f"  export PANOPTES_USERNAME={about['login']} PANOPTES_PASSWORD={about['password']}")
+    click.echo("Ctrl-C stops it.")

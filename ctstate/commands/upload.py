@@ -1,0 +1,233 @@
+"""ctstate upload"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+from types import FrameType
+from typing import Optional
+
+import click
+
+from ctstate.commands.root import Places
+from ctstate.commands.shared import account_options, batch_option, connect, places, season_option
+from ctstate.images import ImageOptions
+from ctstate.upload import SETTLE_S, StopSignal, Tally, UploadOptions, UploadPlan, plan_upload
+from ctstate.upload import upload as carry_out
+
+LOG_EVERY_S = 30.0
+
+
+@click.command()
+@account_options
+@season_option
+@batch_option
+@click.option("--subject-set-id", type=int, help="Use this set; refused if its name is not SEASON_BATCH.")
+@click.option("--subject-set-name", help="Name of the set instead of SEASON_BATCH.")
+@click.option(
+    "--image-root-path", type=click.Path(), help="Where the images are now, if not where manifest found them."
+)
+@click.option("--save-quality", type=int, default=50, show_default=True, help="JPEG quality, above 15 up to 100.")
+@click.option("--max-pixel-of-largest-side", type=int, default=1440, show_default=True)
+@click.option("--dont-compress-images", is_flag=True, help="Send the files as they are, less their EXIF.")
+@click.option(
+    "--keep-exif", is_flag=True, help="Leave EXIF in the images: it may tell where endangered animals live."
+)
+@click.option("--skip-broken-images", is_flag=True, help="Leave a broken image out if another remains.")
+@click.option("--n-processes", type=int, default=3, show_default=True, help="Encoding at the same time.")
+@click.option("--connections", type=int, default=8, show_default=True, help="To Zooniverse at the same time.")
+@click.option(
+    "--link-batch-size", type=int, default=200, show_default=True, help="Subjects linked with one request."
+)
+@click.option("--limit", type=int, help="Upload at most so many captures, then stop.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option("--log-dir", type=click.Path(file_okay=False), help="Folder for the log file.")
+@click.option("--log-filename", help="Begin of the log file's name.")
+@click.option(
+    "--settle-seconds",
+    type=float,
+    default=SETTLE_S,
+    show_default=True,
+    help="How long Zooniverse may be at work on a request whose reply was lost; less only for a sandbox.",
+)
+@places
+def upload(
+    where: Places,
+    project_id: int,
+    password_file: Optional[str],
+    season: Optional[str],
+    batch: Optional[str],
+    subject_set_id: Optional[int],
+    subject_set_name: Optional[str],
+    image_root_path: Optional[str],
+    save_quality: int,
+    max_pixel_of_largest_side: int,
+    dont_compress_images: bool,
+    keep_exif: bool,
+    skip_broken_images: bool,
+    n_processes: int,
+    connections: int,
+    link_batch_size: int,
+    limit: Optional[int],
+    dry_run: bool,
+    log_dir: Optional[str],
+    log_filename: Optional[str],
+    settle_seconds: float,
+) -> None:
+    """Upload captures to Zooniverse, each exactly once; run it again to resume.
+
+    Ctrl-C, SIGTERM and SIGUSR1 stop it cleanly (exit code 75); a second Ctrl-C stops it at once.
+    """
+    options = UploadOptions(
+        project_id=project_id,
+        season=season,
+        batch=batch,
+        subject_set_id=subject_set_id,
+        subject_set_name=subject_set_name,
+        images_root=image_root_path,
+        images=ImageOptions(
+            max_pixels=max_pixel_of_largest_side,
+            quality=save_quality,
+            compress=not dont_compress_images,
+            keep_exif=keep_exif,
+        ),
+        skip_broken_images=skip_broken_images,
+        processes=n_processes,
+        connections=connections,
+        link_batch_size=link_batch_size,
+        limit=limit,
+        settle=settle_seconds,
+    )
+    stop = StopSignal()
+    with where.open() as ledger:
+        zooniverse = connect(where, password_file, connections=connections)
+        if dry_run:
+            _echo_plan(plan_upload(ledger, zooniverse, options))
+            click.echo("Dry run: nothing was done.")
+            return
+        log_file = _start_log(log_dir, log_filename)
+        _listen(stop)
+        shown = _Progress()
+        report = carry_out(
+            ledger,
+            zooniverse,
+            options,
+            stop=stop,
+            log_file=log_file,
+            on_plan=lambda plan: shown.plan(plan, limit),
+            on_progress=shown,
+        )
+        shown.end()
+    tally = report.tally
+    click.echo(
+        f"{tally.uploaded:,} captures uploaded ({tally.images:,} images, {tally.bytes / 1e6:,.1f} MB), "
+        f"{tally.failed:,} failed, {tally.given_back:,} given back; {report.requests:,} API requests."
+    )
+    if tally.fenced:
+        click.echo(f"{tally.fenced:,} captures had been taken over by another run and were left to it.")
+    if tally.failed:
+        click.echo('See why with `ctstate sql "SELECT * FROM v_failures"`; `ctstate retry` gives them another try.')
+    if report.stopped:
+        click.echo(f"Stopped cleanly: {report.stopped}. Run the same command again to go on.")
+        raise SystemExit(75)
+    if tally.failed:
+        raise SystemExit(1)
+
+
+def _echo_plan(plan: UploadPlan) -> None:
+    click.echo(f"Project {plan.project}, account {plan.account.login}, season {plan.season}:")
+    for planned in plan.batches:
+        where = f"subject set {planned.set_id}" if planned.set_id else "a subject set to be found or made"
+        click.echo(
+            f"  {planned.name}: {planned.pending:,} captures ({planned.images:,} images) "
+            f"-> {where}, {planned.set_name!r}"
+        )
+    if plan.unbatched:
+        click.echo(f"{plan.unbatched:,} captures are in no batch yet and stay where they are: see `ctstate batch`.")
+    if plan.warning:
+        click.echo(f"Warning: {plan.warning}.", err=True)
+
+
+class _Progress:
+    """A bar on a terminal, a line now and then elsewhere."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._total = 0
+        self._began = time.monotonic()
+        self._said = self._began
+
+    def plan(self, plan: UploadPlan, limit: Optional[int]) -> None:
+        _echo_plan(plan)
+        self._total = plan.pending if limit is None else min(limit, plan.pending)
+        self._began = self._said = time.monotonic()
+
+    def __call__(self, tally: Tally) -> None:
+        now = time.monotonic()
+        if now - self._said < (0.2 if self._terminal else LOG_EVERY_S):
+            return
+        self._said = now
+        done = tally.uploaded + tally.failed
+        rate = done / max(now - self._began, 0.001)
+        left = (self._total - done) / rate if rate > 0 else None
+        eta = "?" if left is None else _duration(left)
+        share = done / self._total if self._total else 1.0
+        doubts = f", {tally.in_doubt} in doubt" if tally.in_doubt else ""
+        failed = f", {tally.failed} failed" if tally.failed else ""
+        line = f"{done:,}/{self._total:,} captures, {rate:.1f}/s, {eta} left{failed}{doubts}"
+        if self._terminal:
+            bar = "#" * int(share * 30)
+            click.echo(f"\r[{bar:<30}] {share:4.0%}  {line}\x1b[K", nl=False, err=True)
+        else:
+            logging.getLogger("ctstate").info(line)
+
+    def end(self) -> None:
+        if self._terminal:
+            click.echo("\r\x1b[K", nl=False, err=True)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
+
+
+def _start_log(log_dir: Optional[str], log_filename: Optional[str]) -> Optional[str]:
+    """Log to a file where one is wanted, else to the terminal's error stream; return the file."""
+    logger = logging.getLogger("ctstate")
+    logger.setLevel(logging.INFO)
+    handler: logging.Handler
+    path = None
+    if log_dir is None and log_filename is None:
+        handler = logging.StreamHandler()
+        # On a terminal the bar has the floor: only warnings are worth breaking it.
+        handler.setLevel(logging.WARNING if sys.stderr.isatty() else logging.INFO)
+    else:
+        folder = Path(log_dir or ".")
+        folder.mkdir(parents=True, exist_ok=True)
+        stamp = datetime.now().strftime("%Y%m%d_%H%M%S")
+        path = str((folder / f"{log_filename or 'upload'}_{stamp}_{os.getpid()}.log").resolve())
+        handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger.addHandler(handler)
+    return path
+
+
+def _listen(stop: StopSignal) -> None:
+    """Turn signals into a clean stop; a second Ctrl-C ends the process at once (what it had is recovered later)."""
+
+    def asked(number: int, frame: Optional[FrameType]) -> None:
+        name = signal.Signals(number).name
+        if number == signal.SIGINT and stop.requested:
+            os._exit(130)
+        if not stop.requested:
+            os.write(2, f"\n{name}: finishing what is under way...\n".encode())
+        stop.request(f"asked to stop by {name}")
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, asked)

@@ -1,0 +1,73 @@
+"""User name and password, from where users have them (docs/legacy-formats.md, section 8)."""
+
+from __future__ import annotations
+
+import configparser
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ctstate.errors import InputError, UsageError
+
+DEFAULT_ENDPOINT = "https://www.zooniverse.org"
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """A Zooniverse account."""
+
+    username: str
+    password: str = field(repr=False)
+
+
+def read_credentials(password_file: str | os.PathLike[str] | None = None) -> Credentials:
+    """Return the account to log in with.
+
+    Args:
+        password_file: an INI file with `username` and `password` in its section `[zooniverse]`. Without one:
+            PANOPTES_USERNAME and PANOPTES_PASSWORD, then the official CLI's `~/.panoptes/config.yml`.
+
+    Raises:
+        InputError: the file is not there or not what it should be.
+        UsageError: nothing says which account.
+    """
+    if password_file is not None:
+        return _from_ini(Path(password_file).expanduser())
+    username, password = os.environ.get("PANOPTES_USERNAME"), os.environ.get("PANOPTES_PASSWORD")
+    if username and password:
+        return Credentials(username, password)
+    config = Path("~/.panoptes/config.yml").expanduser()
+    if config.is_file():
+        values = _plain_yaml(config)
+        if values.get("username") and values.get("password"):
+            return Credentials(values["username"], values["password"])
+    raise UsageError("no account: give --password-file, or set PANOPTES_USERNAME and PANOPTES_PASSWORD")
+
+
+def _from_ini(path: Path) -> Credentials:
+    parser = configparser.ConfigParser(interpolation=None)  # passwords may hold %
+    example = "it needs a section [zooniverse] with the lines `username = ...` and `password = ...`"
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            parser.read_file(file)
+    except FileNotFoundError:
+        raise InputError(f"password file {path}: no such file") from None
+    except (OSError, UnicodeError) as error:
+        raise InputError(f"password file {path}: cannot be read ({error})") from None
+    except configparser.Error:
+        raise InputError(f"password file {path}: not an INI file; {example}") from None
+    username = parser.get("zooniverse", "username", fallback="").strip()
+    password = parser.get("zooniverse", "password", fallback="").strip()
+    if not username or not password:
+        raise InputError(f"password file {path}: {example}")
+    return Credentials(username, password)
+
+
+def _plain_yaml(path: Path) -> dict[str, str]:
+    # The official CLI writes three plain `key: value` lines; a YAML library would be a dependency for those.
+    values = {}
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        key, colon, value = line.partition(":")
+        if colon:
+            values[key.strip()] = value.strip().strip("'\"")
+    return values

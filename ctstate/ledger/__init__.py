@@ -1,0 +1,334 @@
+"""The ledger: the only place where the truth is, and the only writer of a capture's state.
+
+with Ledger.open("season.db") as ledger:
+    for row in ledger.captures(Selection(states=["failed"])):
+        print(row.capture_id, row.reason)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Optional
+
+from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy.engine import Connection
+
+from ctstate.clock import now
+from ctstate.errors import LedgerError, LedgerMissingError, UsageError
+from ctstate.ledger import runs
+from ctstate.ledger.database import (
+    check_place,
+    file_system_of,
+    ledger_path,
+    make_engine,
+    on_network,
+    parse_url,
+    transaction,
+)
+from ctstate.ledger.migrate import HEAD, bring_up_to_date, version_of
+from ctstate.ledger.selection import Selection
+from ctstate.schema import batch, capture, meta, run, season
+from ctstate.states import State
+
+__all__ = ["Ledger", "Selection"]
+
+log = logging.getLogger(__name__)
+
+_PAGE = 500
+
+
+class Ledger:
+    """One ledger, open. Make it with `Ledger.open`; use it in a `with` or call `close`."""
+
+    def __init__(self, name: str, engine: Any, path: Optional[Path], migrated_from: Optional[Path]) -> None:
+        self.name = name
+        self.path = path
+        self.backup = migrated_from
+        self._engine = engine
+
+    @classmethod
+    def open(cls, url_or_path: str | os.PathLike[str], *, create: bool = False, read_only: bool = False) -> Ledger:
+        """Open a ledger; bring an older one up to date after a backup copy beside it (`ledger.backup`).
+
+        Args:
+            url_or_path: a file, or a database URL.
+            create: make it where there is none.
+            read_only: nothing can be written through it, by construction.
+
+        Raises:
+            LedgerMissingError: there is none and `create` is False.
+            LedgerVersionError: a newer ctstate made it.
+            LedgerError: it cannot be opened or is something else.
+            UsageError: `url_or_path` names no supported database.
+        """
+        url = parse_url(url_or_path)
+        path = ledger_path(url)
+        name = str(path) if path is not None else url.render_as_string(hide_password=True)
+        if path is not None:
+            check_place(path, create=create and not read_only)
+            if path.exists() and path.stat().st_size == 0 and not create:
+                raise LedgerMissingError(f"ledger {name}: the file is empty; `ctstate manifest` makes a ledger")
+        backup = None
+        if not read_only:
+            engine = make_engine(url)
+            backup = bring_up_to_date(engine, name, path)
+        else:
+            engine = make_engine(url, read_only=True)
+            with transaction(engine, name, write=False) as connection:
+                version = version_of(connection)
+            if version != HEAD:
+                # A report may be the first to open an older ledger: it is migrated as by any other verb.
+                engine.dispose()
+                cls.open(url_or_path).close()
+                engine = make_engine(url, read_only=True)
+        ledger = cls(name, engine, path, backup)
+        if not read_only:
+            ledger._give_identity()
+        return ledger
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- transactions --------------------------------------------------------------------------------------
+
+    def write(self, connection: Optional[Connection] = None) -> AbstractContextManager[Connection]:
+        """Return a write transaction: committed on leaving, rolled back on an error.
+
+        Raises:
+            LedgerError: see `database.translated`.
+        """
+        return transaction(self._engine, self.name, write=True, connection=connection)
+
+    def read(self, connection: Optional[Connection] = None) -> AbstractContextManager[Connection]:
+        """Return a read transaction: one consistent picture; keep it short, as it holds back checkpoints."""
+        return transaction(self._engine, self.name, write=False, connection=connection)
+
+    @contextlib.contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """Lend one connection for several transactions (`write(connection)`), which share temporary tables."""
+        with self._engine.connect() as connection:
+            yield connection
+            connection.detach()  # its temporary tables go with it
+
+    # -- the ledger itself ---------------------------------------------------------------------------------
+
+    def _give_identity(self) -> None:
+        if self.meta("ledger_id") is None:
+            with self.write() as connection:
+                if connection.execute(select(meta.c.value).where(meta.c.name == "ledger_id")).first() is None:
+                    connection.execute(insert(meta).values(name="ledger_id", value=uuid.uuid4().hex[:12]))
+
+    def meta(self, name: str) -> Optional[str]:
+        """Return a fact about the ledger (`ledger_id`, `endpoint`), or None."""
+        with self.read() as connection:
+            value = connection.execute(select(meta.c.value).where(meta.c.name == name)).scalar()
+        return None if value is None else str(value)
+
+    @property
+    def ledger_id(self) -> str:
+        """Twelve hex digits that are part of the external_id of every subject this ledger makes."""
+        value = self.meta("ledger_id")
+        assert value is not None
+        return value
+
+    def bind_endpoint(self, endpoint: str) -> None:
+        """Tie the ledger to one Zooniverse: subject ids of a rehearsal mean nothing on the real one.
+
+        Raises:
+            UsageError: it is tied to another already.
+        """
+        known = self.meta("endpoint")
+        if known is None:
+            with self.write() as connection:
+                connection.execute(insert(meta).values(name="endpoint", value=endpoint))
+        elif known != endpoint:
+            raise UsageError(
+                f"ledger {self.name} belongs to {known}, not to {endpoint}; "
+                "make a ledger of its own for each (--ledger), starting with `ctstate manifest`"
+            )
+
+    def rebind_endpoint(self, endpoint: str) -> None:
+        """Follow a Zooniverse that has moved to another address (a sandbox restarted on another port)."""
+        with self.write() as connection:
+            connection.execute(update(meta).where(meta.c.name == "endpoint").values(value=endpoint))
+
+    def file_system(self) -> tuple[str, bool]:
+        """Return the type of the file system below the ledger and whether several hosts share it."""
+        if self.path is None:
+            return "", True
+        return file_system_of(self.path), on_network(self.path)
+
+    # -- runs ----------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def atomic_run(self, verb: str, arguments: Mapping[str, Any]) -> Iterator[tuple[Connection, int]]:
+        """A run that is one transaction: a verb that fails or is killed leaves the ledger as it was.
+
+        Yields:
+            the transaction and the run's id.
+        """
+        with self.write() as connection:
+            run_id = runs.start(connection, verb, arguments)
+            yield connection, run_id
+            runs.end(connection, run_id, "done")
+
+    def live_run(self, verb: str, arguments: Mapping[str, Any], log_file: Optional[str] = None) -> LiveRun:
+        """Start a run of many transactions, with a heartbeat; see `LiveRun`."""
+        return LiveRun(self, verb, arguments, log_file)
+
+    def recover(self, lease: float = runs.LEASE_S) -> int:
+        """Put back to batched what dead runs had claimed; return how many captures."""
+        with self.read() as connection:
+            lost = runs.dead(connection, lease)
+            orphans = connection.execute(
+                select(capture.c.id)
+                .where(
+                    capture.c.state == State.UPLOADING.value,
+                    capture.c.run_id.in_(select(run.c.id).where(run.c.ended_at.is_not(None))),
+                )
+                .limit(1)
+            ).first()
+        if not lost and orphans is None:
+            return 0
+        with self.write() as connection:
+            return runs.recover(connection, runs.dead(connection, lease))
+
+    # -- questions -----------------------------------------------------------------------------------------
+
+    def captures(self, selection: Optional[Selection] = None) -> Iterator[Row[Any]]:
+        """Yield the captures of a selection as rows of the table `capture`, by id.
+
+        Reads page by page, so that memory is bounded and no reader holds the ledger for long.
+        """
+        last = 0
+        clause = (selection or Selection()).clause()
+        while True:
+            with self.read() as connection:
+                rows = connection.execute(
+                    select(capture).where(capture.c.id > last, clause).order_by(capture.c.id).limit(_PAGE)
+                ).all()
+            yield from rows
+            if len(rows) < _PAGE:
+                return
+            last = rows[-1].id
+
+    def count(self, selection: Optional[Selection] = None) -> int:
+        """Return how many captures a selection holds."""
+        with self.read() as connection:
+            query = select(func.count()).select_from(capture).where((selection or Selection()).clause())
+            return int(connection.execute(query).scalar_one())
+
+    def season(self, name: Optional[str]) -> Row[Any]:
+        """Return the season of that name, or the only one there is.
+
+        Raises:
+            UsageError: no such season, or several and none was named.
+        """
+        with self.read() as connection:
+            rows = connection.execute(select(season).order_by(season.c.name)).all()
+        if name is not None:
+            rows = [row for row in rows if row.name == name] or _no_season(name, rows)
+        if not rows:
+            raise UsageError("the ledger holds no season yet: begin with `ctstate manifest`")
+        if len(rows) > 1:
+            raise UsageError(f"name a season with --season: the ledger holds {', '.join(r.name for r in rows)}")
+        return rows[0]
+
+    def batches(self, season_id: int, name: Optional[str] = None) -> Sequence[Row[Any]]:
+        """Return a season's batches, or the one of that name, in the order they were made.
+
+        Raises:
+            UsageError: no batch of that name.
+        """
+        with self.read() as connection:
+            rows = connection.execute(
+                select(batch).where(batch.c.season_id == season_id).order_by(batch.c.id)
+            ).all()
+        if name is None:
+            return rows
+        found = [row for row in rows if row.name == name]
+        if not found:
+            known = ", ".join(row.name for row in rows) or "none; make them with `ctstate batch`"
+            raise UsageError(f"no batch {name!r} in this season; there are: {known}")
+        return found
+
+
+def _no_season(name: str, rows: Sequence[Row[Any]]) -> Any:
+    known = ", ".join(row.name for row in rows) or "none; begin with `ctstate manifest`"
+    raise UsageError(f"no season {name!r} in the ledger; there are: {known}")
+
+
+class LiveRun:
+    """A run of many transactions. A thread says every ten seconds that it lives.
+
+    Attributes:
+        id: of the row in `run`.
+        stop_requested: set when `ctstate stop` asked this run to stop.
+        lost: set when others took this run for dead; it must do nothing more.
+    """
+
+    def __init__(self, ledger: Ledger, verb: str, arguments: Mapping[str, Any], log_file: Optional[str]) -> None:
+        self._ledger = ledger
+        with ledger.write() as connection:
+            self.id = runs.start(connection, verb, arguments, log_file)
+        self.stop_requested = threading.Event()
+        self.lost = threading.Event()
+        self.started_at = now()
+        self._ended = threading.Event()
+        self._beat_at = _awake()
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        self._thread.start()
+
+    def _beat(self) -> None:
+        while not self._ended.wait(runs.HEARTBEAT_S):
+            try:
+                self.beat()
+            except LedgerError as error:
+                # The lease runs on meanwhile; `surely_alive` stops the run before others take it over.
+                log.warning("no heartbeat: %s", error)
+
+    def beat(self) -> None:
+        """Say that the run lives, and hear what others have to say to it."""
+        before = _awake()
+        with self._ledger.write() as connection:
+            answer = runs.beat(connection, self.id)
+        if answer == runs.LOST:
+            self.lost.set()
+            return
+        self._beat_at = before
+        if answer == "stop":
+            self.stop_requested.set()
+
+    def surely_alive(self, margin: float = 60.0) -> bool:
+        """Tell whether no other run can have taken this one for dead yet, nor will for `margin` seconds.
+
+        Asked before each create: a worker that was suspended finds out here, before it sends anything.
+        """
+        return not self.lost.is_set() and _awake() - self._beat_at < runs.LEASE_S - margin
+
+    def end(self, outcome: str, message: str = "") -> None:
+        """Write down how the run ended and stop its heartbeat."""
+        self._ended.set()
+        self._thread.join()
+        with self._ledger.write() as connection:
+            runs.end(connection, self.id, outcome, message)
+
+
+def _awake() -> float:
+    # CLOCK_BOOTTIME goes on while the machine sleeps; time.monotonic() does not.
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()

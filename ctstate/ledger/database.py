@@ -1,0 +1,248 @@
+"""Opening the ledger's database and its transactions.
+
+SQLite, and why each PRAGMA:
+
+* `journal_mode`: WAL on a local disk, so that readers and the writer do not wait for each other. WAL shares
+  memory between processes and is unsafe between hosts (sqlite.org/wal.html), so a network file system gets a
+  rollback journal (TRUNCATE).
+* `synchronous = FULL`: a commit is on the disk when it returns. "A create is about to be sent" must survive a
+  power cut, or the next run would send it again. Commits are grouped, so the cost is small.
+* `foreign_keys = ON`: SQLite leaves them off by default.
+* `busy_timeout = 60000`: 60 s, not 5; a bulk verb may hold the write lock that long on a slow disk.
+* `cache_size = -65536`: 64 MiB, enough for a million captures' indexes, bounded whatever the season.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Optional
+from urllib.parse import quote
+
+from sqlalchemy import create_engine, event
+from sqlalchemy.engine import URL, Connection, Engine, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+
+from ctstate.errors import IllegalMoveError, LedgerError, LedgerMissingError, UsageError
+
+BUSY_TIMEOUT_S = 60
+BUSY_PATIENCE_S = 600
+"""How long a writer keeps asking for the write lock before it tells the user."""
+
+NETWORK_FILE_SYSTEMS = frozenset(
+    {
+        "nfs", "nfs4", "lustre", "gpfs", "beegfs", "fhgfs_client", "panfs", "ceph", "wekafs", "orangefs", "pvfs2",
+        "glusterfs", "fuse.glusterfs", "fuse.ceph", "fuse.sshfs", "fuse.beegfs", "fuse.juicefs", "cifs", "smb3",
+        "smbfs", "afs", "9p", "virtiofs", "vboxsf", "acfs", "ocfs2", "gfs2", "cvmfs", "dvs",
+    }
+)  # fmt: skip
+
+
+def ledger_path(url: URL) -> Optional[Path]:
+    """Return the file of a SQLite ledger, or None for another database."""
+    if url.get_backend_name() != "sqlite":
+        return None
+    if not url.database or url.database == ":memory:":
+        raise UsageError("a ledger is a file: name one with --ledger or CTSTATE_LEDGER")
+    return Path(url.database)
+
+
+def parse_url(url_or_path: str | os.PathLike[str]) -> URL:
+    """Turn what the user named into a database URL.
+
+    Raises:
+        UsageError: it is neither a path nor a URL of a supported database.
+    """
+    text = os.fspath(url_or_path)
+    if "://" not in text:
+        return URL.create("sqlite", database=text)
+    try:
+        url = make_url(text)
+    except ArgumentError:
+        raise UsageError(f"{text!r} is neither a path nor a database URL") from None
+    if url.get_backend_name() != "sqlite":
+        raise UsageError(f"{url.get_backend_name()} ledgers are not supported yet: name a file")
+    return url
+
+
+def file_system_of(path: Path) -> str:
+    """Return the type of the file system that holds `path`, as the kernel names it ('' where it cannot tell)."""
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    where = os.path.realpath(path if path.exists() else path.parent)
+    best, kind = "", ""
+    for line in mounts:
+        left, _, right = line.partition(" - ")
+        point = left.split()[4].encode("ascii", "replace").decode("unicode_escape")
+        inside = where == point or where.startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= len(best):
+            best, kind = point, right.split()[0]
+    return kind
+
+
+def on_network(path: Path) -> bool:
+    """Tell whether `path` lies on a file system that several hosts share."""
+    return file_system_of(path) in NETWORK_FILE_SYSTEMS
+
+
+def make_engine(url: URL, *, read_only: bool = False) -> Engine:
+    """Return an engine whose connections are set up for the ledger (see the module's text).
+
+    Args:
+        url: from `parse_url`.
+        read_only: connections can read only, by construction: SQLite opens the file so.
+    """
+    path = ledger_path(url)
+    assert path is not None
+    journal = "TRUNCATE" if on_network(path) else "WAL"
+    file_url = f"file:{quote(os.path.abspath(path))}?mode={'ro' if read_only else 'rwc'}"
+
+    def connect() -> Any:
+        import sqlite3
+
+        connection = sqlite3.connect(
+            file_url, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        )
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.execute("PRAGMA cache_size = -65536")
+        cursor.execute("PRAGMA synchronous = FULL")
+        if read_only:
+            cursor.execute("PRAGMA query_only = ON")
+        else:
+            cursor.execute("PRAGMA journal_mode")
+            if cursor.fetchone()[0].upper() != journal:
+                cursor.execute(f"PRAGMA journal_mode = {journal}").fetchone()
+        cursor.close()
+        return connection
+
+    engine = create_engine("sqlite://", creator=connect, pool_size=5, max_overflow=20, poolclass=_pool())
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _pool() -> Any:
+    from sqlalchemy.pool import QueuePool
+
+    return QueuePool
+
+
+def _begin(connection: Connection) -> None:
+    # The driver is in autocommit mode, so that BEGIN is ours: IMMEDIATE takes the write lock at the start, where
+    # waiting is safe; a deferred transaction that turns to writing later fails at once when another writes.
+    writes = connection.get_execution_options().get("ctstate_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def is_busy(error: DBAPIError) -> bool:
+    """Tell whether the database only asks for patience."""
+    text = str(error.orig).lower()
+    return "database is locked" in text or "database table is locked" in text
+
+
+@contextlib.contextmanager
+def translated(name: str) -> Iterator[None]:
+    """Turn the database's errors into one line a data manager understands.
+
+    Raises:
+        IllegalMoveError: a trigger or constraint refused the write.
+        LedgerError: anything else the database said.
+    """
+    try:
+        yield
+    except DBAPIError as error:
+        text = str(error.orig)
+        low = text.lower()
+        if text.startswith("ctstate: "):
+            raise IllegalMoveError(f"ledger {name}: {text[len('ctstate: ') :]}") from error
+        if "constraint failed" in low:
+            raise IllegalMoveError(f"ledger {name}: refused, as it would break the ledger ({text})") from error
+        if is_busy(error):
+            message = "another process kept it locked for too long; see which with `ctstate status`, then run again"
+        elif "disk is full" in low or "disk full" in low:
+            message = "the disk is full; nothing was changed; free some space and run again"
+        elif "disk i/o error" in low:
+            message = "the disk refused a read or write (full, over quota, or failing?); nothing was changed"
+        elif "not a database" in low:
+            message = "this file is not a ctstate ledger"
+        elif "malformed" in low:
+            message = "the file is damaged; restore a backup (and never copy a ledger while it is written)"
+        elif "readonly" in low or "read-only" in low:
+            message = "no permission to write there"
+        elif "unable to open" in low:
+            message = "cannot be opened; check the path and its permissions"
+        elif "no such table" in low:
+            message = "this file is not a ctstate ledger"
+        else:
+            message = text
+        raise LedgerError(f"ledger {name}: {message}") from error
+
+
+def check_place(path: Path, *, create: bool) -> None:
+    """Refuse a path where no ledger can be, before SQLite makes a file there.
+
+    Raises:
+        LedgerMissingError: nothing is there and `create` is False.
+        LedgerError: a folder, or no folder to put it in.
+    """
+    if path.is_dir():
+        raise LedgerError(f"ledger {path}: that is a folder; name a file in it")
+    if path.exists():
+        if not os.access(path, os.R_OK):
+            raise LedgerError(f"ledger {path}: no permission to read it")
+        return
+    if not create:
+        raise LedgerMissingError(
+            f"ledger {path}: no such file; `ctstate manifest` makes one, --ledger names another"
+        )
+    if not path.absolute().parent.is_dir():
+        raise LedgerError(f"ledger {path}: the folder {path.absolute().parent} does not exist")
+
+
+@contextlib.contextmanager
+def transaction(
+    engine: Engine, name: str, *, write: bool, connection: Optional[Connection] = None
+) -> Iterator[Connection]:
+    """One transaction; committed on leaving, rolled back on an error.
+
+    A writer that finds the ledger busy keeps asking for `BUSY_PATIENCE_S`: SQLite's own timeout is not fair,
+    and with many processes one of them can lose every race for a minute.
+
+    Args:
+        engine: from `make_engine`.
+        name: of the ledger, for messages.
+        write: take the write lock at the start.
+        connection: use this one (it keeps its temporary tables) instead of one from the pool.
+
+    Raises:
+        LedgerError: see `translated`.
+    """
+    with translated(name), contextlib.ExitStack() as stack:
+        if connection is None:
+            connection = stack.enter_context(engine.connect())
+        connection = connection.execution_options(ctstate_write=write)
+        _begin_patiently(connection)
+        try:
+            yield connection
+            connection.commit()
+        except BaseException:
+            connection.rollback()
+            raise
+
+
+def _begin_patiently(connection: Connection) -> None:
+    deadline = time.monotonic() + BUSY_PATIENCE_S
+    while True:
+        try:
+            connection.begin()
+            return
+        except DBAPIError as error:
+            connection.rollback()
+            if not is_busy(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)

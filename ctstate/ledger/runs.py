@@ -1,0 +1,191 @@
+"""Runs: who writes to the ledger, whether they still live, and what becomes of what dead ones had claimed."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+from sqlalchemy import case, insert, select, update
+from sqlalchemy.engine import Connection
+
+from ctstate import __version__
+from ctstate.clock import age, now
+from ctstate.schema import capture, run
+from ctstate.states import State
+
+HEARTBEAT_S = 10.0
+"""How often a live run says so."""
+
+LEASE_S = 300.0
+"""A run that was silent for so long is dead: its captures are recovered, and it must not send a create."""
+
+LOST = "lost"
+
+
+@dataclass(frozen=True)
+class Whereabouts:
+    """Where this process is: enough to tell later, on the same host, whether it still lives."""
+
+    host: str
+    host_id: str
+    pid: int
+    pid_started: str
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="ascii", errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def _host_id() -> str:
+    # A pid means something only within one boot of one host and one pid namespace (containers).
+    try:
+        namespace = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        namespace = ""
+    return f"{_read('/proc/sys/kernel/random/boot_id')} {namespace}".strip() or socket.gethostname()
+
+
+def _started(pid: int) -> str:
+    # Field 22 of /proc/PID/stat; the command name before it may hold spaces and parentheses.
+    fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    return fields[19] if len(fields) > 19 else ""
+
+
+def whereabouts() -> Whereabouts:
+    """Return the whereabouts of this process."""
+    pid = os.getpid()
+    return Whereabouts(socket.gethostname(), _host_id(), pid, _started(pid))
+
+
+def _gone_from_here(here: Whereabouts, row: Any) -> bool:
+    """Tell whether a run of this very host has no process any more."""
+    if row.host_id != here.host_id:
+        return False
+    try:
+        os.kill(row.pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
+    fields = _read(f"/proc/{row.pid}/stat").rpartition(")")[2].split()
+    zombie = bool(fields) and fields[0] in ("Z", "X")
+    return zombie or (bool(row.pid_started) and _started(row.pid) != row.pid_started)
+
+
+def start(connection: Connection, verb: str, arguments: Mapping[str, Any], log_file: Optional[str] = None) -> int:
+    """Write down that an invocation begins, and return the run's id.
+
+    Args:
+        connection: a write transaction.
+        verb: such as `upload`.
+        arguments: what it was called with; never a password.
+        log_file: where its log goes.
+    """
+    here = whereabouts()
+    moment = now()
+    result = connection.execute(
+        insert(run).values(
+            verb=verb,
+            arguments=json.dumps(dict(arguments), sort_keys=True, default=str, ensure_ascii=False),
+            version=__version__,
+            username=_username(),
+            host=here.host,
+            host_id=here.host_id,
+            pid=here.pid,
+            pid_started=here.pid_started,
+            slurm_job=os.environ.get("SLURM_ARRAY_JOB_ID") or os.environ.get("SLURM_JOB_ID"),
+            slurm_task=os.environ.get("SLURM_ARRAY_TASK_ID"),
+            log_file=log_file,
+            started_at=moment,
+            heartbeat_at=moment,
+        )
+    )
+    key = result.inserted_primary_key
+    assert key is not None
+    return int(key[0])
+
+
+def _username() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return str(os.getuid())
+
+
+def beat(connection: Connection, run_id: int) -> Optional[str]:
+    """Say that the run lives.
+
+    Returns:
+        `stop` where somebody asked it to stop, `lost` where others took it for dead, else None.
+    """
+    live = (run.c.id == run_id) & run.c.ended_at.is_(None)
+    if connection.execute(update(run).where(live).values(heartbeat_at=now())).rowcount == 0:
+        return LOST
+    asked = connection.execute(select(run.c.stop_requested_at).where(run.c.id == run_id)).scalar()
+    return "stop" if asked else None
+
+
+def end(connection: Connection, run_id: int, outcome: str, message: str = "") -> None:
+    """Write down how a run ended (`done`, `failed` or `stopped`); a run that others declared lost stays so."""
+    connection.execute(
+        update(run)
+        .where(run.c.id == run_id, run.c.ended_at.is_(None))
+        .values(ended_at=now(), heartbeat_at=now(), outcome=outcome, message=message or None)
+    )
+
+
+def dead(connection: Connection, lease: float = LEASE_S) -> list[int]:
+    """Return the runs that have not ended but cannot be alive: silent for `lease` seconds, or gone from here."""
+    here = whereabouts()
+    rows = connection.execute(
+        select(run.c.id, run.c.host_id, run.c.pid, run.c.pid_started, run.c.heartbeat_at).where(
+            run.c.ended_at.is_(None)
+        )
+    ).all()
+    return [row.id for row in rows if age(row.heartbeat_at) > lease or _gone_from_here(here, row)]
+
+
+def recover(connection: Connection, lost: list[int]) -> int:
+    """Declare runs lost and put what they had claimed back to batched, with all that is known of it.
+
+    A capture whose create may have been sent becomes ambiguous as of now: it will be looked for before it is
+    sent again. Claims of runs that ended without releasing them are put back as well.
+
+    Args:
+        connection: a write transaction.
+        lost: runs to declare lost, from `dead`.
+
+    Returns:
+        the number of captures put back.
+    """
+    moment = now()
+    if lost:
+        connection.execute(
+            update(run).where(run.c.id.in_(lost), run.c.ended_at.is_(None)).values(ended_at=moment, outcome=LOST)
+        )
+    # An index range per (season, batch) serves this; runs that ended are found by their id.
+    orphaned = (capture.c.state == State.UPLOADING.value) & capture.c.run_id.in_(
+        select(run.c.id).where(run.c.ended_at.is_not(None))
+    )
+    in_doubt = capture.c.create_sent_at.is_not(None) & capture.c.subject_id.is_(None)
+    return connection.execute(
+        update(capture)
+        .where(orphaned)
+        .values(
+            state=State.BATCHED.value,
+            moved_at=moment,
+            reason=case(
+                (in_doubt, "run is gone; it may have made a subject: to be looked for"), else_="run is gone"
+            ),
+            ambiguous_at=case((in_doubt & capture.c.ambiguous_at.is_(None), moment), else_=capture.c.ambiguous_at),
+        )
+    ).rowcount

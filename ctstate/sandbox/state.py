@@ -1,0 +1,574 @@
+"""The world: everything that Zooniverse would remember, in memory for reading and in SQLite for keeping.
+
+Each method that changes something has committed it when it returns. Nothing here knows HTTP.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Optional, Union
+
+from ctstate.errors import InputError
+from ctstate.sandbox.accounts import Accounts
+from ctstate.sandbox.model import (
+    Image,
+    Member,
+    Project,
+    Status,
+    Subject,
+    SubjectSet,
+    User,
+    Workflow,
+    timestamp,
+)
+from ctstate.sandbox.settings import SandboxSettings
+from ctstate.sandbox.store import Store
+
+FIRST_PROJECT, FIRST_WORKFLOW, FIRST_SET, FIRST_SUBJECT = 1001, 3001, 5001, 100001
+FIRST_STATUS, FIRST_MEMBER = 20001, 40001
+
+Location = tuple[str, str]
+"""MIME type and, for an image hosted elsewhere, its URL."""
+
+
+class World:
+    """The state of one sandbox.
+
+    Args:
+        directory: where `state.sqlite` is or will be.
+        settings: how the sandbox behaves.
+
+    Raises:
+        InputError: the directory cannot be used, or another sandbox uses it.
+    """
+
+    def __init__(self, directory: Path, settings: SandboxSettings) -> None:
+        self.settings = settings
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as e:
+            raise InputError(f"{directory}: cannot make the sandbox's directory ({e.strerror})") from e
+        self.store = Store(directory / "state.sqlite")
+        self._meta: dict[str, str] = {row["name"]: row["value"] for row in self.store.rows("meta")}
+        if "secret" not in self._meta:
+            self._remember("secret", os.urandom(32).hex())
+        self.secret = bytes.fromhex(self._meta["secret"])
+        self.accounts = Accounts(self.store, settings, self.secret)
+        self.projects: dict[int, Project] = {}
+        self.workflows: dict[int, Workflow] = {}
+        self.sets: dict[int, SubjectSet] = {}
+        self.subjects: dict[int, Subject] = {}
+        self.images: dict[str, Image] = {}
+        self.statuses: dict[tuple[int, int], Status] = {}
+        self.incomplete: list[dict[str, Any]] = []
+        self._by_project: dict[int, dict[int, Subject]] = {}
+        self._by_uploader: dict[tuple[int, int], dict[int, Subject]] = {}
+        self._ghosts: deque[tuple[float, Subject]] = deque()
+        self._doomed: deque[tuple[float, int]] = deque()
+        self._next: dict[str, int] = {}
+        self._load()
+        self._settle()
+
+    # -- start ------------------------------------------------------------------------------------------------
+
+    def _remember(self, name: str, value: str) -> None:
+        self._meta[name] = value
+        self.store.save("meta", (name, value))
+
+    def _load(self) -> None:
+        rows = self.store.rows
+        for row in rows("projects"):
+            self.projects[row["id"]] = Project(**row)
+        for row in rows("collaborators"):
+            self.projects[row["project"]].collaborators.add(row["user"])
+        for row in rows("workflows"):
+            row["active"] = bool(row["active"])
+            self.workflows[row["id"]] = Workflow(**row)
+        for row in rows("subject_sets"):
+            row["deleted"] = bool(row["deleted"])
+            self.sets[row["id"]] = SubjectSet(**row)
+        for row in rows("subjects"):
+            subject = Subject(**row)
+            self.subjects[subject.id] = subject
+            if subject.active:
+                self._index(subject)
+        for row in rows("images"):
+            image = Image(**row)
+            self.subjects[image.subject].images.append(image)
+            if image.key:
+                self.images[image.key] = image
+        for row in rows("statuses"):
+            self.statuses[(row["workflow"], row["subject"])] = Status(**row)
+        last_member = FIRST_MEMBER - 1
+        for row in rows("members"):
+            member = Member(**row)
+            last_member = member.id
+            subject, subject_set = self.subjects[member.subject], self.sets[member.set]
+            subject.sets.append(member.set)
+            if subject.active:
+                subject_set.members[subject.id] = member
+            else:
+                subject_set.ghosts.add(subject.id)
+        for subject in sorted(self.subjects.values(), key=lambda s: s.deactivated):
+            self.accounts.users[subject.uploader].uploaded += 1
+            if not subject.active and not self.classified(subject.id):
+                self._ghosts.append((subject.deactivated + self.settings.removal_delay, subject))
+        for subject in self.subjects.values():
+            subject.images.sort(key=lambda i: i.position)
+        self._doomed.extend(sorted((row["due"], row["subject"]) for row in rows("doomed")))
+        self.incomplete = rows("incomplete")
+        self._next = {
+            "subject": max(self.subjects, default=FIRST_SUBJECT - 1) + 1,
+            "set": max(self.sets, default=FIRST_SET - 1) + 1,
+            "workflow": max(self.workflows, default=FIRST_WORKFLOW - 1) + 1,
+            "image": max((row["id"] for row in rows("images")), default=0) + 1,
+            "member": last_member + 1,
+            "status": max((s.id for s in self.statuses.values()), default=FIRST_STATUS - 1) + 1,
+        }
+
+    def _settle(self) -> None:
+        """Make the accounts and projects of a fresh sandbox, and apply settings that changed."""
+        settings, accounts = self.settings, self.accounts
+        if not accounts.users:
+            with self.store.together():
+                owner = accounts.create(settings.login, settings.password, settings.subject_limit)
+                other = accounts.create(f"not-{settings.login}", os.urandom(16).hex(), 10000)
+                mine = self._new_project(owner, "Sandbox camera traps")
+                self._new_project(other, "Somebody else's project")
+                self.create_workflow(mine, "Which animal is it?")
+                self._remember("subject_limit", str(settings.subject_limit))
+        changed = self._meta.get("subject_limit") != str(settings.subject_limit)
+        accounts.change(
+            self.owner,
+            login=settings.login,
+            password=settings.password,
+            subject_limit=settings.subject_limit if changed else None,
+        )
+        self._remember("subject_limit", str(settings.subject_limit))
+
+    def _new_project(self, owner: User, name: str) -> Project:
+        now = time.time()
+        slug = f"{owner.login}/{''.join(c if c.isalnum() else '-' for c in name.lower())}"
+        project = Project(
+            max(self.projects, default=FIRST_PROJECT - 1) + 1, owner.id, name, slug, created=now, updated=now
+        )
+        self.projects[project.id] = project
+        self.store.save("projects", project)
+        return project
+
+    def _number(self, kind: str) -> int:
+        number = self._next[kind]
+        self._next[kind] = number + 1
+        return number
+
+    # -- who and where ----------------------------------------------------------------------------------------
+
+    @property
+    def owner(self) -> User:
+        """The account that the sandbox was made for."""
+        return self.accounts.users[1]
+
+    @property
+    def project(self) -> Project:
+        """Its project."""
+        return self.projects[FIRST_PROJECT]
+
+    @property
+    def foreign_project(self) -> Project:
+        """Somebody else's project."""
+        return self.projects[FIRST_PROJECT + 1]
+
+    @property
+    def workflow(self) -> Workflow:
+        """The workflow of `project`."""
+        return self.workflows[FIRST_WORKFLOW]
+
+    def may(self, user: Optional[User], project: int) -> bool:
+        """Whether `user` may see and change what is in the project."""
+        found = self.projects.get(project)
+        return found is not None and found.open_to(user)
+
+    def add_collaborator(self, project: Project, user: User) -> None:
+        """Let `user` work on `project`."""
+        project.collaborators.add(user.id)
+        self.store.save("collaborators", (project.id, user.id))
+
+    # -- the subject limit (API notes, section 2) -------------------------------------------------------------
+
+    def uploaded_count(self, user: User) -> int:
+        """The cached count that the limit is checked against: the server's own creates add to it at once, but
+        what is removed shows only when it is counted afresh."""
+        now = time.time()
+        if now >= user.cached_until:
+            self.remove_ghosts()
+            user.cached_count = user.uploaded
+            user.cached_until = now + self.settings.quota_cache
+        return user.cached_count
+
+    def forget_count(self, user: User) -> None:
+        """Count afresh next time."""
+        user.cached_until = 0.0
+
+    def remove_ghosts(self) -> None:
+        """Remove for good what was deactivated long enough ago and never classified."""
+        now = time.time()
+        while self._ghosts and self._ghosts[0][0] <= now:
+            _, subject = self._ghosts.popleft()
+            self.accounts.users[subject.uploader].uploaded -= 1
+            for set_id in subject.sets:
+                self.sets[set_id].ghosts.discard(subject.id)
+
+    def classified(self, subject: int) -> bool:
+        """Whether a volunteer ever saw the subject."""
+        return any(
+            (workflow, subject) in self.statuses and self.statuses[(workflow, subject)].classifications > 0
+            for workflow in self.workflows
+        )
+
+    # -- workflows --------------------------------------------------------------------------------------------
+
+    def create_workflow(self, project: Project, name: str, active: bool = True) -> Workflow:
+        """A new workflow without sets."""
+        number = self._number("workflow") if self._next else FIRST_WORKFLOW
+        now = time.time()
+        workflow = Workflow(number, project.id, name, active, now, now)
+        self.workflows[number] = workflow
+        self.store.save("workflows", workflow)
+        return workflow
+
+    def change_workflow(
+        self,
+        workflow: Workflow,
+        display_name: Optional[str] = None,
+        active: Optional[bool] = None,
+        sets: Optional[list[int]] = None,
+    ) -> None:
+        """Change what is given."""
+        if display_name is not None:
+            workflow.display_name = display_name
+        if active is not None:
+            workflow.active = active
+        if sets is not None:
+            workflow.sets = sets
+        workflow.version += 1
+        workflow.updated = time.time()
+        self.store.save("workflows", workflow)
+
+    def classify(
+        self,
+        workflow: int,
+        subject: int,
+        classifications: int,
+        retired: Optional[bool],
+        reason: Optional[str],
+    ) -> Status:
+        """Let volunteers classify or retire (or, `retired` false, unretire) a subject."""
+        now = time.time()
+        status = self.statuses.get((workflow, subject))
+        if status is None:
+            status = Status(self._number("status"), workflow, subject, 0, 0.0, None, now, now)
+            self.statuses[(workflow, subject)] = status
+        status.classifications += classifications
+        if retired is not None:
+            status.retired = now if retired else 0.0
+            status.reason = reason if retired else None
+        status.updated = now
+        self.store.save("statuses", status)
+        return status
+
+    # -- subject sets -----------------------------------------------------------------------------------------
+
+    def live_sets(self) -> Iterable[SubjectSet]:
+        """All sets that were not deleted, by id."""
+        return (s for s in self.sets.values() if not s.deleted)
+
+    def live_set(self, number: int) -> Optional[SubjectSet]:
+        """The set of that id, if there is one."""
+        found = self.sets.get(number)
+        return found if found is not None and not found.deleted else None
+
+    def name_taken(self, project: int, name: str, by_other_than: int = 0) -> bool:
+        """Whether a set of the project has that name."""
+        return any(
+            s.display_name == name and s.project == project and s.id != by_other_than for s in self.live_sets()
+        )
+
+    def create_set(self, project: int, name: str, metadata: dict[str, Any]) -> SubjectSet:
+        """A new, empty set. The name is not checked here: between that and this other requests come in."""
+        now = time.time()
+        subject_set = SubjectSet(self._number("set"), project, name, metadata, now, now)
+        self.sets[subject_set.id] = subject_set
+        self.store.save("subject_sets", subject_set)
+        return subject_set
+
+    def change_set(
+        self, subject_set: SubjectSet, name: Optional[str] = None, metadata: Optional[dict[str, Any]] = None
+    ) -> None:
+        """Change what is given."""
+        if name is not None:
+            subject_set.display_name = name
+        if metadata is not None:
+            subject_set.metadata = metadata
+        self.touch(subject_set)
+
+    def touch(self, subject_set: SubjectSet) -> None:
+        """Note that the set's row was written: links calls that began before will be stale."""
+        subject_set.version += 1
+        subject_set.updated = time.time()
+        self.store.save("subject_sets", subject_set)
+
+    def refresh_counters(self) -> None:
+        """The background job behind `set_member_subjects_count`; it counts deactivated subjects too."""
+        now = time.time()
+        for subject_set in self.sets.values():
+            if subject_set.count_due and subject_set.count_due <= now and not subject_set.deleted:
+                subject_set.count_due = 0.0
+                subject_set.count = len(subject_set.members) + len(subject_set.ghosts)
+                self.touch(subject_set)
+
+    def delete_set(self, subject_set: SubjectSet) -> None:
+        """Delete a set now and, later and one by one, the subjects that nothing else holds."""
+        now = time.time()
+        with self.store.together():
+            subject_set.deleted = True
+            self.touch(subject_set)
+            for workflow in self.workflows.values():
+                if subject_set.id in workflow.sets:
+                    self.change_workflow(workflow, sets=[s for s in workflow.sets if s != subject_set.id])
+            due = max(now, self._doomed[-1][0] if self._doomed else 0.0)
+            members = subject_set.ids()
+            self._drop(subject_set, members)
+            for number in members:
+                due += self.settings.set_delete_interval
+                self._doomed.append((due, number))
+            self.store.save("doomed", *[(number, due) for due, number in self._doomed])
+
+    def delete_doomed(self) -> None:
+        """Deactivate the next subjects of deleted sets, where still nothing else holds them."""
+        now = time.time()
+        while self._doomed and self._doomed[0][0] <= now:
+            _, number = self._doomed.popleft()
+            subject = self.subjects[number]
+            with self.store.together():
+                if subject.active and not subject.sets and not self.classified(number):
+                    self.deactivate(subject)
+                self.store.remove("doomed", number)
+
+    # -- membership -------------------------------------------------------------------------------------------
+
+    def link(self, subject_set: SubjectSet, subjects: Sequence[Subject], how: str, priority: bool = False) -> None:
+        """Make `subjects` members; those that are already stay as they are.
+
+        Every membership that begins while an image is not whole is written down in `incomplete`.
+
+        Args:
+            subject_set: the set.
+            subjects: active subjects.
+            how: what made them members, for the log.
+            priority: copy `#priority`, as only the links call does; one that is no number spoils them all.
+        """
+        now = time.time()
+        new = [s for s in subjects if s.id not in subject_set.members]
+        priorities = [s.metadata.get("#priority") for s in new] if priority else [None] * len(new)
+        numbers = [_number_of(p) for p in priorities]
+        if any(p is not None and n is None for p, n in zip(priorities, numbers)):
+            numbers = [None] * len(new)
+        members = [Member(self._number("member"), subject_set.id, s.id, n, now) for s, n in zip(new, numbers)]
+        with self.store.together():
+            for subject, member in zip(new, members):
+                subject_set.members[subject.id] = member
+                subject.sets.append(subject_set.id)
+                self._log_incomplete(subject, subject_set.id, how, now)
+            subject_set.ordered = None
+            subject_set.count_due = subject_set.count_due or now + self.settings.counter_delay
+            self.store.save("members", *members)
+            self.touch(subject_set)
+
+    def unlink(self, subject_set: SubjectSet, numbers: Iterable[int]) -> None:
+        """End memberships; ids that are no members are ignored."""
+        with self.store.together():
+            self._drop(subject_set, [n for n in numbers if n in subject_set.members])
+            subject_set.count_due = subject_set.count_due or time.time() + self.settings.counter_delay
+            self.touch(subject_set)
+
+    def replace_members(self, subject_set: SubjectSet, subjects: Sequence[Subject]) -> None:
+        """The trap: what is not in `subjects` is a member no longer."""
+        keep = {s.id for s in subjects}
+        with self.store.together():
+            self.unlink(subject_set, [n for n in subject_set.members if n not in keep])
+            self.link(subject_set, subjects, "set replaced")
+
+    def replace_sets(self, subject: Subject, sets: Sequence[SubjectSet]) -> None:
+        """The trap from the other side: the subject is then in these sets only."""
+        keep = {s.id for s in sets}
+        with self.store.together():
+            for number in [n for n in subject.sets if n not in keep]:
+                self.unlink(self.sets[number], [subject.id])
+            for subject_set in sets:
+                if subject.id not in subject_set.members:
+                    self.link(subject_set, [subject], "subject's sets replaced")
+
+    def _drop(self, subject_set: SubjectSet, numbers: Iterable[int]) -> None:
+        gone = [subject_set.members.pop(n) for n in list(numbers)]
+        for member in gone:
+            self.subjects[member.subject].sets.remove(subject_set.id)
+        subject_set.ordered = None
+        self.store.remove("members", *[m.id for m in gone])
+
+    def _log_incomplete(self, subject: Subject, subject_set: int, how: str, now: float) -> None:
+        missing = [i.position for i in subject.images if not i.whole]
+        if subject.images and not missing:
+            return
+        entry = {
+            "id": len(self.incomplete) + 1,
+            "at": timestamp(now),
+            "subject": subject.id,
+            "set": subject_set,
+            "how": how,
+            "missing": missing,
+        }
+        self.incomplete.append(entry)
+        self.store.save("incomplete", _Row(entry))
+
+    # -- subjects ---------------------------------------------------------------------------------------------
+
+    def create_subject(
+        self,
+        project: int,
+        uploader: User,
+        locations: Sequence[Location],
+        metadata: dict[str, Any],
+        external_id: Optional[str],
+        sets: Sequence[SubjectSet],
+    ) -> Subject:
+        """A new subject, a member of `sets` at once."""
+        now = time.time()
+        subject = Subject(self._number("subject"), project, uploader.id, external_id, metadata, now, now)
+        self._make_images(subject, locations)
+        self.subjects[subject.id] = subject
+        self._index(subject)
+        uploader.uploaded += 1
+        uploader.cached_count += 1
+        with self.store.together():
+            self.store.save("subjects", subject)
+            self.store.save("images", *subject.images)
+            for subject_set in sets:
+                self.link(subject_set, [subject], "create")
+        return subject
+
+    def change_subject(
+        self,
+        subject: Subject,
+        metadata: Optional[dict[str, Any]],
+        locations: Optional[Sequence[Location]],
+    ) -> None:
+        """Change what is given; `locations` makes new images in place of the old."""
+        with self.store.together():
+            changed = False
+            if metadata is not None and metadata != subject.metadata:
+                subject.metadata = metadata
+                changed = True
+            if locations is not None:
+                self.store.remove("images", *[i.id for i in subject.images])
+                for image in subject.images:
+                    self.images.pop(image.key, None)
+                subject.images = []
+                self._make_images(subject, locations)
+                self.store.save("images", *subject.images)
+                for number in subject.sets:
+                    self._log_incomplete(subject, number, "locations replaced", time.time())
+                changed = True
+            if changed:
+                subject.version += 1
+                subject.updated = time.time()
+                self.store.save("subjects", subject)
+
+    def deactivate(self, subject: Subject) -> None:
+        """Delete a subject, even where sets hold it."""
+        now = time.time()
+        subject.deactivated = now
+        subject.version += 1
+        del self._by_project[subject.project][subject.id]
+        del self._by_uploader[(subject.project, subject.uploader)][subject.id]
+        for number in subject.sets:
+            subject_set = self.sets[number]
+            subject_set.members.pop(subject.id, None)
+            subject_set.ghosts.add(subject.id)
+            subject_set.ordered = None
+            subject_set.count_due = subject_set.count_due or now + self.settings.counter_delay
+        if not self.classified(subject.id):
+            self._ghosts.append((now + self.settings.removal_delay, subject))
+        self.store.save("subjects", subject)
+
+    def received(self, image: Image, size: int, md5: str, content_type: str) -> None:
+        """Note that the store has an image's bytes."""
+        image.size, image.md5, image.content_type, image.updated = size, md5, content_type, time.time()
+        self.store.save("images", image)
+
+    def active_subject(self, number: int) -> Optional[Subject]:
+        """The subject of that id, if the API still shows it."""
+        found = self.subjects.get(number)
+        return found if found is not None and found.active else None
+
+    def of_project(self, project: int) -> dict[int, Subject]:
+        """Active subjects of a project, ascending by id."""
+        return self._by_project.get(project, {})
+
+    def of_uploader(self, project: int, user: int) -> dict[int, Subject]:
+        """Active subjects of a project that `user` uploaded, ascending by id."""
+        return self._by_uploader.get((project, user), {})
+
+    def _index(self, subject: Subject) -> None:
+        self._by_project.setdefault(subject.project, {})[subject.id] = subject
+        self._by_uploader.setdefault((subject.project, subject.uploader), {})[subject.id] = subject
+
+    def _make_images(self, subject: Subject, locations: Sequence[Location]) -> None:
+        for position, (mime, url) in enumerate(locations):
+            key = "" if url else f"{os.urandom(16).hex()}.{_SUFFIX.get(mime, 'bin')}"
+            image = Image(self._number("image"), subject.id, position, mime, key, url)
+            subject.images.append(image)
+            if key:
+                self.images[key] = image
+
+    def close(self) -> None:
+        """Close the file."""
+        self.store.close()
+
+
+class _Row:
+    """A dict whose keys are attributes, as `Store.save` wants them."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self.__dict__.update(values)
+
+
+_SUFFIX = {
+    "image/jpeg": "jpeg",
+    "image/png": "png",
+    "image/gif": "gif",
+    "image/svg+xml": "svg",
+    "audio/mpeg": "mp3",
+    "audio/mp4": "m4a",
+    "video/mp4": "mp4",
+    "video/mpeg": "mpeg",
+    "text/plain": "txt",
+    "application/json": "json",
+}
+MIME_TYPES: set[str] = set(_SUFFIX)
+"""What a location may be (API notes, section 4)."""
+
+
+def _number_of(value: Any) -> Optional[Union[int, float]]:
+    """A priority as a number, or None."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, (int, float)):
+        return value
+    try:
+        return float(value) if isinstance(value, str) else None
+    except ValueError:
+        return None

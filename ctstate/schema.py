@@ -1,0 +1,203 @@
+"""The ledger's tables (SQLAlchemy Core). The migrations make them; a test holds the two against each other.
+
+Times are text, ISO 8601 in UTC with microseconds (`2026-11-23T19:02:43.123456Z`): they sort as text, read the
+same in SQLite and PostgreSQL, and need no conversion in R, pandas or a spreadsheet.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+NAMING = {
+    "ix": "ix_%(column_0_N_label)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+metadata = MetaData(naming_convention=NAMING)
+
+# SQLite numbers rows by itself only where the column is INTEGER; PostgreSQL needs 64 bits for subject ids.
+Key = BigInteger().with_variant(Integer, "sqlite")
+Time = String(27)
+
+# One row per fact about the ledger itself: `ledger_id` (part of every subject's external_id), `endpoint`.
+meta = Table(
+    "meta",
+    metadata,
+    Column("name", String(40), primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+state = Table(
+    "state",
+    metadata,
+    Column("name", String(16), primary_key=True),
+    Column("rank", Integer, nullable=False),
+)
+
+# The legal moves; `source` is '' for a new capture, so that the primary key has no NULL.
+transition = Table(
+    "transition",
+    metadata,
+    Column("source", String(16), primary_key=True),
+    Column("target", String(16), ForeignKey("state.name"), primary_key=True),
+    Column("meaning", Text, nullable=False),
+)
+
+# One invocation that writes.
+run = Table(
+    "run",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("verb", String(40), nullable=False),
+    Column("arguments", Text, nullable=False),  # JSON object, without passwords
+    Column("version", String(40), nullable=False),
+    Column("username", String(80), nullable=False),  # of the operating system
+    Column("host", String(255), nullable=False),
+    Column("host_id", String(120), nullable=False),  # boot and pid namespace: where `pid` means something
+    Column("pid", Integer, nullable=False),
+    Column("pid_started", String(40), nullable=False),  # tells a pid from its reuse
+    Column("slurm_job", String(40)),
+    Column("slurm_task", String(40)),
+    Column("log_file", Text),
+    Column("started_at", Time, nullable=False),
+    Column("heartbeat_at", Time, nullable=False),
+    Column("stop_requested_at", Time),
+    Column("ended_at", Time),
+    Column("outcome", String(16)),  # done, failed, stopped, lost
+    Column("message", Text),
+    Column("project_id", Key),
+    Column("uploader_id", Key),
+    Column("watermark", Key),  # newest subject of (project, uploader) before the run's first create
+    Index("ix_run_ended_at", "ended_at"),
+)
+
+# What the files call a manifest: `name` is the manifest id, usually the season, and begins the set names.
+season = Table(
+    "season",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("name", String(120), nullable=False, unique=True),
+    Column("attribution", Text, nullable=False),
+    Column("license", Text, nullable=False),
+    Column("images_root", Text),  # absolute; NULL: the image paths are absolute
+    Column("created_at", Time, nullable=False),
+)
+
+batch = Table(
+    "batch",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("season_id", Key, ForeignKey("season.id"), nullable=False),
+    Column("name", String(120), nullable=False),  # complete, batch_1, batch_2, ...
+    Column("created_at", Time, nullable=False),
+    Column("project_id", Key),
+    Column("subject_set_id", Key),
+    Column("subject_set_name", Text),
+    # One run at a time makes the subject set or links to it: the server answers 409 otherwise.
+    Column("lease_run_id", Key, ForeignKey("run.id")),
+    Column("lease_token", Integer, nullable=False, server_default="0"),
+    Column("lease_until", Time),
+    UniqueConstraint("season_id", "name"),
+)
+
+capture = Table(
+    "capture",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("capture_id", String(255), nullable=False, unique=True),  # SEASON#SITE#ROLL#CAPTURE
+    Column("season_id", Key, ForeignKey("season.id"), nullable=False),
+    Column("season", String(120), nullable=False),  # as the CSV has it: #season of the subject
+    Column("site", String(255), nullable=False),
+    Column("roll", String(80), nullable=False),
+    Column("capture", String(40), nullable=False),  # as the CSV has it: #capture of the subject
+    Column("capture_number", Key, nullable=False),  # the same as a number, to sort by
+    Column("metadata", Text),  # JSON: further CSV columns for the subject
+    Column("state", String(16), ForeignKey("state.name"), nullable=False),
+    Column("excluded", Text),  # why it must not be uploaded
+    Column("batch_id", Key, ForeignKey("batch.id")),
+    Column("subject_id", Key, unique=True),
+    # The last run that moved it, when, and why; the triggers copy all three to `event`.
+    Column("run_id", Key, ForeignKey("run.id")),
+    Column("moved_at", Time, nullable=False),
+    Column("reason", Text),
+    # Fencing: grows with every claim, and every later write names the value it was given.
+    Column("claim", Integer, nullable=False, server_default="0"),
+    # A create that was (perhaps) sent and whose outcome is not known: by which run, when, and the highest
+    # subject id known by then, above which its subject must lie.
+    Column("create_run_id", Key, ForeignKey("run.id")),
+    Column("create_sent_at", Time),
+    Column("create_floor", Key),
+    # Set once the reply is known to be lost: from then on the outcome is found by looking, never by posting.
+    Column("ambiguous_at", Time),
+    CheckConstraint("subject_id IS NOT NULL OR state NOT IN ('uploaded', 'removed')", name="has_subject"),
+    CheckConstraint("batch_id IS NOT NULL OR state IN ('manifested', 'predicted')", name="has_batch"),
+    CheckConstraint("run_id IS NOT NULL OR state <> 'uploading'", name="has_run"),
+    CheckConstraint("ambiguous_at IS NULL OR subject_id IS NULL", name="ambiguous_or_known"),
+    # Outside a live claim, a create without a known outcome is marked: nobody may send it again unlooked.
+    CheckConstraint(
+        "create_sent_at IS NULL OR ambiguous_at IS NOT NULL OR state = 'uploading'", name="doubt_is_marked"
+    ),
+    # Serves claiming, `status` and every selection by season, batch and state.
+    Index("ix_capture_work", "season_id", "batch_id", "state", "excluded", "id"),
+    Index("ix_capture_order", "season_id", "season", "site", "roll", "capture_number"),
+)
+
+image = Table(
+    "image",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("capture_id", Key, ForeignKey("capture.id"), nullable=False),
+    Column("rank", Integer, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("problem", String(16)),  # excluded, missing, empty, broken; NULL: usable
+    Column("problem_reason", Text),
+    # The bytes that went up: what a HEAD of the image must show.
+    Column("md5", String(32)),
+    Column("bytes", Integer),
+    Column("note", Text),
+    Column("arrived_at", Time),
+    UniqueConstraint("capture_id", "rank"),
+)
+
+prediction = Table(
+    "prediction",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("capture_id", Key, ForeignKey("capture.id"), nullable=False),
+    Column("source", String(40), nullable=False),  # empty, species, megadetector, speciesnet, ...
+    Column("metadata", Text, nullable=False),  # JSON: the keys and values the subject carries
+    Column("run_id", Key, ForeignKey("run.id")),
+    Column("made_at", Time, nullable=False),
+    UniqueConstraint("capture_id", "source"),
+)
+
+# Every transition, written by trigger; UPDATE and DELETE are refused.
+event = Table(
+    "event",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("capture_id", Key, ForeignKey("capture.id"), nullable=False),
+    Column("at", Time, nullable=False),
+    Column("source", String(16)),
+    Column("target", String(16), nullable=False),
+    Column("run_id", Key),
+    Column("subject_id", Key),
+    Column("reason", Text),
+    Index("ix_event_capture_id", "capture_id"),
+    Index("ix_event_run_id_target", "run_id", "target"),
+)

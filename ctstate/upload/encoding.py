@@ -1,0 +1,89 @@
+"""Encoding in processes of their own: all cores at work, and a decoder that dies takes no upload with it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Union
+
+from ctstate.errors import BrokenImageError
+from ctstate.images import EncodedImage, ImageOptions, encode_image
+
+Encoded = Union[EncodedImage, BrokenImageError]
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+
+def encode_all(paths: Sequence[str], options: ImageOptions) -> list[Encoded]:
+    """Encode the images of a capture; a broken one is returned as its error."""
+    results: list[Encoded] = []
+    for path in paths:
+        try:
+            results.append(encode_image(path, options))
+        except BrokenImageError as error:
+            results.append(error)
+    return results
+
+
+def _begin() -> None:
+    # A Ctrl-C reaches the whole process group, and Slurm may signal every process of a step: only the run
+    # itself decides when to stop.
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            threading.Event().wait(1.0)
+        os._exit(1)  # the run was killed
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+class Encoders:
+    """A pool of encoding processes.
+
+    Args:
+        processes: how many.
+        options: how images are made.
+    """
+
+    def __init__(self, processes: int, options: ImageOptions) -> None:
+        self._processes = processes
+        self._options = options
+        self._lock = threading.Lock()
+        self._pool = self._new_pool()
+
+    def _new_pool(self) -> ProcessPoolExecutor:
+        # Not fork: the run has threads, and a lock one of them holds would stay locked in the child.
+        context = multiprocessing.get_context("forkserver")
+        return ProcessPoolExecutor(self._processes, mp_context=context, initializer=_begin)
+
+    def encode(self, paths: Sequence[str], then: Callable[[Union[list[Encoded], BaseException]], None]) -> None:
+        """Encode a capture's images in a process; `then` gets the results, or what went wrong with the pool."""
+
+        def done(future: Future[list[Encoded]]) -> None:
+            if future.cancelled():
+                return
+            error = future.exception()
+            then(future.result() if error is None else error)
+
+        with self._lock:
+            try:
+                future = self._pool.submit(encode_all, list(paths), self._options)
+            except BrokenProcessPool:
+                # A process of the pool was killed (out of memory?); the next ones get a new pool.
+                self._pool.shutdown(wait=False)
+                self._pool = self._new_pool()
+                future = self._pool.submit(encode_all, list(paths), self._options)
+        future.add_done_callback(done)
+
+    def close(self) -> None:
+        """End the processes; what they have not begun is dropped."""
+        with self._lock:
+            self._pool.shutdown(wait=True, cancel_futures=True)
