@@ -23,6 +23,7 @@ from sqlalchemy.engine import Connection
 from ctstate.clock import now
 from ctstate.errors import InputError, UsageError
 from ctstate.ledger import Ledger, runs
+from ctstate.ledger.exclusions import exclude_imageless
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +32,6 @@ CHUNK_ROWS = 50_000
 STAT_THREADS = 16
 """Files are looked at by so many threads: on a shared disk each look waits for the network."""
 
-NO_USABLE_IMAGE = "no usable image"
 MOST_EXAMPLES = 5
 
 REQUIRED = ("season", "site", "roll", "capture")
@@ -682,7 +682,7 @@ def _merge(
         ),
         {"highest": highest},
     )
-    _exclude_imageless(connection, f"id > {highest} OR id IN (SELECT key FROM different)")
+    exclude_imageless(connection, f"id > {highest} OR id IN (SELECT key FROM different)")
     report.captures_without_image = int(
         connection.execute(
             text(
@@ -701,6 +701,14 @@ def _update_captures(connection: Connection) -> None:
                 " WHERE n.capture_id = capture.capture_id) WHERE id IN (SELECT key FROM different)"
             )
         )
+    # What a person holds back stays so, whatever else changes; it goes by the path.
+    connection.execute(text("DROP TABLE IF EXISTS withheld"))
+    connection.execute(
+        text(
+            "CREATE TEMP TABLE withheld AS SELECT capture_id, path, problem_reason FROM image"
+            " WHERE problem = 'withheld' AND capture_id IN (SELECT key FROM different)"
+        )
+    )
     connection.execute(text("DELETE FROM image WHERE capture_id IN (SELECT key FROM different)"))
     connection.execute(
         text(
@@ -712,16 +720,15 @@ def _update_captures(connection: Connection) -> None:
             """
         )
     )
-
-
-def _exclude_imageless(connection: Connection, which: str) -> None:
-    """Exclude the captures that have no usable image, and bring back those that have one now."""
-    usable = "EXISTS (SELECT 1 FROM image i WHERE i.capture_id = capture.id AND i.problem IS NULL)"
-    connection.execute(
-        text(f"UPDATE capture SET excluded = :why WHERE ({which}) AND excluded IS NULL AND NOT {usable}"),
-        {"why": NO_USABLE_IMAGE},
-    )
-    connection.execute(
-        text(f"UPDATE capture SET excluded = NULL WHERE ({which}) AND excluded = :why AND {usable}"),
-        {"why": NO_USABLE_IMAGE},
-    )
+    if _first(connection, "SELECT 1 FROM withheld LIMIT 1") is not None:
+        connection.execute(
+            text(
+                """
+                UPDATE image SET covered_problem = problem, covered_reason = problem_reason, problem = 'withheld',
+                    problem_reason = (SELECT w.problem_reason FROM withheld w
+                                      WHERE w.capture_id = image.capture_id AND w.path = image.path)
+                WHERE capture_id IN (SELECT capture_id FROM withheld) AND EXISTS (
+                    SELECT 1 FROM withheld w WHERE w.capture_id = image.capture_id AND w.path = image.path)
+                """
+            )
+        )

@@ -10,6 +10,7 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -144,6 +145,11 @@ capture = Table(
     Column("create_floor", Key),
     # Set once the reply is known to be lost: from then on the outcome is found by looking, never by posting.
     Column("ambiguous_at", Time),
+    # How its images came to be one capture, where the source does not say (Camtrap DP).
+    Column("rule", Text),
+    Column("position", Integer),  # in its batch's order; NULL: manifest order
+    # Since when its subject may carry other metadata than the ledger; `update-metadata` clears it.
+    Column("metadata_pending", Time),
     CheckConstraint("subject_id IS NOT NULL OR state NOT IN ('uploaded', 'removed')", name="has_subject"),
     CheckConstraint("batch_id IS NOT NULL OR state IN ('manifested', 'predicted')", name="has_batch"),
     CheckConstraint("run_id IS NOT NULL OR state <> 'uploading'", name="has_run"),
@@ -164,13 +170,16 @@ image = Table(
     Column("capture_id", Key, ForeignKey("capture.id"), nullable=False),
     Column("rank", Integer, nullable=False),
     Column("path", Text, nullable=False),
-    Column("problem", String(16)),  # excluded, missing, empty, broken; NULL: usable
+    Column("problem", String(16)),  # excluded, missing, empty, broken, withheld; NULL: usable
     Column("problem_reason", Text),
     # The bytes that went up: what a HEAD of the image must show.
     Column("md5", String(32)),
     Column("bytes", Integer),
     Column("note", Text),
     Column("arrived_at", Time),
+    # What `withheld` covers, for `include` to bring back.
+    Column("covered_problem", String(16)),
+    Column("covered_reason", Text),
     UniqueConstraint("capture_id", "rank"),
 )
 
@@ -183,7 +192,49 @@ prediction = Table(
     Column("metadata", Text, nullable=False),  # JSON: the keys and values the subject carries
     Column("run_id", Key, ForeignKey("run.id")),
     Column("made_at", Time, nullable=False),
+    Column("file_id", Integer, ForeignKey("prediction_file.id")),
+    # Of the whole capture, 0 to 1; what v_captures shows. NULL: this source does not say.
+    Column("machine_animal", Float),
+    Column("machine_person", Float),
+    Column("machine_vehicle", Float),
+    Column("machine_blank", Float),
+    Column("machine_species", Text),
+    Column("machine_species_confidence", Float),
     UniqueConstraint("capture_id", "source"),
+)
+
+# A file that predict (or import) read: what made it, and for which captures it was meant.
+prediction_file = Table(
+    "prediction_file",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("season_id", Key, ForeignKey("season.id")),  # NULL: all seasons
+    Column("batch_id", Key, ForeignKey("batch.id")),  # NULL: all batches
+    Column("source", String(40), nullable=False),
+    Column("format", String(40), nullable=False),
+    Column("path", Text, nullable=False),
+    Column("threshold", Float),  # below it the run reports nothing, or takes nothing for certain
+    Column("settings", Text, nullable=False),  # JSON: detector, classifier, format version, ...
+    Column("run_id", Key, ForeignKey("run.id")),
+    Column("made_at", Time, nullable=False),
+)
+
+# Subjects that files of the old scripts name. A claim, not a fact, until Zooniverse was looked at (checked_at).
+legacy_subject = Table(
+    "legacy_subject",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("capture_id", Key, ForeignKey("capture.id"), nullable=False),
+    Column("subject_id", Key),  # NULL: the file says "uploaded" and no number
+    Column("subject_set_id", Key),
+    Column("subject_set_name", Text),
+    Column("upload_time", String(40)),  # as the file has it
+    Column("source_file", Text, nullable=False),
+    Column("run_id", Key, ForeignKey("run.id")),
+    Column("imported_at", Time, nullable=False),
+    Column("checked_at", Time),
+    Column("outcome", Text),
+    UniqueConstraint("capture_id", "subject_id"),
 )
 
 # Every transition, written by trigger; UPDATE and DELETE are refused.

@@ -267,8 +267,11 @@ class Zooniverse(Panoptes):  # type: ignore[misc]
         Raises:
             ZooniverseError: see the class.
         """
-        send = lambda: self._send(method.upper(), path, params, headers, json, etag, endpoint)  # noqa: E731
-        return self._keep_trying(send) if retry or method.upper() == "GET" else send()
+
+        def once() -> requests.Response:
+            return self._send(method.upper(), path, params, headers, json, etag, endpoint)
+
+        return self._keep_trying(once) if retry or method.upper() == "GET" else once()
 
     def json_request(
         self,
@@ -576,6 +579,65 @@ class Zooniverse(Panoptes):  # type: ignore[misc]
         body = {"subjects": {"locations": list(mimes)}}
         reply, _ = self.put(f"/subjects/{subject_id}", json=body, etag=etag, retry=True)
         return _urls(_only(reply, "subjects", f"PUT /subjects/{subject_id}"))
+
+    def update_metadata(self, subject_id: int, changes: Mapping[str, Any], drop: Sequence[str] = ()) -> None:
+        """Change keys of a subject's metadata and keep the others; repeated when somebody else was faster.
+
+        Raises:
+            NotFoundError: the subject is not there.
+        """
+
+        def once() -> None:
+            subject, etag = self.subject(subject_id)
+            merged = {key: value for key, value in subject["metadata"].items() if key not in drop}
+            merged.update(changes)
+            try:
+                self.put(f"/subjects/{subject_id}", json={"subjects": {"metadata": merged}}, etag=etag)
+            except RequestRefusedError as error:
+                if error.status == 412:
+                    raise UnavailableError(str(error), 412, error.request_id) from None
+                raise
+
+        self._keep_trying(once)
+
+    def delete_subject(self, subject_id: int) -> bool:
+        """Delete a subject, for good; return False where it was gone already."""
+
+        def once() -> bool:
+            try:
+                _, etag = self.subject(subject_id)
+                self.delete(f"/subjects/{subject_id}", etag=etag)
+            except NotFoundError:
+                return False
+            except RequestRefusedError as error:
+                if error.status == 412:
+                    raise UnavailableError(str(error), 412, error.request_id) from None
+                raise
+            return True
+
+        return self._keep_trying(once)
+
+    def workflows(self, project_id: int) -> list[dict[str, Any]]:
+        """Return a project's workflows."""
+        return list(self._listed("workflows", {"project_id": project_id}))
+
+    def statuses(self, workflow_id: int, subject_ids: Sequence[int]) -> Iterator[dict[str, Any]]:
+        """Yield what a workflow knows of these subjects; one that nobody classified has no row."""
+        for start in range(0, len(subject_ids), PAGE_SIZE):
+            ids = ",".join(map(str, subject_ids[start : start + PAGE_SIZE]))
+            # Its count is always 0 and next_page always there: only an empty page is the end.
+            filters = {"workflow_id": workflow_id, "subject_id": ids}
+            yield from self._listed("subject_workflow_statuses", filters)
+
+    def classified(self, project_id: int, subject_ids: Sequence[int]) -> set[int]:
+        """Return those of these subjects that volunteers have classified, or that are retired, in any workflow."""
+        found = set()
+        if subject_ids:
+            for workflow in self.workflows(project_id):
+                for row in self.statuses(int(workflow["id"]), subject_ids):
+                    if row.get("classifications_count") or row.get("retired_at"):
+                        found.add(int(row["links"]["subject"]))
+        return found
 
     # -- images ------------------------------------------------------------------------------------------
 

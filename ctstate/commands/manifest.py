@@ -79,7 +79,7 @@ def manifest(
     )
     if report.captures_kept:
         click.echo(
-            f"{report.captures_kept:,} captures differ from the CSV but are on Zooniverse or on their way: left alone."
+            f"{report.captures_kept:,} captures differ from the CSV but are on their way or uploaded: left alone."
         )
     click.echo(
         f"Images: {report.images_usable:,} usable, {report.images_excluded:,} excluded, "

@@ -16,8 +16,13 @@ from ctstate.ledger import Ledger
 VERBS = {
     "batch": "ctstate.commands.batch",
     "demo": "ctstate.commands.demo",
+    "exclude": "ctstate.commands.exclude",
+    "export": "ctstate.commands.exchange",
     "history": "ctstate.commands.reports",
+    "import": "ctstate.commands.exchange",
+    "include": "ctstate.commands.exclude",
     "manifest": "ctstate.commands.manifest",
+    "predict": "ctstate.commands.predict",
     "reconcile": "ctstate.commands.reconcile",
     "retry": "ctstate.commands.retry",
     "sandbox": "ctstate.commands.sandbox",

@@ -1,0 +1,5 @@
+"""`python -m ctstate ...` is `ctstate ...`."""
+
+from ctstate.commands import main
+
+main()

@@ -1,0 +1,118 @@
+"""ctstate reconcile"""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import click
+
+from ctstate import reconcile as library
+from ctstate.commands.root import Places
+from ctstate.commands.shared import (
+    account_options,
+    batch_option,
+    connect,
+    echo_json,
+    echo_table,
+    json_option,
+    places,
+    season_option,
+)
+
+SHOWN = 20
+
+
+@click.command()
+@account_options
+@season_option
+@batch_option
+@click.option("--subject-set-id", type=int, help="The batch that has this set.")
+@click.option("--check-images", is_flag=True, help="Ask the store for every image, not only the doubtful ones.")
+@click.option("--apply", "carry_out", is_flag=True, help="Carry the plan out.")
+@json_option
+@places
+def reconcile(
+    where: Places,
+    project_id: int,
+    password_file: Optional[str],
+    season: Optional[str],
+    batch: Optional[str],
+    subject_set_id: Optional[int],
+    check_images: bool,
+    carry_out: bool,
+    as_json: bool,
+) -> None:
+    """Compare the ledger with what Zooniverse really has, and make the two agree.
+
+    Prints the plan; --apply carries it out. Subjects that are not this ledger's are never touched.
+    """
+    with where.open() as ledger:
+        zooniverse = connect(where, password_file)
+        ledger.recover()
+        found = library.survey(
+            ledger,
+            zooniverse,
+            project_id,
+            season=season,
+            batch_name=batch,
+            subject_set_id=subject_set_id,
+            check_images=check_images,
+        )
+        done = None
+        if carry_out and found.to_do:
+            arguments = {"project_id": project_id, "season": found.season, "batch": batch}
+            done = library.reconcile(ledger, zooniverse, project_id, found, arguments)
+    if as_json:
+        echo_json({**survey_as_json(found), "applied": done})
+        return
+    echo_survey(found)
+    if not found.to_do:
+        click.echo("Nothing to do.")
+    elif done is None:
+        click.echo("Nothing was changed. --apply carries this out.")
+    else:
+        click.echo("Done: " + ", ".join(f"{count:,} {kind}" for kind, count in done.items()) + ".")
+
+
+def survey_as_json(found: library.Survey) -> dict[str, object]:
+    """Return a survey for scripts."""
+    return {
+        "season": found.season,
+        "agree": found.agree,
+        "under_way": found.under_way,
+        "excluded": found.excluded,
+        "taken_back": found.taken_back,
+        "to_do": len(found.to_do),
+        "findings": [
+            {
+                "kind": finding.kind,
+                "batch": finding.batch,
+                "capture_id": finding.capture_id,
+                "subject_id": finding.subject_id,
+                "detail": finding.detail,
+            }
+            for finding in found.findings
+        ],
+    }
+
+
+def echo_survey(found: library.Survey) -> None:
+    """Print a survey: a table of counts, then the first findings one by one."""
+    rows: list[tuple[str, int, str]] = [("agree", found.agree, "ledger and Zooniverse say the same")]
+    if found.taken_back:
+        rows.append(("taken back", found.taken_back, "removed or deleted on purpose"))
+    if found.under_way:
+        rows.append(("under way", found.under_way, "a live run has them: left alone"))
+    if found.excluded:
+        rows.append(("excluded", found.excluded, "not to be uploaded"))
+    rows += [(kind, found.count(kind), meaning) for kind, meaning in library.KINDS.items() if found.count(kind)]
+    echo_table(("finding", "captures", "meaning"), rows)
+    listed = [finding for finding in found.findings if finding.kind != "not uploaded"]
+    if listed:
+        click.echo()
+        echo_table(
+            ("finding", "batch", "capture", "subject", "seen"),
+            [(f.kind, f.batch, f.capture_id, f.subject_id, f.detail) for f in listed[:SHOWN]],
+        )
+        if len(listed) > SHOWN:
+            click.echo(f"... and {len(listed) - SHOWN:,} more (--json lists them all)")

@@ -1,0 +1,47 @@
+"""ctstate retry"""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import click
+
+from ctstate.commands.root import Places
+from ctstate.commands.shared import batch_option, places, season_option
+from ctstate.retrying import retry as carry_out
+from ctstate.states import RETRYABLE, State
+
+
+@click.command()
+@click.argument("capture_ids", metavar="[CAPTURE]...", nargs=-1)
+@season_option
+@batch_option
+@click.option("--site", "sites", multiple=True, help="Only this site (repeatable).")
+@click.option(
+    "--state",
+    "states",
+    multiple=True,
+    type=click.Choice([str(state) for state in RETRYABLE]),
+    help="Which captures (repeatable); failed ones by default, and any of these where captures are named.",
+)
+@click.option("--reason", default="retry", show_default=True, help="For the history.")
+@places
+def retry(
+    where: Places,
+    capture_ids: tuple[str, ...],
+    season: Optional[str],
+    batch: Optional[str],
+    sites: tuple[str, ...],
+    states: tuple[str, ...],
+    reason: str,
+) -> None:
+    """Give failed, removed or deleted captures another try.
+
+    A removed one keeps its subject: the next upload links it again and sends nothing anew.
+    """
+    wanted = states or (tuple(map(str, RETRYABLE)) if capture_ids else (str(State.FAILED),))
+    with where.open() as ledger:
+        count = carry_out(
+            ledger, states=wanted, season=season, batch=batch, sites=sites, capture_ids=capture_ids, reason=reason
+        )
+    click.echo(f"{count:,} captures are batched again; `ctstate upload` takes them up.")

@@ -1,0 +1,55 @@
+"""ctstate verify"""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import click
+
+from ctstate import reconcile as library
+from ctstate.commands.reconcile import echo_survey, survey_as_json
+from ctstate.commands.root import Places
+from ctstate.commands.shared import (
+    account_options,
+    batch_option,
+    connect,
+    echo_json,
+    json_option,
+    places,
+    season_option,
+)
+
+
+@click.command()
+@account_options
+@season_option
+@batch_option
+@json_option
+@places
+def verify(
+    where: Places,
+    project_id: int,
+    password_file: Optional[str],
+    season: Optional[str],
+    batch: Optional[str],
+    as_json: bool,
+) -> None:
+    """Check a season on Zooniverse: each capture one subject, in the right set, every image whole, nothing else.
+
+    Asks the store for every image and compares its MD5. Changes nothing; exits with 1 if anything is off.
+    """
+    with where.open(read_only=True) as ledger:
+        zooniverse = connect(where, password_file)
+        found = library.survey(ledger, zooniverse, project_id, season=season, batch_name=batch, check_images=True)
+    if as_json:
+        echo_json({**survey_as_json(found), "ok": not found.findings and not found.under_way})
+    else:
+        echo_survey(found)
+        if not found.findings and not found.under_way:
+            click.echo(f"All is well: {found.agree:,} captures, each exactly once, every image whole.")
+        else:
+            click.echo(
+                "Not all is well. `ctstate reconcile` proposes what to do; `ctstate upload` uploads the rest."
+            )
+    if found.findings or found.under_way:
+        raise SystemExit(1)

@@ -1,0 +1,521 @@
+"""The ledger held against Zooniverse (`ctstate reconcile`, `ctstate verify`).
+
+A survey lists a batch's subject set page by page and what this ledger's runs made in no set, matches
+`#capture_id` and the ledger's own mark, and classifies everything it finds. `reconcile` carries the plan out;
+`verify` also asks the store for every image and changes nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, Optional
+
+from sqlalchemy import Row, func, select
+from sqlalchemy.engine import Connection
+
+from ctstate.errors import NotFoundError, UsageError
+from ctstate.ledger import Ledger, LiveRun, claims, corrections
+from ctstate.schema import batch, capture, run
+from ctstate.states import State
+from ctstate.subjects import CAPTURE_ID, read_mark, subject_metadata
+from ctstate.zooniverse import PAGE_SIZE, Zooniverse
+
+HEADS_AT_ONCE = 8
+
+KINDS: Mapping[str, str] = {
+    "adopt": "on Zooniverse and whole, but the ledger does not say uploaded: adopt it",
+    "finish": "its subject exists, but is not whole or not linked: note it, the next upload finishes it",
+    "unlinked": "the ledger says uploaded, but the subject is in its set no more: to removed",
+    "deleted": "its subject is no longer on Zooniverse: to deleted",
+    "set gone": "the whole subject set is no longer on Zooniverse: forget it",
+    "duplicate": "another subject of a capture that has one: delete it",
+    "classified duplicate": "another subject of a capture that has one, but volunteers classified it: left alone",
+    "images": "uploaded, but images are missing or not as sent: to batched, the next upload puts them again",
+    "metadata": "metadata differs from the ledger's: update it",
+    "stranger": "in the set, but not this ledger's: never touched",
+    "not uploaded": "not on Zooniverse yet",
+}
+"""What a survey can find, and what is done about it."""
+
+ACTED_ON = frozenset(KINDS) - {"stranger", "classified duplicate", "not uploaded"}
+"""Kinds that `reconcile --apply` does something about."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is not as it should be.
+
+    Attributes:
+        kind: one of KINDS.
+        capture_id, subject_id: what it is about, where known.
+        batch: name of the batch.
+        detail: what was seen.
+    """
+
+    kind: str
+    batch: str
+    capture_id: Optional[str] = None
+    subject_id: Optional[int] = None
+    detail: str = ""
+    seen: Any = field(default=None, compare=False, repr=False)
+    batch_id: int = field(default=0, compare=False, repr=False)
+    metadata: Optional[Mapping[str, Any]] = field(default=None, compare=False, repr=False)
+
+
+@dataclass
+class Survey:
+    """What was found: how many captures agree, and everything else."""
+
+    season: str
+    agree: int = 0
+    under_way: int = 0
+    excluded: int = 0
+    taken_back: int = 0  # removed or deleted on purpose, and so it is
+    findings: list[Finding] = field(default_factory=list)
+
+    def count(self, kind: str) -> int:
+        """Return how many findings are of a kind."""
+        return sum(1 for finding in self.findings if finding.kind == kind)
+
+    @property
+    def to_do(self) -> list[Finding]:
+        """The findings that `reconcile --apply` does something about."""
+        return [finding for finding in self.findings if finding.kind in ACTED_ON]
+
+
+class _Batch(NamedTuple):
+    """A batch, as far as it matters."""
+
+    id: int
+    name: str
+    subject_set_id: Optional[int] = None
+
+
+@dataclass
+class _Seen:
+    """A subject of the set, as far as it matters."""
+
+    id: int
+    problem: str  # with its images; empty where they are whole or were not looked at
+    differs: tuple[str, ...]
+
+
+def survey(
+    ledger: Ledger,
+    zooniverse: Zooniverse,
+    project_id: int,
+    *,
+    season: Optional[str] = None,
+    batch_name: Optional[str] = None,
+    subject_set_id: Optional[int] = None,
+    check_images: bool = False,
+    on_progress: Callable[[int], None] = lambda subjects: None,
+) -> Survey:
+    """Compare a season, a batch or the batch of a subject set with Zooniverse; nothing is changed.
+
+    Args:
+        ledger, zooniverse: the two to compare.
+        project_id: the Zooniverse project.
+        season: manifest id; may be None where the ledger holds one season.
+        batch_name, subject_set_id: only this batch.
+        check_images: ask the store for every image, not only where the ledger is in doubt.
+        on_progress: told the number of subjects seen so far.
+
+    Raises:
+        UsageError: no such season or batch, or a set that is no batch's.
+        ZooniverseError: no usable answer; see `Zooniverse`.
+    """
+    row = ledger.season(season)
+    batches = list(ledger.batches(row.id, batch_name))
+    if subject_set_id is not None:
+        batches = [b for b in batches if b.subject_set_id == subject_set_id]
+        if not batches:
+            raise UsageError(
+                f"no batch of season {row.name} has subject set {subject_set_id}; "
+                "`ctstate adopt` takes in a set that the ledger does not know"
+            )
+    zooniverse.project(project_id)
+    result = Survey(season=row.name)
+    surveyor = _Surveyor(ledger, zooniverse, project_id, row.id, check_images, result, on_progress)
+    with ThreadPoolExecutor(HEADS_AT_ONCE) as pool:
+        for item in batches:
+            surveyor.batch(_Batch(item.id, item.name, item.subject_set_id), pool)
+        surveyor.outside_sets([item.id for item in batches])
+    if batch_name is None and subject_set_id is None:
+        surveyor.unbatched()
+    surveyor.spare_the_classified()
+    return result
+
+
+class _Surveyor:
+    def __init__(
+        self,
+        ledger: Ledger,
+        zooniverse: Zooniverse,
+        project_id: int,
+        season_id: int,
+        check_images: bool,
+        result: Survey,
+        on_progress: Callable[[int], None],
+    ) -> None:
+        self._ledger = ledger
+        self._zooniverse = zooniverse
+        self._project = project_id
+        self._season = season_id
+        self._check = check_images
+        self._result = result
+        self._on_progress = on_progress
+        self._subjects = 0
+        self._accounted: set[int] = set()  # subjects that a finding or an agreement speaks of
+
+    def _found(
+        self, kind: str, item: _Batch, seen: Any = None, subject_id: Optional[int] = None, **more: Any
+    ) -> None:
+        if subject_id is not None:
+            self._accounted.add(subject_id)
+        self._result.findings.append(
+            Finding(
+                kind=kind,
+                batch=item.name,
+                capture_id=seen.capture_id if seen is not None else None,
+                subject_id=subject_id,
+                seen=seen,
+                batch_id=item.id,
+                **more,
+            )
+        )
+
+    # -- a batch and its set -----------------------------------------------------------------------------
+
+    def batch(self, item: _Batch, pool: ThreadPoolExecutor) -> None:
+        """Compare a batch's captures with its subject set."""
+        there: dict[int, list[_Seen]] = {}
+        set_gone = False
+        if item.subject_set_id is not None:
+            try:
+                self._zooniverse.subject_set(item.subject_set_id)
+                there = self._members(item, item.subject_set_id, pool)
+            except NotFoundError:
+                set_gone = True
+                self._found("set gone", item, detail=f"subject set {item.subject_set_id}")
+        for rows in _pages(self._captures_of(item.id, there)):
+            self._compare(item, rows, there, set_gone)
+
+    def _members(self, item: _Batch, set_id: int, pool: ThreadPoolExecutor) -> dict[int, list[_Seen]]:
+        """Return the set's subjects by the key of their capture; report strangers."""
+        there: dict[int, list[_Seen]] = {}
+        for page in _pages(self._zooniverse.subjects_in_set(set_id), PAGE_SIZE):
+            ids = {str(subject["metadata"].get(CAPTURE_ID)) for subject in page}
+            with self._ledger.read() as connection:
+                keys: dict[str, int] = {
+                    row.capture_id: row.id
+                    for row in connection.execute(
+                        select(capture.c.id, capture.c.capture_id).where(capture.c.capture_id.in_(ids))
+                    )
+                }
+                rows = {row.id: row for row in claims.read_captures(connection, list(keys.values()))}
+            rows_of = [rows.get(keys.get(str(subject["metadata"].get(CAPTURE_ID)), 0)) for subject in page]
+            for subject, row, seen in zip(page, rows_of, pool.map(self._look, page, rows_of)):
+                if row is None or seen is None:
+                    shown = subject["metadata"].get(CAPTURE_ID)
+                    self._found("stranger", item, subject_id=int(subject["id"]), detail=f"{CAPTURE_ID} {shown!r}")
+                else:
+                    there.setdefault(row.id, []).append(seen)
+            self._subjects += len(page)
+            self._on_progress(self._subjects)
+        return there
+
+    def _look(self, subject: Mapping[str, Any], row: Optional[claims.CaptureRow]) -> Optional[_Seen]:
+        """Compare one subject with its capture; its images only where that matters."""
+        if row is None:
+            return None
+        subject_id = int(subject["id"])
+        settled = row.state == State.UPLOADED.value and row.subject_id == subject_id
+        problem = ""
+        if self._check or not settled:
+            problem = image_problem(self._zooniverse, subject, row)
+        elif len(subject["locations"]) != len(row.images):
+            problem = f"{len(subject['locations'])} images, not {len(row.images)}"
+        wanted = subject_metadata(row)
+        differs = tuple(key for key, value in wanted.items() if subject["metadata"].get(key) != value)
+        return _Seen(subject_id, problem, differs)
+
+    def _captures_of(self, batch_id: int, there: Mapping[int, Any]) -> Iterator[Row[Any]]:
+        """Yield the batch's captures, then those of other batches (or none) that are in its set."""
+        last = 0
+        mine = set()
+        while True:
+            with self._ledger.read() as connection:
+                rows = connection.execute(
+                    select(capture)
+                    .where(capture.c.season_id == self._season, capture.c.batch_id == batch_id, capture.c.id > last)
+                    .order_by(capture.c.id)
+                    .limit(500)
+                ).all()
+            for row in rows:
+                mine.add(row.id)
+                yield row
+            if len(rows) < 500:
+                break
+            last = rows[-1].id
+        others = sorted(there.keys() - mine)
+        for start in range(0, len(others), 500):
+            with self._ledger.read() as connection:
+                yield from connection.execute(
+                    select(capture).where(capture.c.id.in_(others[start : start + 500])).order_by(capture.c.id)
+                ).all()
+
+    def _compare(
+        self, item: _Batch, rows: Sequence[Row[Any]], there: Mapping[int, list[_Seen]], set_gone: bool
+    ) -> None:
+        # What the ledger knows a subject of, but the set does not hold: is it there at all?
+        missing = [row.subject_id for row in rows if row.subject_id is not None and row.id not in there]
+        elsewhere = self._zooniverse.subjects_by_id(missing) if missing else {}
+        for row in rows:
+            subjects = there.get(row.id, [])
+            if row.state == State.UPLOADING.value:
+                self._result.under_way += 1
+                self._accounted.update(seen.id for seen in subjects)
+            elif subjects:
+                self._in_set(item, row, subjects)
+            elif row.batch_id == item.id:
+                self._not_in_set(item, row, elsewhere, set_gone)
+
+    def _in_set(self, item: _Batch, row: Row[Any], subjects: list[_Seen]) -> None:
+        if row.batch_id is not None and row.batch_id != item.id and row.state == State.UPLOADED.value:
+            # It is uploaded in the set of its own batch: this one is too many.
+            for extra in subjects:
+                if extra.id != row.subject_id:
+                    self._found("duplicate", item, row, extra.id, detail=f"kept: subject {row.subject_id}")
+            return
+        known = [seen for seen in subjects if seen.id == row.subject_id]
+        whole = [seen for seen in subjects if not seen.problem]
+        keep = (known or whole or subjects)[0]
+        for extra in subjects:
+            if extra.id != keep.id:
+                self._found("duplicate", item, row, extra.id, detail=f"kept: subject {keep.id}")
+        if row.state == State.UPLOADED.value and keep.id == row.subject_id:
+            if keep.problem:
+                self._found("images", item, row, keep.id, detail=keep.problem)
+            elif keep.differs:
+                self._found("metadata", item, row, keep.id, detail=", ".join(keep.differs))
+            else:
+                self._accounted.add(keep.id)
+                self._result.agree += 1
+        elif keep.problem:
+            self._found("finish", item, row, keep.id, detail=keep.problem)
+        else:
+            self._found("adopt", item, row, keep.id, detail=f"ledger says {row.state}")
+
+    def _not_in_set(
+        self, item: _Batch, row: Row[Any], elsewhere: Mapping[int, Mapping[str, Any]], set_gone: bool
+    ) -> None:
+        state = State(row.state)
+        subject = elsewhere.get(row.subject_id) if row.subject_id is not None else None
+        if row.subject_id is not None and subject is None and state is not State.DELETED:
+            self._found("deleted", item, row, row.subject_id, detail=f"ledger says {state}")
+        elif state is State.UPLOADED:
+            detail = "its set is gone" if set_gone else f"in sets {', '.join(_sets(subject)) or 'none'}"
+            self._found("unlinked", item, row, row.subject_id, detail=detail)
+        elif state in (State.REMOVED, State.DELETED):
+            self._result.taken_back += 1
+            if row.subject_id is not None:
+                self._accounted.add(row.subject_id)
+        elif row.subject_id is not None:
+            # A run noted its subject and stopped: the next upload goes on from there.
+            self._accounted.add(row.subject_id)
+            self._found("not uploaded", item, row, row.subject_id, detail=row.reason or str(state))
+        else:
+            self._pending(item, row)
+
+    def _pending(self, item: _Batch, row: Row[Any]) -> None:
+        if row.excluded is not None:
+            self._result.excluded += 1
+        else:
+            self._found("not uploaded", item, row, detail=row.reason or row.state)
+
+    def unbatched(self) -> None:
+        """Count the captures of the season that are in no batch."""
+        with self._ledger.read() as connection:
+            rows = connection.execute(
+                select(capture.c.excluded, func.count())
+                .where(capture.c.season_id == self._season, capture.c.batch_id.is_(None))
+                .group_by(capture.c.excluded)
+            ).all()
+        for excluded, count in rows:
+            if excluded is not None:
+                self._result.excluded += count
+            else:
+                self._result.findings.append(Finding("not uploaded", "", detail=f"{count:,} captures in no batch"))
+
+    # -- subjects in no set ------------------------------------------------------------------------------
+
+    def outside_sets(self, batch_ids: Sequence[int]) -> None:
+        """Find subjects that this ledger's runs made and that are in no set: lost, or surplus."""
+        with self._ledger.read() as connection:
+            senders = connection.execute(
+                select(run.c.project_id, run.c.uploader_id, func.min(run.c.watermark))
+                .where(run.c.watermark.is_not(None), run.c.project_id == self._project)
+                .group_by(run.c.project_id, run.c.uploader_id)
+            ).all()
+        for project_id, uploader_id, floor in senders:
+            lost: dict[int, list[int]] = {}
+            for subject in self._zooniverse.newest_subjects(
+                project_id, uploader_id, down_to=floor, page_size=PAGE_SIZE
+            ):
+                subject_id = int(subject["id"])
+                mark = read_mark(subject.get("external_id"))
+                if subject_id in self._accounted or mark is None or mark.ledger_id != self._ledger.ledger_id:
+                    continue
+                if not subject["links"]["subject_sets"]:
+                    lost.setdefault(mark.capture_key, []).append(subject_id)
+            for keys in _pages(iter(sorted(lost))):
+                self._lost(keys, lost, batch_ids)
+
+    def _lost(self, keys: Sequence[int], lost: Mapping[int, list[int]], batch_ids: Sequence[int]) -> None:
+        with self._ledger.read() as connection:
+            rows = connection.execute(
+                select(capture, batch.c.name)
+                .join(batch, batch.c.id == capture.c.batch_id)
+                .where(capture.c.id.in_(keys))
+            ).all()
+        for row in rows:
+            if row.batch_id not in batch_ids or row.state == State.UPLOADING.value:
+                continue
+            item = _Batch(row.batch_id, row.name)
+            ids = sorted(lost[row.id])
+            if row.subject_id is None and row.state in (State.BATCHED.value, State.FAILED.value):
+                self._drop_finding(row.capture_id)
+                self._found("finish", item, row, ids[0], detail="made, but never linked")
+                ids = ids[1:]
+            for surplus in ids:
+                if surplus != row.subject_id:
+                    self._found(
+                        "duplicate", item, row, surplus, detail=f"in no set; kept: subject {row.subject_id}"
+                    )
+
+    def _drop_finding(self, capture_id: str) -> None:
+        """A capture found lost is no longer simply not uploaded."""
+        self._result.findings = [
+            finding
+            for finding in self._result.findings
+            if not (finding.kind == "not uploaded" and finding.capture_id == capture_id)
+        ]
+
+    def spare_the_classified(self) -> None:
+        """Volunteers' work is never deleted: a duplicate that they classified is only reported."""
+        ids = [f.subject_id for f in self._result.findings if f.kind == "duplicate" and f.subject_id is not None]
+        classified = self._zooniverse.classified(self._project, ids) if ids else set()
+        if classified:
+            self._result.findings = [
+                replace(f, kind="classified duplicate")
+                if f.kind == "duplicate" and f.subject_id in classified
+                else f
+                for f in self._result.findings
+            ]
+
+
+def image_problem(zooniverse: Zooniverse, subject: Mapping[str, Any], row: claims.CaptureRow) -> str:
+    """Ask the store for each image of a subject; return what is wrong, or ''.
+
+    An image that this ledger sent must have the MD5 it was sent with; one that others sent must be there.
+    """
+    urls = [str(url) for location in subject["locations"] for url in location.values()]
+    if len(urls) != len(row.images):
+        return f"{len(urls)} images, not {len(row.images)}"
+    for number, (url, image) in enumerate(zip(urls, row.images), start=1):
+        md5 = zooniverse.image_md5(url)
+        if md5 is None:
+            return f"image {number} of {len(urls)} never arrived"
+        if image.md5 and md5 and md5 != image.md5:
+            return f"image {number} of {len(urls)} is not the one that was sent"
+    return ""
+
+
+def _sets(subject: Optional[Mapping[str, Any]]) -> list[str]:
+    return [str(key) for key in subject["links"]["subject_sets"]] if subject else []
+
+
+def _pages(items: Iterable[Any], size: int = 500) -> Iterator[list[Any]]:
+    iterator = iter(items)
+    while page := list(itertools.islice(iterator, size)):
+        yield page
+
+
+# -- carrying it out -------------------------------------------------------------------------------------------
+
+
+def reconcile(
+    ledger: Ledger, zooniverse: Zooniverse, project_id: int, found: Survey, arguments: Mapping[str, Any]
+) -> dict[str, int]:
+    """Carry out what a survey proposes. Every step can be repeated; a killed run is simply run again.
+
+    Args:
+        ledger, zooniverse, project_id: as for `survey`.
+        found: its result.
+        arguments: for the record.
+
+    Returns:
+        how many findings of each kind were settled.
+    """
+    ledger.bind_endpoint(zooniverse.endpoint)
+    live = ledger.live_run("reconcile", arguments)
+    done: dict[str, int] = {}
+    outcome = "failed"
+    try:
+        for finding in found.to_do:
+            if _settle(ledger, zooniverse, project_id, live, finding):
+                done[finding.kind] = done.get(finding.kind, 0) + 1
+        outcome = "done"
+    finally:
+        live.end(outcome)
+    return done
+
+
+def _settle(ledger: Ledger, zooniverse: Zooniverse, project_id: int, live: LiveRun, finding: Finding) -> bool:
+    """Carry out one finding; return False where the capture has moved since it was seen."""
+    kind, seen, subject_id = finding.kind, finding.seen, finding.subject_id
+    if kind == "duplicate":
+        assert subject_id is not None
+        zooniverse.delete_subject(subject_id)
+        return True
+    if kind == "metadata":
+        assert subject_id is not None
+        with ledger.read() as connection:
+            row = claims.read_captures(connection, [seen.id])[0]
+        zooniverse.update_metadata(subject_id, subject_metadata(row))
+        return True
+    reason = f"reconcile: {finding.detail}"
+    with ledger.write() as connection:
+        return _correct(connection, project_id, live.id, finding, reason)
+
+
+def _correct(connection: Connection, project_id: int, run_id: int, finding: Finding, reason: str) -> bool:
+    kind, seen, subject_id = finding.kind, finding.seen, finding.subject_id
+    if kind == "set gone":
+        claims.note_subject_set(connection, finding.batch_id, project_id, None, None)
+        return True
+    if kind == "unlinked":
+        return corrections.move(connection, run_id, seen, State.REMOVED, reason)
+    if kind == "deleted":
+        if seen.state in (State.UPLOADED.value, State.REMOVED.value, State.FAILED.value):
+            return corrections.move(connection, run_id, seen, State.DELETED, reason)
+        return corrections.forget_subject(connection, seen)
+    assert subject_id is not None
+    if kind == "adopt":
+        if seen.state == State.DELETED.value:  # somebody uploaded it again: it takes the way of a retry
+            corrections.retry(connection, run_id, seen, reason)
+            seen = connection.execute(select(capture).where(capture.c.id == seen.id)).one()
+        return corrections.adopt(connection, run_id, seen, subject_id, finding.batch_id, reason)
+    if kind == "images":
+        return corrections.redo(connection, run_id, seen, subject_id, finding.batch_id, reason)
+    assert kind == "finish"
+    if seen.state == State.BATCHED.value:
+        done = corrections.note_subject(connection, seen, subject_id)
+        if done:
+            corrections.forget_images(connection, seen.id)
+        return done
+    return corrections.redo(connection, run_id, seen, subject_id, finding.batch_id, reason)

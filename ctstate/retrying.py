@@ -1,0 +1,55 @@
+"""Another try for captures that failed or were taken back (`ctstate retry`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Optional
+
+from ctstate.errors import UsageError
+from ctstate.ledger import Ledger, Selection, corrections
+from ctstate.states import RETRYABLE, State
+
+
+def retry(
+    ledger: Ledger,
+    *,
+    states: Sequence[str] = (State.FAILED.value,),
+    season: Optional[str] = None,
+    batch: Optional[str] = None,
+    sites: Sequence[str] = (),
+    capture_ids: Sequence[str] = (),
+    reason: str = "retry",
+) -> int:
+    """Send captures back to batched, in one transaction; return how many.
+
+    A removed one keeps its subject: the next upload links it again and sends nothing anew.
+
+    Args:
+        ledger: the ledger.
+        states: of failed, removed, deleted.
+        season, batch, sites, capture_ids: only these; see `Selection`.
+        reason: for the history.
+
+    Raises:
+        UsageError: another state, or a capture id that is not in the ledger or not in one of these states.
+    """
+    wrong = [name for name in states if name not in {state.value for state in RETRYABLE}]
+    if wrong:
+        raise UsageError(f"captures that are {wrong[0]} need no retry; it is for {', '.join(RETRYABLE)}")
+    selection = Selection(states=states, season=season, batch=batch, sites=sites, capture_ids=capture_ids)
+    for capture_id in capture_ids:
+        rows = list(ledger.captures(Selection(capture_ids=[capture_id])))
+        if not rows:
+            raise UsageError(f"no capture {capture_id!r} in the ledger")
+        if rows[0].state not in states:
+            raise UsageError(
+                f"capture {capture_id} is {rows[0].state}, not {' or '.join(states)}: nothing was changed"
+            )
+    if ledger.count(selection) == 0:
+        return 0
+    rows = list(ledger.captures(selection))
+    with ledger.atomic_run("retry", {"states": list(states), "season": season, "batch": batch}) as (
+        connection,
+        run_id,
+    ):
+        return sum(corrections.retry(connection, run_id, row, reason) for row in rows)
