@@ -1,0 +1,120 @@
+"""Older ledgers are brought up to date after a copy; newer and foreign ones are refused."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from ctstate.errors import LedgerError, LedgerMissingError, LedgerVersionError, UsageError
+from ctstate.ledger import Ledger
+from ctstate.ledger.database import make_engine, parse_url, transaction
+from ctstate.ledger.migrate import HEAD, migrations_folder
+from ctstate.schema import metadata
+
+
+def alembic_config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(migrations_folder()))
+    return config
+
+
+REVISIONS = [r.revision for r in reversed(list(ScriptDirectory.from_config(alembic_config()).walk_revisions()))]
+
+
+def older(path: Path, revision: str) -> None:
+    """Make a ledger as an older ctstate would have left it, with a capture in it."""
+    engine = make_engine(parse_url(path))
+    with transaction(engine, "old", write=True) as connection:
+        config = alembic_config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+    engine.dispose()
+    with closing(sqlite3.connect(path)) as raw, raw:
+        raw.execute("INSERT INTO season (id, name, attribution, license, created_at) VALUES (1,'S','a','l','t')")
+        raw.execute(
+            "INSERT INTO capture (id, capture_id, season_id, season, site, roll, capture, capture_number, state,"
+            " moved_at) VALUES (1, 'S#A#1#1', 1, 'S', 'A', '1', '1', 1, 'manifested', 't')"
+        )
+
+
+def schema_of(path: Path) -> list[str]:
+    with closing(sqlite3.connect(path)) as raw:
+        return sorted(" ".join(sql.split()) for (sql,) in raw.execute("SELECT sql FROM sqlite_master WHERE sql <> ''"))
+
+
+def test_head_is_the_newest_migration() -> None:
+    assert REVISIONS[-1] == HEAD
+
+
+def test_the_tables_in_the_code_are_those_of_the_migrations(tmp_path: Path) -> None:
+    with Ledger.open(tmp_path / "l.db", create=True) as ledger, ledger.read() as connection:
+        differences = compare_metadata(MigrationContext.configure(connection), metadata)
+    assert differences == []
+
+
+@pytest.mark.parametrize("revision", REVISIONS[:-1])
+def test_an_older_ledger_is_copied_and_brought_up_to_date(tmp_path: Path, revision: str) -> None:
+    old, fresh = tmp_path / "old.db", tmp_path / "fresh.db"
+    older(old, revision)
+    before = schema_of(old)
+    with Ledger.open(old) as ledger:
+        assert ledger.backup is not None
+        assert ledger.count() == 1
+        backup = ledger.backup
+    Ledger.open(fresh, create=True).close()
+    assert schema_of(old) == schema_of(fresh)
+    assert schema_of(backup) == before
+    with Ledger.open(old) as again:
+        assert again.backup is None
+
+
+def test_a_report_migrates_too(tmp_path: Path) -> None:
+    older(tmp_path / "old.db", REVISIONS[0])
+    with Ledger.open(tmp_path / "old.db", read_only=True) as ledger:
+        assert ledger.count() == 1
+
+
+def test_a_newer_ledger_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "newer.db"
+    Ledger.open(path, create=True).close()
+    with closing(sqlite3.connect(path)) as raw, raw:
+        raw.execute("UPDATE alembic_version SET version_num = '9999'")
+    before = path.read_bytes()
+    for read_only in (False, True):
+        with pytest.raises(LedgerVersionError, match="newer ctstate"):
+            Ledger.open(path, read_only=read_only)
+    assert path.read_bytes() == before
+
+
+def test_what_is_no_ledger_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(LedgerMissingError, match="no such file"):
+        Ledger.open(tmp_path / "none.db")
+    assert not (tmp_path / "none.db").exists()
+    with pytest.raises(LedgerError, match="folder"):
+        Ledger.open(tmp_path, create=True)
+    with pytest.raises(LedgerError, match="does not exist"):
+        Ledger.open(tmp_path / "no" / "such.db", create=True)
+    (tmp_path / "text.db").write_text("not a database, but long enough to look like one" * 40)
+    with pytest.raises(LedgerError, match="not a ctstate ledger"):
+        Ledger.open(tmp_path / "text.db")
+    with closing(sqlite3.connect(tmp_path / "other.db")) as raw:
+        raw.execute("CREATE TABLE something (x)")
+    with pytest.raises(LedgerError, match="something else"):
+        Ledger.open(tmp_path / "other.db", create=True)
+    with pytest.raises(UsageError, match="not supported"):
+        Ledger.open("mysql://host/name")
+
+
+def test_read_only_is_so_by_construction(tmp_path: Path) -> None:
+    path = tmp_path / "l.db"
+    Ledger.open(path, create=True).close()
+    with Ledger.open(path, read_only=True) as ledger, pytest.raises(LedgerError, match="no permission"), ledger.read() as c:
+        c.exec_driver_sql("INSERT INTO meta VALUES ('a', 'b')")

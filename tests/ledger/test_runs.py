@@ -1,0 +1,235 @@
+"""Dead runs, recovery, fencing, leases."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from sqlalchemy import text
+
+from ctstate.errors import FencedError
+from ctstate.ledger import Ledger, Selection, claims, runs
+from ctstate.states import State
+
+
+def one(ledger: Ledger, sql: str, **parameters: object):
+    with ledger.read() as connection:
+        return connection.execute(text(sql), parameters).one()
+
+
+def start(ledger: Ledger) -> int:
+    with ledger.write() as connection:
+        return runs.start(connection, "upload", {})
+
+
+def take(ledger: Ledger, run_id: int, limit: int = 10) -> list[claims.Claim]:
+    with ledger.write() as connection:
+        return claims.claim(connection, run_id, 1, 1, limit)
+
+
+def silence(ledger: Ledger, run_id: int) -> None:
+    """Make a run look as if it had been silent for a day, on another host."""
+    with ledger.write() as connection:
+        connection.execute(
+            text("UPDATE run SET heartbeat_at = '2020-01-01T00:00:00.000000Z', host_id = 'elsewhere' WHERE id = :r"),
+            {"r": run_id},
+        )
+
+
+def test_a_capture_is_claimed_by_one_run_only(new_ledger) -> None:
+    ledger = new_ledger(10)
+    first, second = start(ledger), start(ledger)
+    mine, yours = take(ledger, first, 6), take(ledger, second, 6)
+    assert [len(mine), len(yours)] == [6, 4]
+    assert not {c.capture_id for c in mine} & {c.capture_id for c in yours}
+    assert take(ledger, first) == []
+
+
+def test_a_live_run_is_not_recovered(new_ledger) -> None:
+    ledger = new_ledger(3)
+    take(ledger, start(ledger))
+    assert ledger.recover() == 0
+    assert ledger.count(Selection(states=[State.UPLOADING])) == 3
+
+
+def test_a_silent_run_is_recovered_and_what_it_may_have_sent_is_in_doubt(new_ledger) -> None:
+    ledger = new_ledger(3)
+    run_id = start(ledger)
+    sent, made, untouched = take(ledger, run_id)
+    with ledger.write() as connection:
+        claims.note_create_intent(connection, sent, run_id, 40)
+        claims.note_create_intent(connection, made, run_id, 40)
+        claims.note_created(connection, made, 41)
+    silence(ledger, run_id)
+    assert ledger.recover() == 3
+    assert one(ledger, "SELECT outcome FROM run WHERE id = :r", r=run_id).outcome == "lost"
+    rows = {row.id: row for row in ledger.captures()}
+    assert {row.state for row in rows.values()} == {"batched"}
+    assert rows[sent.row.id].ambiguous_at is not None
+    assert rows[sent.row.id].create_floor == 40
+    assert (rows[made.row.id].ambiguous_at, rows[made.row.id].subject_id) == (None, 41)
+    assert rows[untouched.row.id].ambiguous_at is None
+    again = {c.capture_id: c for c in take(ledger, start(ledger))}
+    assert again[sent.capture_id].ambiguous_at is not None
+    assert again[sent.capture_id].create_run_id == run_id
+    assert again[made.capture_id].row.subject_id == 41
+
+
+def test_a_process_that_is_gone_from_this_host_is_recovered_at_once(new_ledger) -> None:
+    ledger = new_ledger(2)
+    code = (
+        "import sys, time\n"
+        "from ctstate.ledger import Ledger, claims\n"
+        "ledger = Ledger.open(sys.argv[1])\n"
+        "live = ledger.live_run('upload', {})\n"
+        "with ledger.write() as c: claims.claim(c, live.id, 1, 1, 9)\n"
+        "print('claimed', flush=True); time.sleep(60)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(ledger.path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "claimed\n"
+    assert ledger.recover() == 0
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    assert ledger.recover() == 2
+
+
+def test_a_pid_used_again_does_not_keep_a_run_alive(new_ledger) -> None:
+    ledger = new_ledger(1)
+    run_id = start(ledger)
+    take(ledger, run_id)
+    with ledger.write() as connection:  # this very pid lives, but began at another time
+        connection.execute(text("UPDATE run SET pid_started = '1' WHERE id = :r"), {"r": run_id})
+    assert ledger.recover() == 1
+
+
+def test_who_slept_through_its_lease_changes_nothing(new_ledger) -> None:
+    ledger = new_ledger(1)
+    sleeper = start(ledger)
+    (old,) = take(ledger, sleeper)
+    silence(ledger, sleeper)
+    ledger.recover()
+    (new,) = take(ledger, start(ledger))
+    writes = [
+        lambda c: claims.note_create_intent(c, old, sleeper, 1),
+        lambda c: claims.note_created(c, old, 99),
+        lambda c: claims.note_not_created(c, old),
+        lambda c: claims.note_ambiguous(c, old),
+        lambda c: claims.note_subject_gone(c, old),
+        lambda c: claims.note_encoded(c, old, [claims.EncodedFacts(1, "0" * 32, 5)]),
+        lambda c: claims.note_arrived(c, old, [1]),
+        lambda c: claims.note_broken(c, old, 1, "x"),
+        lambda c: claims.note_moved(c, old, State.UPLOADED),
+        lambda c: claims.still_mine(c, old),
+    ]
+    before = (list(ledger.captures()), one(ledger, "SELECT * FROM image"))
+    for write in writes:
+        with pytest.raises(FencedError), ledger.write() as connection:
+            write(connection)
+    assert (list(ledger.captures()), one(ledger, "SELECT * FROM image")) == before
+    with ledger.write() as connection:
+        claims.note_created(connection, new, 100)
+        claims.note_moved(connection, new, State.UPLOADED)
+    assert next(ledger.captures()).subject_id == 100
+
+
+def test_the_sleeper_itself_notices(new_ledger) -> None:
+    ledger = new_ledger(1)
+    live = ledger.live_run("upload", {})
+    assert live.surely_alive()
+    silence(ledger, live.id)
+    with ledger.write() as connection:
+        runs.recover(connection, [live.id])
+    live.beat()
+    assert live.lost.is_set()
+    assert not live.surely_alive()
+    live.end("done")
+    assert one(ledger, "SELECT outcome FROM run WHERE id = :r", r=live.id).outcome == "lost"
+
+
+def test_a_run_that_was_not_heard_for_long_does_not_trust_itself(new_ledger, monkeypatch) -> None:
+    ledger = new_ledger(1)
+    live = ledger.live_run("upload", {})
+    asleep = time.clock_gettime(time.CLOCK_BOOTTIME) + runs.LEASE_S
+    monkeypatch.setattr("ctstate.ledger._awake", lambda: asleep)
+    assert not live.surely_alive()
+    live.beat()
+    assert live.surely_alive()
+    live.end("done")
+
+
+def test_a_stop_that_was_asked_for_reaches_the_run(new_ledger) -> None:
+    ledger = new_ledger(1)
+    live = ledger.live_run("upload", {})
+    with ledger.write() as connection:
+        connection.execute(text("UPDATE run SET stop_requested_at = 't' WHERE id = :r"), {"r": live.id})
+    live.beat()
+    assert live.stop_requested.is_set()
+    live.end("stopped", "asked")
+    assert tuple(one(ledger, "SELECT outcome, message FROM run WHERE id = :r", r=live.id)) == ("stopped", "asked")
+
+
+def test_one_run_at_a_time_has_a_batch_s_lease(new_ledger) -> None:
+    ledger = new_ledger(1)
+    first, second = start(ledger), start(ledger)
+
+    def lease(run_id: int, seconds: float = 60):
+        with ledger.write() as connection:
+            return claims.take_lease(connection, 1, run_id, seconds)
+
+    token = lease(first)
+    assert token is not None
+    assert lease(second) is None
+    assert lease(first) == token + 1  # its own may be prolonged
+    with ledger.write() as connection:
+        claims.drop_lease(connection, 1, token)  # an old token drops nothing
+    assert lease(second) is None
+    with ledger.write() as connection:
+        claims.drop_lease(connection, 1, token + 1)
+    assert lease(second, -1) is not None
+    assert lease(first) is not None  # the other's had run out
+    with ledger.write() as connection:
+        runs.end(connection, first, "done")
+    assert lease(second) is not None  # whose run has ended holds nothing
+
+
+def test_a_broken_write_leaves_nothing_half_done(new_ledger) -> None:
+    ledger = new_ledger(2)
+    before = list(ledger.captures())
+    with pytest.raises(RuntimeError), ledger.atomic_run("x", {}) as (connection, run_id):
+        claims.claim(connection, run_id, 1, 1, 5)
+        raise RuntimeError
+    assert list(ledger.captures()) == before
+    assert one(ledger, "SELECT count(*) AS n FROM run WHERE verb = 'x'").n == 0
+
+
+def test_writers_wait_for_each_other(new_ledger) -> None:
+    """Eight processes claim one by one: each capture goes to one of them, and nobody sees a busy ledger."""
+    ledger = new_ledger(160)
+    code = (
+        "import sys\n"
+        "from ctstate.ledger import Ledger, claims, runs\n"
+        "ledger = Ledger.open(sys.argv[1])\n"
+        "with ledger.write() as c: run = runs.start(c, 'upload', {})\n"
+        "while True:\n"
+        "    with ledger.write() as c: got = claims.claim(c, run, 1, 1, 1)\n"
+        "    if not got: break\n"
+        "    print(got[0].capture_id)\n"
+    )
+    command = [sys.executable, "-c", code, str(ledger.path)]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(8)]
+    outputs = [process.communicate(timeout=120) for process in processes]
+    assert [error for _, error in outputs if error] == []
+    claimed = [line for output, _ in outputs for line in output.split()]
+    assert sorted(claimed) == sorted(f"S#A#1#{n}" for n in range(1, 161))
+
+
+def test_runs_are_told_from_each_other_by_host(new_ledger) -> None:
+    here = runs.whereabouts()
+    assert here.pid == os.getpid()
+    assert here.pid_started.isdigit()

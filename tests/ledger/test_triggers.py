@@ -1,0 +1,113 @@
+"""Raw SQL cannot make an illegal move, nor touch history."""
+
+from __future__ import annotations
+
+import itertools
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from ctstate.ledger import Ledger
+from ctstate.states import TRANSITIONS, State, is_legal
+from tests.ledger.conftest import fill
+
+
+@pytest.fixture
+def raw(tmp_path: Path):
+    path = tmp_path / "raw.db"
+    with Ledger.open(path, create=True) as ledger:
+        fill(ledger, 2)
+    # As a person with the sqlite3 shell: no PRAGMA of ctstate's, foreign keys off.
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        yield connection
+
+
+def to_state(connection: sqlite3.Connection, wanted: State) -> None:
+    """Bring capture 1 into a state by legal moves, with all that its constraints need."""
+    ways: dict[State, list[State]] = {State.BATCHED: []}
+    todo = [State.BATCHED]
+    while todo:
+        here = todo.pop(0)
+        for step in TRANSITIONS:
+            if step.source is here and step.target not in ways:
+                ways[step.target] = [*ways[here], step.target]
+                todo.append(step.target)
+    connection.execute("UPDATE capture SET subject_id = 77 WHERE id = 1")
+    for state in ways[wanted]:
+        connection.execute("UPDATE capture SET state = ?, moved_at = moved_at || '+' WHERE id = 1", (state.value,))
+
+
+REACHABLE = [state for state in State if state not in (State.MANIFESTED, State.PREDICTED)]
+
+
+@pytest.mark.parametrize(("source", "target"), list(itertools.product(REACHABLE, State)))
+def test_update_of_state_follows_the_table(raw: sqlite3.Connection, source: State, target: State) -> None:
+    to_state(raw, source)
+    events = raw.execute("SELECT count(*) FROM event WHERE capture_id = 1").fetchone()[0]
+
+    def move() -> None:
+        raw.execute("UPDATE capture SET state = ? WHERE id = 1", (target.value,))
+
+    if source is target or is_legal(source, target):
+        move()
+        expected = events if source is target else events + 1
+    else:
+        with pytest.raises(sqlite3.IntegrityError, match="does not know that move"):
+            move()
+        expected = events
+    assert raw.execute("SELECT count(*) FROM event WHERE capture_id = 1").fetchone()[0] == expected
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        ("DELETE FROM capture WHERE id = 1", "never deleted"),
+        ("INSERT OR REPLACE INTO capture SELECT * FROM capture WHERE id = 1", "id of its own"),
+        ("UPDATE OR REPLACE capture SET id = 2 WHERE id = 1", "never changes"),
+        ("UPDATE capture SET capture_id = 'other' WHERE id = 1", "never changes"),
+        ("UPDATE event SET reason = 'lie'", "append-only"),
+        ("DELETE FROM event", "append-only"),
+        ("INSERT OR REPLACE INTO event SELECT * FROM event WHERE id = 1", "append-only"),
+        ("INSERT INTO transition VALUES ('batched', 'uploaded', 'x')", "migrations only"),
+        ("UPDATE transition SET target = 'uploaded'", "migrations only"),
+        ("DELETE FROM transition", "migrations only"),
+        ("DELETE FROM state", "migrations only"),
+        ("UPDATE capture SET state = 'uploading', run_id = NULL WHERE id = 1", "has_run"),
+        ("UPDATE capture SET batch_id = NULL WHERE id = 1", "has_batch"),
+        ("UPDATE capture SET state = 'uploaded' WHERE id = 1", "has_subject"),
+        ("UPDATE capture SET create_sent_at = 'now' WHERE id = 1", "doubt_is_marked"),
+        ("UPDATE capture SET subject_id = 5", "UNIQUE"),
+    ],
+)
+def test_what_would_break_the_ledger_is_refused(raw: sqlite3.Connection, statement: str, message: str) -> None:
+    before = list(raw.iterdump())
+    with pytest.raises(sqlite3.IntegrityError, match=message):
+        raw.execute(statement)
+    assert list(raw.iterdump()) == before
+
+
+def test_a_new_capture_can_only_be_manifested(raw: sqlite3.Connection) -> None:
+    raw.execute("CREATE TEMP TABLE copy AS SELECT * FROM capture WHERE id = 1")
+    raw.execute("UPDATE copy SET id = 9, capture_id = 'nine', subject_id = 9")
+    with pytest.raises(sqlite3.IntegrityError, match="must be manifested"):
+        raw.execute("INSERT INTO capture SELECT * FROM copy")
+    raw.execute("UPDATE copy SET state = 'manifested'")
+    raw.execute("INSERT INTO capture SELECT * FROM copy")
+
+
+def test_history_tells_moves_of_ctstate_from_others(raw: sqlite3.Connection) -> None:
+    raw.execute("UPDATE capture SET state = 'uploading' WHERE id = 1")
+    outside = raw.execute("SELECT run_id, reason FROM event ORDER BY id DESC LIMIT 1").fetchone()
+    assert outside == (None, "moved outside ctstate")
+    raw.execute("UPDATE capture SET state = 'batched', moved_at = 'later', reason = 'why' WHERE id = 1")
+    told = raw.execute("SELECT run_id, reason, at FROM event ORDER BY id DESC LIMIT 1").fetchone()
+    assert told == (1, "why", "later")
+
+
+def test_the_table_in_the_ledger_is_the_table_in_the_code(raw: sqlite3.Connection) -> None:
+    rows = set(raw.execute("SELECT source, target, meaning FROM transition"))
+    assert rows == {(t.source.value if t.source else "", t.target.value, t.meaning) for t in TRANSITIONS}
+    states = [name for (name,) in raw.execute("SELECT name FROM state ORDER BY rank")]
+    assert states == [state.value for state in State]
