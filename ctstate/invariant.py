@@ -33,7 +33,7 @@ def violations(ledger: Ledger, world: Mapping[str, Any], *, complete: bool = Tru
     """
     found = [f"published before its images were whole: {entry}" for entry in world["published_incomplete"]]
     active = {int(s["id"]): s for s in world["subjects"] if s["active"]}
-    names = Counter((s["project"], s["display_name"]) for s in world["subject_sets"])
+    names = Counter((s["project"], s["display_name"]) for s in world["subject_sets"] if not s["deleted"])
     found += [f"{count} subject sets are named {name!r}" for (_, name), count in names.items() if count > 1]
     by_capture: dict[str, list[int]] = {}
     for subject_id, subject in active.items():

@@ -177,7 +177,7 @@ class Zooniverse(Panoptes):  # type: ignore[misc]
         self.patience = patience or Patience()
         self.counts = Counts()
         self._lock = threading.RLock()
-        self._me: Optional[Account] = None
+        self._used = threading.local()  # .token: the one that this thread's last request carried
         self.refresh_token: Optional[str] = None
         self._ready = False
         self.bearer_token: Optional[str] = None
@@ -304,7 +304,7 @@ class Zooniverse(Panoptes):  # type: ignore[misc]
     ) -> requests.Response:
         """Send a request once; again only where the server surely did nothing (a dead token)."""
         for last in (False, False, True):
-            token = self.get_bearer_token()
+            token = self._used.token = self.get_bearer_token()
             sent = {**self._http_headers["default"], **self._http_headers.get(method, {}), **(headers or {})}
             sent["Authorization"] = f"Bearer {token}"
             if etag:
@@ -391,6 +391,15 @@ class Zooniverse(Panoptes):  # type: ignore[misc]
             ) from None
         return _only(reply, "projects", f"GET /projects/{project_id}")
 
+    def project_roles(self, project_id: int) -> list[dict[str, Any]]:
+        """Return who has which roles in a project, the owner included."""
+        return list(self._listed("project_roles", {"project_id": project_id}))
+
+    def server_date(self) -> Optional[str]:
+        """Return the `Date` that the server put on a reply just now."""
+        found: Optional[str] = self.http_request("GET", "/me").headers.get("Date")
+        return found
+
     # -- subject sets ------------------------------------------------------------------------------------
 
     def find_sets(self, project_id: int, name: str) -> list[dict[str, Any]]:
@@ -417,6 +426,14 @@ class Zooniverse(Panoptes):  # type: ignore[misc]
         """
         reply, _ = self.get(f"/subject_sets/{set_id}")
         return _only(reply, "subject_sets", f"GET /subject_sets/{set_id}")
+
+    def count_in_set(self, set_id: int) -> int:
+        """Return how many active subjects a subject set has, exact at once.
+
+        The set's own `set_member_subjects_count` is minutes late and counts deactivated ones too
+        (docs/panoptes-api.md, section 3).
+        """
+        return self._keep_trying(lambda: self._count("subjects", {"subject_set_id": set_id}))
 
     def create_set(self, project_id: int, name: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
         """Make a subject set, once; see `ensure_set`."""
@@ -591,12 +608,14 @@ class Zooniverse(Panoptes):  # type: ignore[misc]
             subject, etag = self.subject(subject_id)
             merged = {key: value for key, value in subject["metadata"].items() if key not in drop}
             merged.update(changes)
+            path = f"/subjects/{subject_id}"
             try:
-                self.put(f"/subjects/{subject_id}", json={"subjects": {"metadata": merged}}, etag=etag)
+                reply, _ = self.put(path, json={"subjects": {"metadata": merged}}, etag=etag)
             except RequestRefusedError as error:
                 if error.status == 412:
                     raise UnavailableError(str(error), 412, error.request_id) from None
                 raise
+            _only(reply, "subjects", f"PUT {path}")
 
         self._keep_trying(once)
 
@@ -620,6 +639,45 @@ class Zooniverse(Panoptes):  # type: ignore[misc]
     def workflows(self, project_id: int) -> list[dict[str, Any]]:
         """Return a project's workflows."""
         return list(self._listed("workflows", {"project_id": project_id}))
+
+    def workflow(self, workflow_id: int) -> dict[str, Any]:
+        """Return a workflow.
+
+        Raises:
+            NotFoundError: there is none, or it is not this account's to see.
+        """
+        reply, _ = self.get(f"/workflows/{workflow_id}")
+        return _only(reply, "workflows", f"GET /workflows/{workflow_id}")
+
+    def link_set(self, workflow_id: int, set_id: int) -> None:
+        """Put a subject set into a workflow; one that is in it already is fine.
+
+        Raises:
+            NotFoundError: the workflow is not there.
+            RequestRefusedError: the set is not there.
+        """
+        path = f"/workflows/{workflow_id}/links/subject_sets"
+        # Always a list: a bare string replaces all the workflow's sets (docs/panoptes-api.md, section 5).
+        body = {"subject_sets": [str(set_id)]}
+
+        def once() -> None:
+            try:
+                reply, _ = self.post(path, json=body)
+            except RequestRefusedError as error:
+                if error.status == 400 and "already been taken" in str(error):
+                    return
+                raise
+            _only(reply, "workflows", f"POST {path}")
+
+        self._keep_trying(once)
+
+    def unlink_set(self, workflow_id: int, set_id: int) -> None:
+        """Take a subject set out of a workflow.
+
+        Raises:
+            NotFoundError: the set is not in the workflow, or there is no such workflow.
+        """
+        self.json_request("DELETE", f"/workflows/{workflow_id}/links/subject_sets/{set_id}", retry=True)
 
     def statuses(self, workflow_id: int, subject_ids: Sequence[int]) -> Iterator[dict[str, Any]]:
         """Yield what a workflow knows of these subjects; one that nobody classified has no row."""
@@ -711,14 +769,27 @@ class Zooniverse(Panoptes):  # type: ignore[misc]
 
     def _page(self, kind: str, params: Mapping[str, Any]) -> tuple[list[dict[str, Any]], bool]:
         for _ in range(3):
-            token = self.get_bearer_token()
             reply, _etag = self.json_request("GET", f"/{kind}", params=params)
+            token = self._used.token
             if not isinstance(reply, dict) or kind not in reply:
                 raise UnavailableError(f"GET /{kind}: no usable answer")
             rows = list(reply[kind])
             if rows or self.token_is_alive(token):
                 meta = reply.get("meta", {}).get(kind, {})
                 return rows, not rows or meta.get("next_page") is None
+            self._forget_token(token)
+        raise UnavailableError(f"GET /{kind}: the token dies again and again")
+
+    def _count(self, kind: str, filters: Mapping[str, Any]) -> int:
+        """Return how many rows a list has; 0 is believed only of a token that `/me` knows, as in `_page`."""
+        for _ in range(3):
+            reply, _etag = self.json_request("GET", f"/{kind}", params={**filters, "page_size": 1})
+            token = self._used.token
+            if not isinstance(reply, dict) or "count" not in reply.get("meta", {}).get(kind, {}):
+                raise UnavailableError(f"GET /{kind}: no usable answer")
+            count = int(reply["meta"][kind]["count"])
+            if count or self.token_is_alive(token):
+                return count
             self._forget_token(token)
         raise UnavailableError(f"GET /{kind}: the token dies again and again")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, Optional
 
 import click
@@ -55,10 +56,9 @@ def sandbox(
         discard_images=discard_images,
     )
     plan = read_plan(faults) if faults else None
-    try:
+    with contextlib.suppress(KeyboardInterrupt):
         serve(directory, settings, port=port, faults=plan, on_ready=_announce)
-    except KeyboardInterrupt:
-        click.echo("Stopped; the state is kept.")
+    click.echo("Stopped; the state is kept.")
 
 
 def _announce(about: dict[str, Any]) -> None:

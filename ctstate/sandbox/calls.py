@@ -64,10 +64,10 @@ class Call:
                 415, "Only requests with Content-Type: application/json or application/vnd.api+json are allowed"
             )
         try:
-            value = json.loads(self.body) if self.body.strip() else {}
+            value = json.loads(self.body, parse_constant=_no_constant) if self.body.strip() else {}
         except ValueError:
             raise refusal(400, "There was a problem in the JSON you submitted") from None
-        if b"\\u0000" in self.body and has_nul(value):
+        if b"\\u" in self.body and not _storable(value):
             raise broken()
         return value if isinstance(value, dict) else {}
 
@@ -173,6 +173,19 @@ def as_id(value: Any) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     return int(value) if isinstance(value, str) and value.isdecimal() and len(value) < 16 else -1
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _storable(value: Any) -> bool:
+    """Whether the real server's database could hold a JSON value: no NUL, and no half characters."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return not has_nul(value)
 
 
 def has_nul(value: Any) -> bool:

@@ -13,7 +13,8 @@ from ctstate.errors import InputError
 from ctstate.sandbox.calls import Call, as_id
 from ctstate.sandbox.faults import Plan
 from ctstate.sandbox.model import Subject, User, timestamp
-from ctstate.sandbox.replies import JSON_TYPE, ApiError, Json, empty, image_state, reply
+from ctstate.sandbox.replies import JSON_TYPE, ApiError, Json, empty, reply
+from ctstate.sandbox.shapes import image_state
 
 
 @dataclass

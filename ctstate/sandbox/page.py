@@ -10,7 +10,7 @@ from typing import Any
 from starlette.responses import Response
 
 from ctstate.sandbox.calls import Call, ids_in
-from ctstate.sandbox.model import Project, Subject, timestamp
+from ctstate.sandbox.model import Image, Project, Subject, timestamp
 from ctstate.sandbox.replies import HTML_TYPE
 
 PAGE = 30
@@ -33,6 +33,7 @@ article h2 { font-size: 1rem; margin: 0 0 .5rem; display: flex; gap: .6rem; alig
 .images { display: flex; flex-wrap: wrap; gap: .6rem; margin-bottom: .6rem }
 .images img, .gap { height: 190px; border-radius: 5px; background: var(--soft); max-width: 100% }
 .gap { width: 250px; display: grid; place-items: center; border: 2px dashed var(--bad); color: var(--bad) }
+.gap.kept { border-color: var(--line); color: inherit }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1rem; margin: 0; font-size: .87rem }
 dt { opacity: .65 } dd { margin: 0; overflow-wrap: anywhere; white-space: pre-wrap }
 .flag { font-size: .75rem; font-weight: 600; padding: .05rem .5rem; border-radius: 9px; color: #fff;
@@ -169,12 +170,7 @@ def _subject(call: Call, subject: Subject) -> str:
         flags.append('<span class="flag">in no set</span>')
     if not flags:
         flags.append('<span class="flag ok">complete</span>')
-    images = "".join(
-        f'<img loading="lazy" alt="image {i.position + 1}" src="{escape(i.url or "/blob/" + i.key)}">'
-        if i.whole
-        else f'<div class="gap">image {i.position + 1} {"is empty" if i.arrived else "never arrived"}</div>'
-        for i in subject.images
-    )
+    images = "".join(_image(call, i) for i in subject.images)
     facts = [("created", timestamp(subject.created))]
     if subject.external_id is not None:
         facts.append(("external id", subject.external_id))
@@ -184,6 +180,15 @@ def _subject(call: Call, subject: Subject) -> str:
         f"<article><h2>Subject {subject.id} {''.join(flags)}</h2>"
         f'<div class="images">{images}</div><dl>{listed}</dl></article>'
     )
+
+
+def _image(call: Call, image: Image) -> str:
+    name = f"image {image.position + 1}"
+    if not image.whole:
+        return f'<div class="gap">{name} {"is empty" if image.arrived else "never arrived"}</div>'
+    if call.settings.discard_images and not image.url:
+        return f'<div class="gap kept">{name}: {image.size:,} bytes, not kept</div>'
+    return f'<img loading="lazy" alt="{name}" src="{escape(image.url or "/blob/" + image.key)}">'
 
 
 def _text(value: Any) -> str:

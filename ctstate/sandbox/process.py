@@ -12,8 +12,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Optional, Union
 
-import requests
-
 from ctstate.errors import CtstateError
 from ctstate.sandbox.settings import SandboxSettings
 
@@ -167,6 +165,8 @@ class SandboxProcess:
         Raises:
             CtstateError: it refused; says why.
         """
+        import requests  # here, as the server itself does not need it
+
         reply = requests.request(method, f"{self.url}/sandbox/{path}", json=body, timeout=60)
         if reply.status_code >= 400:
             raise CtstateError(f"sandbox: {reply.json().get('error')}")

@@ -26,7 +26,7 @@ class SandboxSettings:
         set_delete_interval: seconds between the deletions of a deleted set's subjects.
         link_seconds: what a links call on a set takes at least.
         link_seconds_per_subject: what each subject adds to that.
-        name_check_gap: seconds between the check of a new set's name and its creation (there is no index behind it).
+        name_check_gap: seconds between the check of a new set's name and its creation (no index backs it).
         discard_images: keep size and MD5 of an image, not its bytes.
     """
 

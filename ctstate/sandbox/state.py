@@ -5,12 +5,13 @@ Each method that changes something has committed it when it returns. Nothing her
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any, Optional
 
 from ctstate.errors import InputError
 from ctstate.sandbox.accounts import Accounts
@@ -562,13 +563,12 @@ MIME_TYPES: set[str] = set(_SUFFIX)
 """What a location may be (API notes, section 4)."""
 
 
-def _number_of(value: Any) -> Optional[Union[int, float]]:
+def _number_of(value: Any) -> Optional[float]:
     """A priority as a number, or None."""
-    if isinstance(value, bool):
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
-    if isinstance(value, (int, float)):
-        return value
     try:
-        return float(value) if isinstance(value, str) else None
-    except ValueError:
+        number = float(value)
+    except (ValueError, OverflowError):
         return None
+    return number if math.isfinite(number) else None

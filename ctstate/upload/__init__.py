@@ -160,6 +160,10 @@ def plan_upload(ledger: Ledger, zooniverse: Zooniverse, options: UploadOptions) 
     )
     with ledger.read() as connection:
         plan.unbatched = _count(connection, season.id, None)[0]
+    if not batches:
+        # Another worker that began at the same time may have put them all into `complete` since.
+        batches = ledger.batches(season.id)
+    with ledger.read() as connection:
         if not batches and plan.unbatched:
             pending, images = _count(connection, season.id, None)
             plan.batches.append(_planned(options, season.name, None, COMPLETE, pending, images))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -9,6 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import Connection
 from typing import Union
 
 from ctstate.errors import BrokenImageError
@@ -30,17 +32,17 @@ def encode_all(paths: Sequence[str], options: ImageOptions) -> list[Encoded]:
     return results
 
 
-def _begin() -> None:
+def _begin(alive: Connection) -> None:
     # A Ctrl-C reaches the whole process group, and Slurm may signal every process of a step: only the run
     # itself decides when to stop.
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    parent = os.getppid()
 
     def watch() -> None:
-        while os.getppid() == parent:
-            threading.Event().wait(1.0)
-        os._exit(1)  # the run was killed
+        # Nothing is ever sent: the pipe ends when the run does, also when it is killed.
+        with contextlib.suppress(EOFError, OSError):
+            alive.recv()
+        os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
 
@@ -62,7 +64,8 @@ class Encoders:
     def _new_pool(self) -> ProcessPoolExecutor:
         # Not fork: the run has threads, and a lock one of them holds would stay locked in the child.
         context = multiprocessing.get_context("forkserver")
-        return ProcessPoolExecutor(self._processes, mp_context=context, initializer=_begin)
+        reader, self._alive = context.Pipe(duplex=False)
+        return ProcessPoolExecutor(self._processes, mp_context=context, initializer=_begin, initargs=(reader,))
 
     def encode(self, paths: Sequence[str], then: Callable[[Union[list[Encoded], BaseException]], None]) -> None:
         """Encode a capture's images in a process; `then` gets the results, or what went wrong with the pool."""

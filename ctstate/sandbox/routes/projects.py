@@ -9,7 +9,8 @@ from starlette.responses import Response
 from ctstate.sandbox.calls import Call, ids_in
 from ctstate.sandbox.listing import page_of
 from ctstate.sandbox.model import Project, etag
-from ctstate.sandbox.replies import Json, one, owner_json, project_json
+from ctstate.sandbox.replies import Json, one
+from ctstate.sandbox.shapes import owner_json, project_json
 
 
 def _shape(call: Call, project: Project) -> Json:

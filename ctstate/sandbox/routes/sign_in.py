@@ -16,17 +16,8 @@ from ctstate.sandbox.accounts import CLIENT_IDS
 from ctstate.sandbox.calls import Call, ids_in
 from ctstate.sandbox.listing import page_of
 from ctstate.sandbox.model import User
-from ctstate.sandbox.replies import (
-    JSON_TYPE,
-    Json,
-    document,
-    dumps,
-    meta,
-    not_found,
-    reply,
-    unauthorized,
-    user_json,
-)
+from ctstate.sandbox.replies import JSON_TYPE, Json, document, dumps, meta, not_found, reply, unauthorized
+from ctstate.sandbox.shapes import user_json
 
 COOKIE = "_Panoptes_session"
 SCOPES = "user project group collection classification subject medium organization translation public"

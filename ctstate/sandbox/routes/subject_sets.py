@@ -10,7 +10,8 @@ from starlette.responses import Response
 from ctstate.sandbox.calls import Call, as_id, check_schema, check_type, ids_in, linked_ids
 from ctstate.sandbox.listing import Page, filters, page_of, page_reply
 from ctstate.sandbox.model import Member, Subject, SubjectSet, etag
-from ctstate.sandbox.replies import Json, empty, member_json, not_found, one, refusal, set_json
+from ctstate.sandbox.replies import Json, empty, not_found, one, refusal
+from ctstate.sandbox.shapes import member_json, set_json
 
 _NAME_TAKEN = "Validation failed: Display name has already been taken"
 _STALE = "Attempted to update a stale object: SubjectSet."

@@ -11,7 +11,8 @@ from starlette.responses import Response
 from ctstate.sandbox.calls import Call, as_id, check_schema, check_type, ids_in, linked_ids
 from ctstate.sandbox.listing import Page, filters, page_reply
 from ctstate.sandbox.model import Subject, SubjectSet, User, etag
-from ctstate.sandbox.replies import Json, empty, not_found, one, refusal, subject_json
+from ctstate.sandbox.replies import Json, empty, not_found, one, refusal
+from ctstate.sandbox.shapes import subject_json
 from ctstate.sandbox.state import MIME_TYPES, Location
 
 FILTERS = ("id", "project_id", "subject_set_id", "upload_user_id", "workflow_id")

@@ -9,18 +9,8 @@ from starlette.responses import Response
 from ctstate.sandbox.calls import Call, as_id, check_schema, check_type, ids_in, linked_ids, wrong
 from ctstate.sandbox.listing import Page, filters, page_of
 from ctstate.sandbox.model import Subject, SubjectSet, Workflow, etag
-from ctstate.sandbox.replies import (
-    Json,
-    document,
-    empty,
-    not_found,
-    one,
-    refusal,
-    reply,
-    status_json,
-    status_meta,
-    workflow_json,
-)
+from ctstate.sandbox.replies import Json, document, empty, not_found, one, refusal, reply, status_meta
+from ctstate.sandbox.shapes import status_json, workflow_json
 
 PAGE = 25
 """Workflows come 25 a page, and no more."""
