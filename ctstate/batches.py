@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.engine import Connection
 
 from ctstate.clock import now
 from ctstate.errors import UsageError
 from ctstate.ledger import Ledger
-from ctstate.schema import batch, capture
+from ctstate.schema import batch, capture, run
 from ctstate.states import REBATCHABLE, State
 
 ORDERS = ("random", "sequential", "site", "roll")
@@ -26,13 +26,13 @@ LEGACY_SEED = 123
 COMPLETE = "complete"
 _CHUNK = 10_000
 
-_FREE = (
+_NOT_BEGUN = (
     capture.c.state.in_([state.value for state in REBATCHABLE])
-    & capture.c.excluded.is_(None)
     # What a run has begun stays in its batch: its subject may exist already.
     & capture.c.subject_id.is_(None)
     & capture.c.create_sent_at.is_(None)
 )
+_FREE = _NOT_BEGUN & capture.c.excluded.is_(None)
 
 
 @dataclass
@@ -41,7 +41,8 @@ class BatchReport:
 
     season: str
     sizes: dict[str, int] = field(default_factory=dict)
-    kept: int = 0
+    kept: int = 0  # on their way or on Zooniverse
+    excluded: int = 0
     unchanged: bool = False
 
 
@@ -121,7 +122,11 @@ def split(
         "seed": seed,
     }
     with ledger.atomic_run("batch", arguments) as (connection, run_id):
-        ids, groups = _in_order(connection, season.id, order)
+        groups: list[int] = []
+        if order == "random":
+            ids = _in_legacy_order(connection, season.id)
+        else:
+            ids, groups = _in_order(connection, season.id, order)
         if not ids:
             raise UsageError(f"season {season.name} has no capture that could be put into a batch")
         if number_of_batches is not None and number_of_batches > len(ids):
@@ -135,6 +140,8 @@ def split(
             ranges = positions(len(ids), count)
         report = BatchReport(season=season.name)
         _assign(connection, run_id, season.id, ids, ranges, report)
+        if report.unchanged:
+            connection.execute(delete(run).where(run.c.id == run_id))
     return report
 
 
@@ -183,6 +190,26 @@ def _in_order(connection: Connection, season_id: int, order: str) -> tuple[list[
     return ids, sizes
 
 
+def _in_legacy_order(connection: Connection, season_id: int) -> list[int]:
+    """Return the free captures as a legacy manifest lists them: by the text `season#site#roll#%05d`.
+
+    That is manifest order but for captures above 99,999 and for names in which a space, `!` or `"` follows what
+    is another name. A shuffle repeats only if it begins with the same list.
+    """
+    rows = [
+        (f"{row.season}#{row.site}#{row.roll}#{row.capture_number:05d}", row.capture_id, row.id)
+        for row in connection.execute(
+            select(
+                capture.c.season, capture.c.site, capture.c.roll, capture.c.capture_number,
+                capture.c.capture_id, capture.c.id,
+            )
+            .where(capture.c.season_id == season_id, _FREE)
+            .order_by(capture.c.season, capture.c.site, capture.c.roll, capture.c.capture_number)
+        )
+    ]  # fmt: skip
+    return [key for _, _, key in sorted(rows)]
+
+
 def _batch(connection: Connection, season_id: int, name: str) -> int:
     key = connection.execute(
         select(batch.c.id).where(batch.c.season_id == season_id, batch.c.name == name)
@@ -208,16 +235,16 @@ def _assign(
             (batch.c.subject_set_id.is_not(None))
             | batch.c.id.in_(
                 select(capture.c.batch_id).where(
-                    capture.c.season_id == season_id, capture.c.batch_id.is_not(None), ~_FREE
+                    capture.c.season_id == season_id, capture.c.batch_id.is_not(None), ~_NOT_BEGUN
                 )
             ),
         )
     ).scalars()
     taken = set(kept)
-    before: dict[int, int] = {
-        row.id: row.batch_id
+    before: dict[int, tuple[int, Optional[int]]] = {
+        row.id: (row.batch_id, row.position)
         for row in connection.execute(
-            select(capture.c.id, capture.c.batch_id).where(
+            select(capture.c.id, capture.c.batch_id, capture.c.position).where(
                 capture.c.season_id == season_id, capture.c.batch_id.is_not(None)
             )
         )
@@ -228,6 +255,7 @@ def _assign(
         .where(capture.c.id == bindparam("key"))
         .values(
             batch_id=bindparam("into"),
+            position=bindparam("place"),
             state=State.BATCHED.value,
             run_id=run_id,
             moved_at=now(),
@@ -245,9 +273,9 @@ def _assign(
         report.sizes[name] = end - start
         for first in range(start, end, _CHUNK):
             part = [
-                {"key": capture_key, "into": key}
-                for capture_key in ids[first : min(first + _CHUNK, end)]
-                if before.get(capture_key) != key
+                {"key": capture_key, "into": key, "place": place}
+                for place, capture_key in enumerate(ids[first : min(first + _CHUNK, end)], start=first - start + 1)
+                if before.get(capture_key) != (key, place)
             ]
             if part:
                 connection.execute(put, part)
@@ -259,5 +287,9 @@ def _assign(
             batch.c.id.not_in(select(capture.c.batch_id).where(capture.c.batch_id.is_not(None))),
         )
     )
-    report.kept = len(before.keys() - set(ids))
+    here = capture.c.season_id == season_id
+    report.kept = connection.execute(select(func.count()).where(here, ~_NOT_BEGUN)).scalar_one()
+    report.excluded = connection.execute(
+        select(func.count()).where(here, _NOT_BEGUN, capture.c.excluded.is_not(None))
+    ).scalar_one()
     report.unchanged = not changed

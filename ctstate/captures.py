@@ -11,17 +11,17 @@ import json
 import math
 import os
 import re
-import stat
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Callable, Optional
+from typing import TYPE_CHECKING, Any, Callable, Optional, TextIO
 
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
 from ctstate.clock import now
 from ctstate.errors import InputError, UsageError
+from ctstate.incoming import STAT_THREADS, Incoming, short, stage
 from ctstate.ledger import Ledger, runs
 from ctstate.ledger.exclusions import exclude_imageless
 
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CHUNK_ROWS = 50_000
-STAT_THREADS = 16
-"""Files are looked at by so many threads: on a shared disk each look waits for the network."""
-
 MOST_EXAMPLES = 5
 
 REQUIRED = ("season", "site", "roll", "capture")
@@ -43,8 +40,19 @@ FLAGS: Mapping[str, frozenset[int]] = {
     "image_no_upload": frozenset({1}),
     "image_was_deleted": frozenset({1}),
 }
-BLANK = frozenset({"", "NA", "N/A", "NaN", "nan", "NULL", "None"})
-"""What Excel, R and pandas write for "no value" (in columns that hold flags and numbers)."""
+BLANK = frozenset({"", "NA", "N/A", "#N/A", "NaN", "nan", "NULL", "None"})
+"""What Excel, R and pandas write for "no value" (in columns that may be blank)."""
+
+RESERVED = frozenset(
+    {
+        "#capture_id", "#site", "#roll", "#season", "#capture", "attribution", "license", "#original_images",
+        "capture_id_anonymized",
+    }
+)  # fmt: skip
+"""Keys that every subject carries already (docs/legacy-formats.md, section 5); the first is its identity."""
+
+_LIMITS = {"capture_id": 255, "season": 120, "site": 255, "roll": 80, "capture": 40}
+"""How many characters the ledger's columns hold."""
 
 
 @dataclass
@@ -63,12 +71,13 @@ class ManifestReport:
     images_missing: int = 0
     images_empty: int = 0
     duplicate_rows: int = 0
+    season_changed: bool = False  # it is new, or its attribution, license or folder of images is
     examples: list[str] = field(default_factory=list)  # of missing and empty images
 
     @property
     def changed(self) -> bool:
         """Whether the ledger is not as it was."""
-        return bool(self.captures_new or self.captures_updated)
+        return bool(self.captures_new or self.captures_updated or self.season_changed)
 
 
 def check_manifest_id(manifest_id: str) -> None:
@@ -85,6 +94,8 @@ def check_manifest_id(manifest_id: str) -> None:
             )
     if not manifest_id.strip() or not manifest_id.isprintable():
         raise UsageError(f"manifest id {manifest_id!r} must be printable text; name another with --manifest-id")
+    if len(manifest_id) > _LIMITS["season"]:
+        raise UsageError(f"manifest id {short(manifest_id)} has more than {_LIMITS['season']} characters")
 
 
 def load_captures(
@@ -120,17 +131,71 @@ def load_captures(
     """
     if manifest_id is not None:
         check_manifest_id(manifest_id)
-    root = None
-    if images_root is not None:
-        root = os.path.realpath(images_root)
-        if not os.path.isdir(root):
-            raise UsageError(f"--images-root {os.fspath(images_root)}: no such folder")
+    for option, value in (("--attribution", attribution), ("--license", license), ("--images-root", images_root)):
+        if value is not None and not os.fspath(value).strip():
+            raise UsageError(f"{option} must not be empty")
+    for key in metadata_columns:
+        if key in RESERVED:
+            raise UsageError(f"--metadata-column {key}: every subject carries that key already")
+    root = real_root(images_root)
     name = os.fspath(captures_csv)
-    reader = _Reader(name, root, tuple(metadata_columns), encoding)
+    # A file's name need not be text.
+    arguments = {"captures_csv": _as_text(name), "manifest_id": manifest_id, "update": update}
+    return load(
+        ledger,
+        _Reader(name, root, tuple(metadata_columns), encoding),
+        arguments,
+        attribution=attribution,
+        license=license,
+        root=root,
+        manifest_id=manifest_id,
+        update=update,
+        on_progress=on_progress,
+    )
+
+
+def real_root(images_root: str | os.PathLike[str] | None) -> Optional[str]:
+    """Return the real path of the folder of images.
+
+    Raises:
+        UsageError: there is no such folder.
+    """
+    if images_root is None:
+        return None
+    root = os.path.realpath(images_root)
+    if not os.path.isdir(root):
+        raise UsageError(f"--images-root {os.fspath(images_root)}: no such folder")
+    return root
+
+
+def load(
+    ledger: Ledger,
+    reader: Incoming,
+    arguments: Mapping[str, Any],
+    *,
+    attribution: str,
+    license: str,
+    root: Optional[str],
+    manifest_id: Optional[str],
+    update: bool,
+    on_progress: Callable[[int], None],
+) -> ManifestReport:
+    """Bring what a reader yields into the ledger, in one transaction.
+
+    Args:
+        ledger, attribution, license, manifest_id, update, on_progress: as for `load_captures`.
+        reader: the source, whatever its format.
+        arguments: of the run, as the ledger keeps them.
+        root: real path of the folder of images.
+
+    Raises:
+        InputError, UsageError, LedgerError: as for `load_captures`.
+    """
+    name = reader.name
     with ledger.connection() as connection:
         # Staging is in a temporary table, outside the ledger's write lock: other workers go on meanwhile.
         with ledger.read(connection) as staging:
-            rows = _stage(staging, reader, on_progress)
+            rows = stage(staging, reader, on_progress)
             seasons = [str(s) for s in staging.execute(text("SELECT DISTINCT season FROM incoming")).scalars()]
             if manifest_id is None:
                 if len(seasons) != 1:
@@ -141,14 +206,12 @@ def load_captures(
                 manifest_id = seasons[0]
                 check_manifest_id(manifest_id)
             report = ManifestReport(season=manifest_id, rows=rows)
-            _check_inside(staging, name, report)
+            check_inside(staging, name, report, reader.unit)
         with ledger.write(connection) as writing:
-            run_id = runs.start(
-                writing, "manifest", {"captures_csv": name, "manifest_id": manifest_id, "update": update}
-            )
-            season_id, season_changed = _season(writing, manifest_id, attribution, license, root, update)
-            _merge(writing, name, season_id, run_id, update, report)
-            if report.changed or season_changed:
+            run_id = runs.start(writing, "manifest", {**arguments, "manifest_id": manifest_id})
+            season_id, report.season_changed = put_season(writing, manifest_id, attribution, license, root, update)
+            merge(writing, name, season_id, run_id, update, report)
+            if report.changed:
                 runs.end(writing, run_id, "done")
             else:
                 writing.execute(text("DELETE FROM run WHERE id = :run"), {"run": run_id})
@@ -156,58 +219,34 @@ def load_captures(
 
 
 # -- reading ---------------------------------------------------------------------------------------------------
+class _WithoutNul:
+    """A text file that refuses NUL characters: pandas before 3 cuts a value off at one, without a word."""
 
-_COLUMNS = (
-    "csv_row", "capture_id", "season", "site", "roll", "capture", "capture_number",
-    "rank", "path", "problem", "problem_reason", "metadata",
-)  # fmt: skip
-_CREATE = """
-CREATE TEMP TABLE incoming (
-    csv_row INTEGER, capture_id TEXT, season TEXT, site TEXT, roll TEXT, capture TEXT, capture_number BIGINT,
-    rank INTEGER, path TEXT, problem TEXT, problem_reason TEXT, metadata TEXT)
-"""
+    def __init__(self, name: str, file: TextIO) -> None:
+        self._name = name
+        self._file = file
+        self._lines = 1
 
+    def read(self, size: int = -1) -> str:
+        part = self._file.read(size)
+        at = part.find("\0")
+        if at >= 0:
+            row = self._lines + part.count("\n", 0, at)
+            raise InputError(f"{self._name}, row {row}: holds a NUL character; nothing was changed")
+        self._lines += part.count("\n")
+        return part
 
-def _stage(connection: Connection, reader: _Reader, on_progress: Callable[[int], None]) -> int:
-    """Fill the temporary table `incoming`, one row per image; return how many rows the CSV has."""
-    connection.execute(text("DROP TABLE IF EXISTS incoming"))
-    connection.execute(text(_CREATE))
-    mark = "%s" if connection.dialect.paramstyle in ("format", "pyformat") else "?"
-    insert = f"INSERT INTO incoming ({', '.join(_COLUMNS)}) VALUES ({', '.join([mark] * len(_COLUMNS))})"
-    for chunk in reader.chunks():
-        connection.exec_driver_sql(insert, chunk)
-        on_progress(reader.rows)
-    reader.finish()
-    if reader.rows == 0:
-        raise InputError(f"{reader.name}: holds no rows below its header; is it the right file?")
-    connection.execute(text("CREATE INDEX incoming_capture ON incoming (capture_id, rank)"))
-    return reader.rows
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._file)
 
 
-class _Reader:
-    """The CSV, chunk by chunk, as rows of `incoming`; collects what is wrong with it."""
+class _Reader(Incoming):
+    """The CSV, chunk by chunk."""
 
     def __init__(self, name: str, root: Optional[str], metadata_columns: tuple[str, ...], encoding: str) -> None:
-        self.name = name
-        self.rows = 0
-        self._root = root
+        super().__init__(name, root)
         self._extra = metadata_columns
         self._encoding = encoding
-        self._errors: list[tuple[int, str]] = []
-        self._error_count = 0
-        self._folders: dict[str, Optional[str]] = {}
-
-    def finish(self) -> None:
-        """Raise the first error found, with the number of rows that have one."""
-        if self._errors:
-            row, message = self._errors[0]
-            more = f" (and {self._error_count - 1} more rows with errors)" if self._error_count > 1 else ""
-            raise InputError(f"{self.name}, row {row}: {message}{more}; nothing was changed")
-
-    def _error(self, row: int, message: str) -> None:
-        self._error_count += 1
-        if len(self._errors) < MOST_EXAMPLES:
-            self._errors.append((row, message))
 
     def chunks(self) -> Iterator[list[tuple[Any, ...]]]:
         """Yield the CSV's rows, parsed and checked, some ten thousand at a time.
@@ -218,55 +257,68 @@ class _Reader:
         import pandas as pd
         from pandas.errors import EmptyDataError, ParserError
 
-        if os.path.isdir(self.name):
-            raise InputError(f"{self.name}: that is a folder; name the captures CSV")
         try:
-            frames = pd.read_csv(
-                self.name,
-                dtype=str,
-                na_filter=False,
-                encoding=self._encoding,
-                chunksize=CHUNK_ROWS,
-                skip_blank_lines=False,
-                index_col=False,
-            )
-            with frames, ThreadPoolExecutor(STAT_THREADS) as pool:
-                for frame in frames:
-                    yield self._parse(frame, pool)
+            # Opened here, so that pandas neither unpacks it by its name nor takes the name for a URL.
+            file = open(self.name, encoding=self._encoding, newline="")  # noqa: SIM115
         except FileNotFoundError:
             raise InputError(f"{self.name}: no such file") from None
+        except IsADirectoryError:
+            raise InputError(f"{self.name}: that is a folder; name the captures CSV") from None
         except PermissionError:
             raise InputError(f"{self.name}: no permission to read it") from None
+        except LookupError:
+            raise InputError(f"{self.name}: no such encoding: {self._encoding}") from None
+        try:
+            # The header is read as a row like any other: pandas would cut off what the first row has too much,
+            # and rename columns that occur twice.
+            frames = pd.read_csv(
+                _WithoutNul(self.name, file),
+                header=None,
+                dtype=str,
+                na_filter=False,
+                chunksize=CHUNK_ROWS,
+                skip_blank_lines=False,
+            )
+            with frames, ThreadPoolExecutor(STAT_THREADS) as pool:
+                names: list[str] = []
+                for frame in frames:
+                    if not names:
+                        names = [str(name).strip().lstrip("\ufeff") for name in frame.iloc[0]]
+                        self._check_header(names)
+                        frame = frame.iloc[1:]
+                    frame.columns = pd.Index(names)
+                    yield self._parse(frame, pool)
         except EmptyDataError:
             raise InputError(f"{self.name}: the file is empty") from None
         except ParserError as error:
-            reason = str(error).replace("Error tokenizing data. C error: ", "").strip()
-            raise InputError(f"{self.name}: not a readable CSV ({reason}); nothing was changed") from None
-        except (UnicodeError, LookupError) as error:
+            raise InputError(f"{self.name}{_why_unreadable(str(error))}; nothing was changed") from None
+        except UnicodeError as error:
             raise InputError(
                 f"{self.name}: not text in the encoding {self._encoding} ({error}); "
                 "save it as UTF-8, or name its encoding with --encoding, such as cp1252"
             ) from None
+        finally:
+            file.close()
 
     def _parse(self, frame: pd.DataFrame, pool: ThreadPoolExecutor) -> list[tuple[Any, ...]]:
-        import pandas as pd
-
-        names = [str(column).strip().lstrip("\ufeff") for column in frame.columns]
-        frame.columns = pd.Index(names)
-        self._check_header(names)
+        names = list(frame.columns)
         count = len(frame)
         blank = [""] * count
 
         def column(key: str) -> list[str]:
             return frame[key].tolist() if key in names else blank
 
-        ranks = zip(*(column(key) for key in RANK_COLUMNS))
-        paths = zip(*(column(key) for key in PATH_COLUMNS))
+        def optional(key: str) -> list[str]:
+            values = column(key)
+            return values if BLANK.isdisjoint(values) else ["" if value in BLANK else value for value in values]
+
+        ranks = zip(*(optional(key) for key in RANK_COLUMNS))
+        paths = zip(*(optional(key) for key in PATH_COLUMNS))
         flags = [(key, codes, column(key)) for key, codes in FLAGS.items() if key in names]
         extras = [column(key) for key in self._extra]
         parsed: list[tuple[Any, ...]] = []
         wanted: list[tuple[int, str]] = []
-        keys = zip(*(column(key) for key in (*REQUIRED, "capture_id")))
+        keys = zip(*(column(key) for key in REQUIRED), optional("capture_id"))
         for offset, ((season, site, roll, number, given), rank_pair, path_pair) in enumerate(
             zip(keys, ranks, paths)
         ):
@@ -280,20 +332,20 @@ class _Reader:
                     continue
                 code = _flag(value)
                 if code is None:
-                    self._error(row, f"column {key!r} is {value!r}, not blank, 0 or another whole number")
+                    self._error(row, f"column {key!r} is {short(value)}, not blank, 0 or another whole number")
                 elif code in codes:
                     problem, reason = "excluded", f"{key} is {value}"
-            wrong = self._wrong(row, season, site, roll, number, given, path_pair)
+            wrong = self._wrong(row, season, site, roll, number, path_pair)
             capture_number, rank = _whole(number), _whole(rank_pair[0] or rank_pair[1])
             if not wrong and capture_number is None:
                 wrong = True
-                self._error(row, f"column 'capture' is {number!r}, not a whole number")
+                self._error(row, f"column 'capture' is {short(number)}, not a whole number")
             if not wrong and rank is None:
                 wrong = True
-                shown = rank_pair[0] or rank_pair[1]
+                shown = short(rank_pair[0] or rank_pair[1])
                 self._error(
                     row,
-                    f"the rank (column 'image' or 'image_rank_in_capture') is {shown!r}, not a whole number",
+                    f"the rank (column 'image' or 'image_rank_in_capture') is {shown}, not a whole number",
                 )
             extra = self._metadata(row, [values[offset] for values in extras]) if extras else None
             if wrong:
@@ -318,6 +370,7 @@ class _Reader:
                     problem,
                     reason,
                     extra,
+                    None,
                 )
             )
         self.rows += count
@@ -325,6 +378,10 @@ class _Reader:
         return parsed
 
     def _check_header(self, names: list[str]) -> None:
+        known = (*REQUIRED, "capture_id", *RANK_COLUMNS, *PATH_COLUMNS, *FLAGS, *self._extra)
+        twice = [key for key in known if names.count(key) > 1]
+        if twice:
+            raise InputError(f"{self.name}, row 1: the column {twice[0]!r} occurs twice; nothing was changed")
         missing = [key for key in (*REQUIRED, *self._extra) if key not in names]
         missing += [" or ".join(pair) for pair in (RANK_COLUMNS, PATH_COLUMNS) if not set(pair) & set(names)]
         if not missing:
@@ -334,9 +391,7 @@ class _Reader:
         shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
         raise InputError(f"{self.name}, row 1: no column {', '.join(missing)}; the columns are: {shown}")
 
-    def _wrong(
-        self, row: int, season: str, site: str, roll: str, number: str, given: str, paths: tuple[str, str]
-    ) -> bool:
+    def _wrong(self, row: int, season: str, site: str, roll: str, number: str, paths: tuple[str, str]) -> bool:
         for key, value in (("season", season), ("site", site), ("roll", roll), ("capture", number)):
             if not value.strip():
                 self._error(row, f"column {key!r} is empty")
@@ -344,90 +399,41 @@ class _Reader:
         if not (paths[0] or paths[1]):
             self._error(row, "no image path (column 'path' or 'image_path_rel')")
             return True
-        for value in (season, site, roll, number, given, *paths):
-            if "\0" in value:
-                self._error(row, "holds a NUL character, which Zooniverse does not take")
-                return True
         return False
 
     def _metadata(self, row: int, values: list[str]) -> Optional[str]:
         metadata: dict[str, Any] = {}
         for key, value in zip(self._extra, values):
-            if "\0" in value:
-                self._error(row, f"column {key!r} holds a NUL character, which Zooniverse does not take")
-            elif key.lower() == "#priority":
+            if key.lower() == "#priority":
                 # A priority that is no number loses the priority of every subject of the same links call.
                 number = _number(value)
                 if number is None and value not in BLANK:
-                    self._error(row, f"column {key!r} is {value!r}, not a number")
+                    self._error(row, f"column {key!r} is {short(value)}, not a number")
                 elif number is not None:
                     metadata["#priority"] = number
             elif value != "":
                 metadata[key] = value
         return json.dumps(metadata, ensure_ascii=False, sort_keys=True) if metadata else None
 
-    def _place(self, row: int, path: str) -> Optional[str]:
-        """Return where the file is, `..` and folders' symbolic links resolved; None after an error."""
-        if self._root is None:
-            if not path.startswith("/"):
-                self._error(row, f"the path {path!r} is relative: say with --images-root below which folder it is")
-                return None
-            return path
-        folder, _, base = path.rpartition("/")
-        if path.startswith("/"):
-            folder = folder or "/"
-        if base in ("", ".", ".."):
-            self._error(row, f"the path {path!r} is no image file")
-            return None
-        if folder not in self._folders:
-            real = os.path.realpath(os.path.join(self._root, folder))
-            self._folders[folder] = real if _is_below(real, self._root) else None
-        real_folder = self._folders[folder]
-        if real_folder is None:
-            self._error(row, f"the path {path!r} leads out of --images-root {self._root}")
-            return None
-        return f"{real_folder}/{base}"
 
-    def _look(self, parsed: list[tuple[Any, ...]], wanted: list[tuple[int, str]], pool: ThreadPoolExecutor) -> None:
-        """Look whether the images are there, and put a problem into the rows of those that are not."""
-        step = 500
-        parts = [wanted[start : start + step] for start in range(0, len(wanted), step)]
-        for part, verdicts in zip(parts, pool.map(self._look_at, parts)):
-            for (index, _), verdict in zip(part, verdicts):
-                if verdict is None:
-                    continue
-                row = parsed[index]
-                if verdict == "outside":
-                    self._error(
-                        row[0], f"the path {row[8]!r} is a link that leads out of --images-root {self._root}"
-                    )
-                else:
-                    reason = {"missing": "no such file", "empty": "the file has zero bytes"}.get(verdict, verdict)
-                    kind = verdict if verdict in ("missing", "empty") else "missing"
-                    parsed[index] = (*row[:9], kind, reason, row[11])
-
-    def _look_at(self, part: list[tuple[int, str]]) -> list[Optional[str]]:
-        return [_verdict(place, self._root) for _, place in part]
+_SURPLUS = re.compile(r"Expected (\d+) fields in line (\d+), saw (\d+)")
 
 
-def _verdict(place: str, root: Optional[str]) -> Optional[str]:
-    try:
-        found = os.lstat(place)
-        if stat.S_ISLNK(found.st_mode):
-            if root is not None and not _is_below(os.path.realpath(place), root):
-                return "outside"
-            found = os.stat(place)
-    except (FileNotFoundError, NotADirectoryError):
-        return "missing"
-    except OSError as error:
-        return error.strerror or "cannot be read"
-    if not stat.S_ISREG(found.st_mode):
-        return "not a file"
-    return "empty" if found.st_size == 0 else None
+def _why_unreadable(message: str) -> str:
+    """Say what pandas' parser found, in words for who made the file."""
+    found = _SURPLUS.search(message)
+    if found and found[1] == "1":
+        return ": its columns are not separated by commas; save it as CSV with commas"
+    if found:
+        return (
+            f", row {found[2]}: has {found[3]} fields where the rows above have {found[1]}; "
+            "a value that holds a comma needs quotes around it"
+        )
+    return f": not a readable CSV ({message.replace('Error tokenizing data. C error: ', '').strip()})"
 
 
-def _is_below(path: str, root: str) -> bool:
-    return path == root or path.startswith(root.rstrip("/") + "/")
+def _as_text(name: str) -> str:
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 def _image_path(pair: tuple[str, str], season: str) -> str:
@@ -448,11 +454,14 @@ def _whole(value: str) -> Optional[int]:
     return int(float(value)) if _WHOLE.fullmatch(value) else None
 
 
+_BLANK_WORDS = frozenset(word.upper() for word in BLANK)
+
+
 def _flag(value: str) -> Optional[int]:
     word = value.strip().upper()
     if word in ("TRUE", "FALSE"):  # R's
         return int(word == "TRUE")
-    return 0 if word in BLANK else _whole(value)
+    return 0 if word in _BLANK_WORDS else _whole(value)
 
 
 def _number(value: str) -> int | float | None:
@@ -462,6 +471,8 @@ def _number(value: str) -> int | float | None:
     try:
         number = float(value)
     except ValueError:
+        return None
+    if "_" in value:  # Python reads 1_000 as a number; nobody else does
         return None
     return number if math.isfinite(number) else None
 
@@ -473,8 +484,16 @@ def _first(connection: Connection, query: str, **parameters: Any) -> Optional[An
     return connection.execute(text(query), parameters).first()
 
 
-def _check_inside(connection: Connection, name: str, report: ManifestReport) -> None:
+def check_inside(connection: Connection, name: str, report: ManifestReport, unit: str = "row") -> None:
     """Refuse a CSV that contradicts itself, and drop its duplicate rows."""
+    long = _first(
+        connection,
+        "SELECT min(csv_row) AS csv_row FROM incoming WHERE "
+        + " OR ".join(f"length({column}) > {most}" for column, most in _LIMITS.items()),
+    )
+    if long is not None and long.csv_row is not None:
+        most = ", ".join(f"{column} {most}" for column, most in _LIMITS.items())
+        raise InputError(f"{name}, row {long.csv_row}: a name is too long (characters at most: {most})")
     clash = _first(
         connection,
         """
@@ -527,7 +546,7 @@ def _check_inside(connection: Connection, name: str, report: ManifestReport) -> 
     for problem, count in connection.execute(text("SELECT problem, count(*) FROM incoming GROUP BY problem")):
         setattr(report, f"images_{problem or 'usable'}", count)
     report.examples = [
-        f"row {row.csv_row}: {row.path}: {row.problem_reason}"
+        f"{unit} {row.csv_row}: {short(row.path)}: {row.problem_reason}"
         for row in connection.execute(
             text(
                 "SELECT csv_row, path, problem_reason FROM incoming WHERE problem IN ('missing', 'empty')"
@@ -537,7 +556,7 @@ def _check_inside(connection: Connection, name: str, report: ManifestReport) -> 
     ]
 
 
-def _season(
+def put_season(
     connection: Connection,
     manifest_id: str,
     attribution: str,
@@ -583,7 +602,7 @@ _UPDATABLE = (
 )
 
 # Captures that the ledger has and the CSV says otherwise of; `row` is the first such row of the CSV.
-_DIFFERENT = """
+_DIFFERENT = f"""
 CREATE TEMP TABLE different AS
 SELECT key, min(csv_row) AS csv_row, min(what) AS what FROM (
     SELECT c.id AS key, n.csv_row, 'its season, site, roll or capture number' AS what
@@ -599,7 +618,9 @@ SELECT key, min(csv_row) AS csv_row, min(what) AS what FROM (
     LEFT JOIN image i ON i.capture_id = c.id AND i.rank = n.rank
     WHERE i.id IS NULL OR i.path <> n.path
        OR (coalesce(i.problem, '') NOT IN ('broken', 'withheld')
-           AND coalesce(i.problem, '') <> coalesce(n.problem, ''))
+           AND coalesce(i.problem, '') <> coalesce(n.problem, '')
+           -- Files may go once they are on Zooniverse: that is nothing the CSV says.
+           AND (coalesce(n.problem, '') NOT IN ('missing', 'empty') OR {_UPDATABLE}))
   UNION ALL
     SELECT c.id, m.csv_row, 'its images'
     FROM (SELECT capture_id, min(csv_row) AS csv_row FROM incoming GROUP BY capture_id) m
@@ -611,7 +632,7 @@ SELECT key, min(csv_row) AS csv_row, min(what) AS what FROM (
 """
 
 
-def _merge(
+def merge(
     connection: Connection, name: str, season_id: int, run_id: int, update: bool, report: ManifestReport
 ) -> None:
     """Bring `incoming` into the ledger and count what was done."""
@@ -662,9 +683,9 @@ def _merge(
         text(
             """
             INSERT INTO capture (capture_id, season_id, season, site, roll, capture, capture_number, metadata,
-                                 state, run_id, moved_at)
+                                 rule, state, run_id, moved_at)
             SELECT capture_id, :season, min(season), min(site), min(roll), min(capture), min(capture_number),
-                   min(metadata), 'manifested', :run, :at
+                   min(metadata), min(rule), 'manifested', :run, :at
             FROM incoming WHERE capture_id NOT IN (SELECT capture_id FROM capture)
             GROUP BY capture_id ORDER BY min(season), min(site), min(roll), min(capture_number), capture_id
             """
@@ -694,7 +715,7 @@ def _merge(
 
 
 def _update_captures(connection: Connection) -> None:
-    for column in ("season", "site", "roll", "capture", "capture_number", "metadata"):
+    for column in ("season", "site", "roll", "capture", "capture_number", "metadata", "rule"):
         connection.execute(
             text(
                 f"UPDATE capture SET {column} = (SELECT min(n.{column}) FROM incoming n"

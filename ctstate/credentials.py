@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,11 +33,11 @@ def read_credentials(password_file: str | os.PathLike[str] | None = None) -> Cre
         UsageError: nothing says which account.
     """
     if password_file is not None:
-        return _from_ini(Path(password_file).expanduser())
+        return _from_ini(Path(os.path.expanduser(password_file)))
     username, password = os.environ.get("PANOPTES_USERNAME"), os.environ.get("PANOPTES_PASSWORD")
     if username and password:
         return Credentials(username, password)
-    config = Path("~/.panoptes/config.yml").expanduser()
+    config = Path(os.path.expanduser("~/.panoptes/config.yml"))
     if config.is_file():
         values = _plain_yaml(config)
         if values.get("username") and values.get("password"):
@@ -69,5 +70,16 @@ def _plain_yaml(path: Path) -> dict[str, str]:
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         key, colon, value = line.partition(":")
         if colon:
-            values[key.strip()] = value.strip().strip("'\"")
+            values[key.strip()] = _plain_scalar(value.strip())
     return values
+
+
+def _plain_scalar(value: str) -> str:
+    if len(value) > 1 and value[0] == value[-1] == "'":
+        return value[1:-1].replace("''", "'")
+    if len(value) > 1 and value[0] == value[-1] == '"':
+        try:
+            return str(json.loads(value))
+        except ValueError:
+            return value[1:-1]
+    return value

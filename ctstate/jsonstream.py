@@ -26,11 +26,11 @@ def opened(file: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     name = os.fspath(file)
     try:
         with contextlib.ExitStack() as stack:
-            stream: IO[bytes] = stack.enter_context(open(name, "rb"))
+            stream: Any = stack.enter_context(open(name, "rb"))
             packed = stream.read(2) == b"\x1f\x8b"
             stream.seek(0)
             if packed:
-                stream = stack.enter_context(gzip.open(stream))  # type: ignore[assignment]
+                stream = stack.enter_context(gzip.open(stream))
             if stream.read(3) != _BOM:
                 stream.seek(0)
             yield stream

@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Optional
 
+from sqlalchemy import select, true
+
 from ctstate.errors import UsageError
 from ctstate.ledger import Ledger, Selection, corrections
+from ctstate.schema import batch as batch_table
+from ctstate.schema import capture
+from ctstate.schema import season as season_table
 from ctstate.states import RETRYABLE, State
+
+_PAGE = 500
 
 
 def retry(
@@ -45,11 +52,35 @@ def retry(
             raise UsageError(
                 f"capture {capture_id} is {rows[0].state}, not {' or '.join(states)}: nothing was changed"
             )
+    if season is not None:
+        ledger.season(season)
+    if batch is not None:
+        _check_batch(ledger, season, batch)
     if ledger.count(selection) == 0:
         return 0
-    rows = list(ledger.captures(selection))
+    count = last = 0
     with ledger.atomic_run("retry", {"states": list(states), "season": season, "batch": batch}) as (
         connection,
         run_id,
     ):
-        return sum(corrections.retry(connection, run_id, row, reason) for row in rows)
+        while True:
+            rows = connection.execute(
+                select(capture).where(capture.c.id > last, selection.clause()).order_by(capture.c.id).limit(_PAGE)
+            ).all()
+            count += sum(corrections.retry(connection, run_id, row, reason) for row in rows)
+            if len(rows) < _PAGE:
+                return count
+            last = rows[-1].id
+
+
+def _check_batch(ledger: Ledger, season: Optional[str], name: str) -> None:
+    """Refuse the name of a batch that no (or not this) season has."""
+    with ledger.read() as connection:
+        found = connection.execute(
+            select(batch_table.c.id)
+            .join(season_table, season_table.c.id == batch_table.c.season_id)
+            .where(batch_table.c.name == name, (season_table.c.name == season) if season is not None else true())
+            .limit(1)
+        ).first()
+    if found is None:
+        raise UsageError(f"no batch {name!r} in the ledger; `ctstate status` shows which there are")

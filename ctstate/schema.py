@@ -209,7 +209,7 @@ prediction_file = Table(
     metadata,
     Column("id", Key, primary_key=True),
     Column("season_id", Key, ForeignKey("season.id")),  # NULL: all seasons
-    Column("batch_id", Key, ForeignKey("batch.id")),  # NULL: all batches
+    Column("batch", String(120)),  # name; NULL: all batches
     Column("source", String(40), nullable=False),
     Column("format", String(40), nullable=False),
     Column("path", Text, nullable=False),
@@ -251,4 +251,31 @@ event = Table(
     Column("reason", Text),
     Index("ix_event_capture_id", "capture_id"),
     Index("ix_event_run_id_target", "run_id", "target"),
+)
+
+# What volunteers did with a capture's subject in a workflow, as `progress` last saw it; 0 classifications where
+# Zooniverse has no row. `subject_id`: a capture that is uploaded anew begins anew.
+classification_status = Table(
+    "classification_status",
+    metadata,
+    Column("capture_id", Key, ForeignKey("capture.id"), primary_key=True, autoincrement=False),
+    Column("workflow_id", Key, primary_key=True, autoincrement=False),
+    Column("subject_id", Key, nullable=False),
+    Column("classifications_count", Integer, nullable=False),
+    Column("retired_at", String(40)),  # as Zooniverse has it
+    Column("retirement_reason", String(40)),
+    Column("seen_at", Time, nullable=False),
+)
+
+# Predictions that a capture had when it had a subject already, written by triggers: the subject carries their keys
+# until `update-metadata` takes them off.
+replaced_prediction = Table(
+    "replaced_prediction",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("capture_id", Key, ForeignKey("capture.id"), nullable=False),
+    Column("source", String(40), nullable=False),
+    Column("metadata", Text, nullable=False),
+    Column("replaced_at", Time, nullable=False),
+    Index("ix_replaced_prediction_capture_id", "capture_id"),
 )

@@ -41,6 +41,8 @@ def batch(
         )
     for name, size in report.sizes.items():
         click.echo(f"{report.season} {name}: {size:,} captures")
+    if report.excluded:
+        click.echo(f"{report.excluded:,} captures are excluded and were left alone.")
     if report.kept:
         click.echo(f"{report.kept:,} captures on their way or on Zooniverse stay in the batch they have.")
     if report.unchanged:

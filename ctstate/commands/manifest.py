@@ -49,8 +49,11 @@ def manifest(
 
     if manifest_id is not None:
         check_manifest_id(manifest_id)
-    if not Path(captures_csv).exists():  # before a ledger is made for it
+    # Before a ledger is made for it:
+    if not Path(captures_csv).exists():
         raise InputError(f"{captures_csv}: no such file")
+    if Path(captures_csv).is_dir():
+        raise InputError(f"{captures_csv}: that is a folder; name the captures CSV")
     show = sys.stderr.isatty()
 
     def progress(rows: int) -> None:
@@ -93,3 +96,5 @@ def manifest(
         click.echo(f"  {example}", err=True)
     if not report.changed:
         click.echo("Nothing new: the ledger is as it was.")
+    elif report.season_changed and not report.captures_new:
+        click.echo("The season's attribution, license or folder of images was changed.")

@@ -17,6 +17,7 @@ from ctstate.commands.shared import (
     places,
     season_option,
 )
+from ctstate.errors import UsageError
 
 
 @click.command()
@@ -131,6 +132,8 @@ def sql(where: Places, question: str, as_csv: bool, as_json: bool) -> None:
 
     The views v_captures, v_images, v_progress, v_failures, v_runs and v_events are a stable interface.
     """
+    if as_csv and as_json:
+        raise UsageError("give either --csv or --json")
     with where.open(read_only=True) as ledger, reports.ask(ledger, question) as answer:
         if as_json:
             echo_json([dict(zip(answer.columns, row)) for row in answer.rows])

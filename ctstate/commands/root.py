@@ -15,21 +15,33 @@ from ctstate.ledger import Ledger
 # Verbs are loaded when they are called: `ctstate status` need not import an image library.
 VERBS = {
     "batch": "ctstate.commands.batch",
+    "delete": "ctstate.commands.removal",
     "demo": "ctstate.commands.demo",
+    "doctor": "ctstate.commands.doctor",
     "exclude": "ctstate.commands.exclude",
     "export": "ctstate.commands.exchange",
     "history": "ctstate.commands.reports",
     "import": "ctstate.commands.exchange",
     "include": "ctstate.commands.exclude",
+    "link": "ctstate.commands.workflows",
     "manifest": "ctstate.commands.manifest",
     "predict": "ctstate.commands.predict",
+    "progress": "ctstate.commands.progress",
     "reconcile": "ctstate.commands.reconcile",
+    "remove": "ctstate.commands.removal",
     "retry": "ctstate.commands.retry",
+    "runs": "ctstate.commands.runs",
     "sandbox": "ctstate.commands.sandbox",
+    "sets": "ctstate.commands.workflows",
     "sql": "ctstate.commands.reports",
     "status": "ctstate.commands.reports",
+    "stop": "ctstate.commands.stop",
+    "submit": "ctstate.commands.submit",
+    "unlink": "ctstate.commands.workflows",
+    "update-metadata": "ctstate.commands.update_metadata",
     "upload": "ctstate.commands.upload",
     "verify": "ctstate.commands.verify",
+    "workflows": "ctstate.commands.workflows",
 }
 
 
@@ -45,7 +57,8 @@ class Places:
         ledger = Ledger.open(self.ledger, create=create, read_only=read_only)
         if ledger.backup is not None:
             click.echo(
-                f"The ledger was of an older version and is now up to date; a copy of it as it was: {ledger.backup}"
+                f"The ledger was of an older version and is now up to date; a copy of it as it was: {ledger.backup}",
+                err=True,
             )
         return ledger
 

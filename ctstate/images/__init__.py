@@ -255,6 +255,10 @@ def _first_of(source: _Source) -> str:
 def _open(path: str) -> _Source:
     data, kind = _read(path)
     try:
+        if kind == "JPEG":
+            metadata.check_jpeg(data)
+        elif kind == "PNG":
+            metadata.check_png(data)
         image = Image.open(io.BytesIO(data), formats=[kind])
         if image.width * image.height > LARGEST_PICTURE:
             raise _too_large(path, image.size)
@@ -262,6 +266,8 @@ def _open(path: str) -> _Source:
         exif = codecs.tiff_exif(image) if kind == "TIFF" else image.info.get("exif")
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_large(path, None) from error
+    except metadata.DamagedError as error:
+        raise BrokenImageError(path, str(error)) from error
     except codecs.PILLOW_ERRORS as error:
         raise BrokenImageError(path, "its header is damaged or cut short") from error
     icc = image.info.get("icc_profile")
@@ -316,5 +322,5 @@ def _reason(error: BaseException) -> str:
     """What a decoder said, on one line and for people."""
     said = " ".join(str(error).split())
     if "truncated" in said.lower() or "cut short" in said:
-        return "the file is cut short"
+        return metadata.CUT_SHORT
     return said or "it cannot be decoded"

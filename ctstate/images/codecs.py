@@ -302,7 +302,7 @@ def _decode_with_pillow(data: bytes, kind: str, wanted: tuple[int, int]) -> Pill
         # Pillow versions differ in whether loading has turned the pixels already; now they are, once.
         image = ImageOps.exif_transpose(image)
     if kind == "JPEG" and _ends_in_grey(image) and _ends_early(data):
-        raise metadata.DamagedError("the file is cut short")
+        raise metadata.DamagedError(metadata.CUT_SHORT)
     return PillowPicture(_plain(image))
 
 

@@ -11,6 +11,8 @@ import struct
 import zlib
 from collections.abc import Iterator
 
+CUT_SHORT = "the file is cut short"
+
 EXIF_HEADER = b"Exif\0\0"
 ICC_HEADER = b"ICC_PROFILE\0"
 MPF_HEADER = b"MPF\0"
@@ -19,14 +21,20 @@ _ORIENTATION_TAG = 0x0112
 _SHORT = 3
 _LARGEST_SEGMENT = 65533  # the two length bytes count themselves
 
-_SOI, _EOI, _SOS, _COM = 0xD8, 0xD9, 0xDA, 0xFE
+_SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
 _APP0, _APP1, _APP2, _APP14, _APP15 = 0xE0, 0xE1, 0xE2, 0xEE, 0xEF
+_TEM = 0x01
+_END = b"\xff\xd9"
+_ALONE = (_SOI, _EOI, _TEM)  # markers without content
 _NEXT_MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")
+# How many codes of each length the JPEG standard's example table for luminance has, and its first symbols.
+_USUAL_TABLE = bytes.fromhex("0002010303020403050504040000017d0102030004110512")
+_LOST = bytes(256)
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # Critical chunks stay, and those that change how the pixels look. All text, time, EXIF and private chunks go.
 _PNG_KEPT = frozenset(
-    b"IHDR PLTE IDAT tRNS gAMA cHRM sRGB iCCP cICP mDCV cLLI sBIT bKGD pHYs hIST sPLT acTL fcTL fdAT".split()
+    b"IHDR PLTE IDAT IEND tRNS gAMA cHRM sRGB iCCP cICP mDCV cLLI sBIT bKGD pHYs hIST acTL fcTL fdAT".split()
 )
 
 
@@ -82,34 +90,58 @@ def orientation_exif(orientation: int) -> bytes:
 # --- JPEG ------------------------------------------------------------------------------------------------
 
 
+def _segment(data: bytes, at: int) -> tuple[int, int, int]:
+    """The next segment at or after `at`: its marker, where that begins and where the segment ends."""
+    found = _NEXT_MARKER.search(data, at)  # skips what may stand between segments
+    if found is None:
+        raise DamagedError(CUT_SHORT)
+    marker, after = data[found.end() - 1], found.end()
+    if marker in _ALONE:
+        return marker, after - 2, after
+    length = int.from_bytes(data[after : after + 2], "big")
+    if length < 2 or after + length > len(data):
+        raise DamagedError(CUT_SHORT)
+    return marker, after - 2, after + length
+
+
 def _jpeg_pieces(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Yield (marker, all bytes of it) for the first picture in `data`, scan data going with its marker."""
-    if not data.startswith(b"\xff\xd8"):
-        raise DamagedError("not a JPEG")
     yield _SOI, data[:2]
     at = 2
     while True:
-        found = _NEXT_MARKER.search(data, at)  # skips what may stand between segments
-        if found is None:
-            raise DamagedError("the file is cut short")
-        marker, after = data[found.end() - 1], found.end()
-        if marker == _EOI:
-            yield _EOI, b"\xff\xd9"
-            return
-        if marker == _SOI or marker == 0x01:
-            at = after
-            continue
-        length = int.from_bytes(data[after : after + 2], "big")
-        end = after + length
-        if length < 2 or end > len(data):
-            raise DamagedError("the file is cut short")
+        marker, begin, at = _segment(data, at)
         if marker == _SOS:
-            scan_end = _NEXT_MARKER.search(data, end)
+            scan_end = _NEXT_MARKER.search(data, at)
             if scan_end is None:
-                raise DamagedError("the file is cut short")
-            end = scan_end.start()
-        yield marker, b"\xff" + data[after - 1 : end]
-        at = end
+                raise DamagedError(CUT_SHORT)
+            at = scan_end.start()
+        if marker not in (_SOI, _TEM):
+            yield marker, data[begin:at]
+        if marker == _EOI:
+            return
+
+
+def check_jpeg(data: bytes) -> None:
+    """Find what decoders forgive: a picture without its end, or with zeros where a part of it was lost.
+
+    Raises:
+        DamagedError: the first picture in `data` is not whole.
+    """
+    marker, begin, at = _segment(data, 2)
+    while marker != _SOS:
+        if marker == _EOI:
+            raise DamagedError("there is no picture in it")
+        marker, begin, at = _segment(data, at)
+    end = len(data) - 2 if data.endswith(_END) else data.find(_END, at)  # to look for it is what takes time
+    if end < at:
+        raise DamagedError(CUT_SHORT)
+    # A card or a transfer that loses a block often leaves zeros, which decode to stripes. With the usual tables
+    # (cameras use no others) no real picture has more than a few zeros in a row; with others it may.
+    # (Two zeros in a row among every 128th byte: the quick way to say that there is no such row.)
+    if b"\0\0" not in data[at:end:128] or _USUAL_TABLE not in data[:begin]:
+        return
+    if data.find(_LOST, at, data.find(_END, at)) >= 0:  # what fills the gap behind an MPO's first picture is fine
+        raise DamagedError("a part of it is missing, with zeros in its place")
 
 
 def _plain_jpeg_piece(marker: int, piece: bytes) -> bytes:
@@ -125,7 +157,7 @@ def _plain_jpeg_piece(marker: int, piece: bytes) -> bytes:
     if marker == _APP14:
         # Adobe's segment says how colours are stored; without it CMYK and RGB files turn into negatives.
         return b"\xff\xee\x00\x0e" + content[:12] if content.startswith(b"Adobe") and len(content) >= 12 else b""
-    if _APP1 <= marker <= _APP15 or marker == _COM or marker >= 0xF0:
+    if _APP1 <= marker <= _APP15 or marker >= 0xF0:  # comments are 0xFE
         return b""
     return piece
 
@@ -177,25 +209,38 @@ def add_to_jpeg(jpeg: bytes, exif: bytes | None, icc: bytes | None) -> bytes:
 # --- PNG -------------------------------------------------------------------------------------------------
 
 
-def strip_png(data: bytes, orientation: int = 1) -> bytes:
-    """A PNG, bit for bit the same pixels, without its metadata; see `strip_jpeg` for the orientation."""
-    if not data.startswith(_PNG_SIGNATURE):
-        raise DamagedError("not a PNG")
-    made = [_PNG_SIGNATURE]
-    at = len(_PNG_SIGNATURE)
-    while at + 12 <= len(data):
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield (kind, all bytes of it) for every chunk of a PNG, its end included."""
+    at, kind = len(_PNG_SIGNATURE), b""
+    while kind != b"IEND":
+        if at + 12 > len(data):
+            raise DamagedError(CUT_SHORT)
         length, kind = struct.unpack_from(">I4s", data, at)
         end = at + 12 + length
         if end > len(data):
-            break
-        if kind == b"IEND":
-            break
+            raise DamagedError(CUT_SHORT)
+        yield kind, data[at:end]
+        at = end
+
+
+def check_png(data: bytes) -> None:
+    """Find what Pillow forgives: a PNG without its end.
+
+    Raises:
+        DamagedError: the file is not whole.
+    """
+    for _ in _png_chunks(data):
+        pass
+
+
+def strip_png(data: bytes, orientation: int = 1) -> bytes:
+    """A PNG, bit for bit the same pixels, without its metadata; see `strip_jpeg` for the orientation."""
+    made = [_PNG_SIGNATURE]
+    for kind, chunk in _png_chunks(data):
         if kind in _PNG_KEPT:
-            made.append(data[at:end])
+            made.append(chunk)
         if kind == b"IHDR" and orientation != 1:
             made.append(_png_chunk(b"eXIf", orientation_exif(orientation)))
-        at = end
-    made.append(_png_chunk(b"IEND", b""))  # Pillow forgives a missing end, browsers should not have to
     return b"".join(made)
 
 

@@ -36,6 +36,7 @@ from ctstate.ledger.database import (
 from ctstate.ledger.migrate import HEAD, bring_up_to_date, version_of
 from ctstate.ledger.selection import Selection
 from ctstate.schema import batch, capture, meta, run, season
+from ctstate.slurm.queue import WATCH
 from ctstate.states import State
 
 __all__ = ["Ledger", "Selection"]
@@ -155,8 +156,12 @@ class Ledger:
         known = self.meta("endpoint")
         if known is None:
             with self.write() as connection:
-                connection.execute(insert(meta).values(name="endpoint", value=endpoint))
-        elif known != endpoint:
+                # Another worker may have been here since.
+                known = connection.execute(select(meta.c.value).where(meta.c.name == "endpoint")).scalar()
+                if known is None:
+                    connection.execute(insert(meta).values(name="endpoint", value=endpoint))
+                    return
+        if known != endpoint:
             raise UsageError(
                 f"ledger {self.name} belongs to {known}, not to {endpoint}; "
                 "make a ledger of its own for each (--ledger), starting with `ctstate manifest`"
@@ -193,6 +198,10 @@ class Ledger:
 
     def recover(self, lease: float = runs.LEASE_S) -> int:
         """Put back to batched what dead runs had claimed; return how many captures."""
+        with self.read() as connection:
+            elsewhere = runs.look_at_jobs(connection)
+        if elsewhere:
+            WATCH.look(elsewhere)  # a call over the network: in no transaction
         with self.read() as connection:
             lost = runs.dead(connection, lease)
             orphans = connection.execute(
@@ -314,12 +323,12 @@ class LiveRun:
         if answer == "stop":
             self.stop_requested.set()
 
-    def surely_alive(self, margin: float = 60.0) -> bool:
-        """Tell whether no other run can have taken this one for dead yet, nor will for `margin` seconds.
+    def surely_alive(self) -> bool:
+        """Tell whether no other run can have taken this one for dead yet, nor will for a fifth of the lease.
 
         Asked before each create: a worker that was suspended finds out here, before it sends anything.
         """
-        return not self.lost.is_set() and _awake() - self._beat_at < runs.LEASE_S - margin
+        return not self.lost.is_set() and _awake() - self._beat_at < 0.8 * runs.LEASE_S
 
     def end(self, outcome: str, message: str = "") -> None:
         """Write down how the run ended and stop its heartbeat."""

@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection, Engine
 from ctstate.errors import LedgerError, LedgerVersionError
 from ctstate.ledger.database import transaction
 
-HEAD = "0002"
+HEAD = "0004"
 """The revision this code works with; a test holds it against the migrations."""
 
 

@@ -6,24 +6,28 @@ import getpass
 import json
 import os
 import socket
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Optional
 
-from sqlalchemy import case, insert, select, update
+from sqlalchemy import case, func, insert, select, update
 from sqlalchemy.engine import Connection
 
 from ctstate import __version__
 from ctstate.clock import age, now
 from ctstate.schema import capture, run
+from ctstate.slurm.queue import WATCH, Job, job_of_this_process
 from ctstate.states import State
 
-HEARTBEAT_S = 10.0
-"""How often a live run says so."""
+LEASE_S = float(os.environ.get("CTSTATE_LEASE_SECONDS", "300"))
+"""A run that was silent for so long is dead: its captures are recovered, and it must not send a create.
 
-LEASE_S = 300.0
-"""A run that was silent for so long is dead: its captures are recovered, and it must not send a create."""
+All runs of a ledger must agree on it; CTSTATE_LEASE_SECONDS is for rehearsals, such as the crash harness.
+"""
+
+HEARTBEAT_S = LEASE_S / 30
+"""How often a live run says so."""
 
 LOST = "lost"
 
@@ -92,6 +96,9 @@ def start(connection: Connection, verb: str, arguments: Mapping[str, Any], log_f
     """
     here = whereabouts()
     moment = now()
+    job = job_of_this_process()
+    if job is not None:
+        arguments = {**arguments, "slurm": asdict(job)}
     result = connection.execute(
         insert(run).values(
             verb=verb,
@@ -102,8 +109,8 @@ def start(connection: Connection, verb: str, arguments: Mapping[str, Any], log_f
             host_id=here.host_id,
             pid=here.pid,
             pid_started=here.pid_started,
-            slurm_job=os.environ.get("SLURM_ARRAY_JOB_ID") or os.environ.get("SLURM_JOB_ID"),
-            slurm_task=os.environ.get("SLURM_ARRAY_TASK_ID"),
+            slurm_job=job.job if job is not None else None,
+            slurm_task=job.task if job is not None else None,
             log_file=log_file,
             started_at=moment,
             heartbeat_at=moment,
@@ -143,15 +150,78 @@ def end(connection: Connection, run_id: int, outcome: str, message: str = "") ->
     )
 
 
+def slurm_job(arguments: str) -> Optional[Job]:
+    """Return the Slurm job that a run wrote into its arguments, or None."""
+    facts = json.loads(arguments).get("slurm")
+    try:
+        return Job(**facts)
+    except TypeError:  # none, or of another version
+        return None
+
+
+def look_at_jobs(connection: Connection) -> list[int]:
+    """Return the live runs of other hosts that Slurm can tell about; `WATCH.look` asks it, in no transaction."""
+    rows = connection.execute(
+        select(run.c.id, run.c.host_id).where(run.c.ended_at.is_(None), run.c.slurm_job.is_not(None))
+    ).all()
+    here = whereabouts()
+    return [row.id for row in rows if row.host_id != here.host_id]
+
+
 def dead(connection: Connection, lease: float = LEASE_S) -> list[int]:
-    """Return the runs that have not ended but cannot be alive: silent for `lease` seconds, or gone from here."""
+    """Return the runs that have not ended but cannot be alive.
+
+    Those are: silent for `lease` seconds; gone from this host; in a Slurm job that no longer runs (by what squeue
+    said last, see `WATCH`); or in a Slurm job that was requeued and has begun anew.
+    """
     here = whereabouts()
     rows = connection.execute(
-        select(run.c.id, run.c.host_id, run.c.pid, run.c.pid_started, run.c.heartbeat_at).where(
-            run.c.ended_at.is_(None)
-        )
+        select(
+            run.c.id,
+            run.c.host_id,
+            run.c.pid,
+            run.c.pid_started,
+            run.c.heartbeat_at,
+            run.c.slurm_job,
+            run.c.arguments,
+        ).where(run.c.ended_at.is_(None))
     ).all()
-    return [row.id for row in rows if age(row.heartbeat_at) > lease or _gone_from_here(here, row)]
+    jobs = {row.id: slurm_job(row.arguments) for row in rows if row.slurm_job is not None}
+
+    def gone(row: Any) -> bool:
+        silent = age(row.heartbeat_at)
+        if silent > lease or _gone_from_here(here, row):
+            return True
+        job = jobs.get(row.id)
+        if job is None:
+            return False
+        if any(other is not None and other.supersedes(job) for other in jobs.values()):
+            return True
+        # A process of this host was just seen to live, and that is more than Slurm knows.
+        return row.host_id != here.host_id and WATCH.gone(row.id, job, silent)
+
+    return [row.id for row in rows if gone(row)]
+
+
+def request_stop(connection: Connection, run_ids: Optional[Collection[int]] = None) -> list[int]:
+    """Ask runs that have not ended to stop cleanly; each hears it with its next heartbeat.
+
+    Args:
+        connection: a write transaction.
+        run_ids: which; None: all.
+
+    Returns:
+        the runs that were asked.
+    """
+    rows = connection.execute(select(run.c.id).where(run.c.ended_at.is_(None))).scalars().all()
+    asked = [key for key in rows if run_ids is None or key in run_ids]
+    for key in asked:
+        connection.execute(
+            update(run)
+            .where(run.c.id == key)
+            .values(stop_requested_at=func.coalesce(run.c.stop_requested_at, now()))
+        )
+    return asked
 
 
 def recover(connection: Connection, lost: list[int]) -> int:

@@ -1,0 +1,96 @@
+"""ctstate exclude, ctstate include"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Optional, TypeVar
+
+import click
+
+from ctstate.commands.root import Places
+from ctstate.commands.shared import places
+from ctstate.exclusion import ExclusionReport
+from ctstate.exclusion import exclude as carry_out
+from ctstate.exclusion import include as undo
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _choice(function: F) -> F:
+    """Add the options that say which captures or images."""
+    whole = click.option(
+        "--whole-captures", is_flag=True, help="Where FILE names images, take the captures that hold them."
+    )
+    where = click.option("--where", "condition", metavar="SQL", help="A condition on the view v_captures.")
+    listed = click.argument("listed", metavar="[FILE]", required=False, type=click.Path())
+    return listed(where(whole(function)))
+
+
+@click.command()
+@_choice
+@click.option("--reason", required=True, help="Stays in the ledger.")
+@places
+def exclude(
+    where: Places, listed: Optional[str], condition: Optional[str], whole_captures: bool, reason: str
+) -> None:
+    """Keep captures or single images from being uploaded.
+
+    FILE lists capture ids or image paths: plain lines, a CSV with a column capture_id or path, or a report of
+    ctstate's. Example: ctstate exclude --where "machine_person > 0.5" --reason people
+    """
+    with where.open() as ledger:
+        report = carry_out(ledger, reason=reason, where=condition, listed=listed, whole_captures=whole_captures)
+    click.echo(f"Excluded: {report.captures:,} captures, {report.images:,} single images.")
+    _echo_rest(report, "excluded")
+    if report.on_zooniverse:
+        click.echo(
+            f"{report.on_zooniverse:,} of the captures have a subject on Zooniverse already; "
+            "`ctstate remove` takes them out.",
+            err=True,
+        )
+    if report.uploading:
+        click.echo(
+            f"{report.uploading:,} of the captures are being uploaded at this moment, or may be there already: "
+            "look again with `ctstate status` and take them out with `ctstate remove`.",
+            err=True,
+        )
+    if report.images_too_late:
+        click.echo(
+            f"{report.images_too_late:,} images belong to captures that are on Zooniverse or on their way and "
+            "were left as they are: `ctstate remove` takes such captures out.",
+            err=True,
+        )
+    _echo_examples(report)
+    if report.uploading or report.images_too_late or report.unknown:
+        raise SystemExit(1)
+
+
+@click.command()
+@_choice
+@places
+def include(where: Places, listed: Optional[str], condition: Optional[str], whole_captures: bool) -> None:
+    """Let excluded captures or images be uploaded again: undoes `ctstate exclude`."""
+    with where.open() as ledger:
+        report = undo(ledger, where=condition, listed=listed, whole_captures=whole_captures)
+    click.echo(f"Included again: {report.captures:,} captures, {report.images:,} single images.")
+    _echo_rest(report, "included, or have a reason that is not yours to undo")
+    _echo_examples(report)
+    if report.unknown:
+        raise SystemExit(1)
+
+
+def _echo_rest(report: ExclusionReport, what: str) -> None:
+    if not report.chosen:
+        click.echo("Nothing in the ledger fits.")
+    if report.unchanged_captures or report.unchanged_images:
+        click.echo(
+            f"As they were: {report.unchanged_captures:,} captures, {report.unchanged_images:,} images "
+            f"(already {what})."
+        )
+    if report.unknown:
+        click.echo(f"{report.unknown:,} entries of the list name nothing in the ledger.", err=True)
+
+
+def _echo_examples(report: ExclusionReport) -> None:
+    for example in report.examples:
+        click.echo(f"  {example}", err=True)

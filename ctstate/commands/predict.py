@@ -1,0 +1,111 @@
+"""ctstate predict"""
+
+from __future__ import annotations
+
+import sys
+from typing import Optional
+
+import click
+
+from ctstate.commands.root import Places
+from ctstate.commands.shared import batch_option, places, season_option
+from ctstate.predictions import FORMATS, PredictionFile
+from ctstate.predictions import predict as carry_out
+
+
+@click.command()
+@click.argument("file", required=False, type=click.Path())
+@click.option(
+    "--empty", "--predictions-empty", "--predictions_empty", "empty", type=click.Path(), help="Legacy empty model."
+)
+@click.option(
+    "--species",
+    "--predictions-species",
+    "--predictions_species",
+    "species",
+    type=click.Path(),
+    help="Legacy species model.",
+)
+@click.option(
+    "--add-all-species-scores",
+    "--add_all_species_scores",
+    is_flag=True,
+    help="Legacy species model: also the confidence of every class.",
+)
+@click.option("--format", type=click.Choice(FORMATS), help="Of FILE, where its content does not tell.")
+@click.option("--source", metavar="NAME", help="Keep FILE's predictions under this name instead of its format's.")
+@season_option
+@batch_option
+@click.option(
+    "--strip-prefix", default="", metavar="FOLDER", help="Take this from the front of FILE's image paths."
+)
+@click.option(
+    "--base-folder", default="", metavar="FOLDER", help="Put this in front of FILE's relative image paths."
+)
+@places
+def predict(
+    where: Places,
+    file: Optional[str],
+    empty: Optional[str],
+    species: Optional[str],
+    add_all_species_scores: bool,
+    format: Optional[str],
+    source: Optional[str],
+    season: Optional[str],
+    batch: Optional[str],
+    strip_prefix: str,
+    base_folder: str,
+) -> None:
+    """Attach machine-learning predictions to captures.
+
+    FILE is MegaDetector or SpeciesNet JSON, a legacy file, or a CSV with a column capture_id or path; its content
+    tells which.
+    """
+    files = [
+        PredictionFile(path, kind)
+        for path, kind in ((empty, "legacy-empty"), (species, "legacy-species"), (file, format))
+        if path is not None
+    ]
+    show = sys.stderr.isatty()
+
+    def progress(entries: int) -> None:
+        if show:
+            click.echo(f"\r{entries:,} entries read", nl=False, err=True)
+
+    with where.open() as ledger:
+        report = carry_out(
+            ledger,
+            files,
+            season=season,
+            batch=batch,
+            source=source,
+            all_species_scores=add_all_species_scores,
+            strip_prefix=strip_prefix,
+            base_folder=base_folder,
+            on_progress=progress,
+        )
+    if show:
+        click.echo("\r", nl=False, err=True)
+    for path, kind in report.files:
+        click.echo(f"{path}: {kind}")
+    click.echo(
+        f"{report.captures:,} captures with predictions ({report.changed:,} new or changed) "
+        f"from {report.entries:,} entries; {report.without:,} captures have none."
+    )
+    if report.failed:
+        click.echo(f"{report.failed:,} entries say only that the program failed.")
+    if report.outside:
+        click.echo(f"{report.outside:,} captures are not of the season or batch asked for and were left out.")
+    if report.pending:
+        click.echo(
+            f"{report.pending:,} of the changed captures are on Zooniverse or on their way: "
+            "`ctstate update-metadata` brings the change there."
+        )
+    if report.unknown:
+        click.echo(f"{report.unknown:,} entries name nothing in the ledger.", err=True)
+    for example in report.examples:
+        click.echo(f"  {example}", err=True)
+    if report.a_path is not None:
+        click.echo(f"  The ledger's paths look like {report.a_path}: see --strip-prefix, --base-folder.", err=True)
+    if not report.changed:
+        click.echo("Nothing new.")

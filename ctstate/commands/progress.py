@@ -1,0 +1,76 @@
+"""ctstate progress"""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import click
+
+from ctstate import progress as library
+from ctstate.commands.root import Places
+from ctstate.commands.shared import (
+    account_options,
+    batch_option,
+    connect,
+    echo_json,
+    echo_table,
+    json_option,
+    places,
+    season_option,
+)
+
+
+@click.command()
+@account_options
+@click.option("--workflow-id", type=int, help="This workflow only; else all that show the batches.")
+@season_option
+@batch_option
+@json_option
+@places
+def progress(
+    where: Places,
+    project_id: int,
+    password_file: Optional[str],
+    workflow_id: Optional[int],
+    season: Optional[str],
+    batch: Optional[str],
+    as_json: bool,
+) -> None:
+    """Read from Zooniverse what volunteers have done with the uploaded subjects.
+
+    It goes into the ledger, subject by subject: see the view v_classifications. Run it again to resume.
+    """
+    with where.open() as ledger:
+        done = library.read_progress(
+            ledger,
+            connect(where, password_file),
+            project_id,
+            workflow_id=workflow_id,
+            season=season,
+            batch=batch,
+        )
+    if as_json:
+        echo_json([vars(row) for row in done])
+        return
+    if not done:
+        click.echo("No workflow shows an uploaded batch: see `ctstate workflows` and `ctstate link`.")
+        return
+    echo_table(
+        ("season", "batch", "workflow", "name", "subjects", "classified", "classifications", "retired", "done"),
+        [
+            (
+                row.season,
+                row.batch,
+                row.workflow_id,
+                row.workflow,
+                f"{row.subjects:,}",
+                f"{row.classified:,}",
+                f"{row.classifications:,}",
+                f"{row.retired:,}",
+                f"{row.retired / row.subjects:.0%}",
+            )
+            for row in done
+        ],
+    )
+    for key, name, share in sorted({(row.workflow_id, row.workflow, row.completeness) for row in done}):
+        click.echo(f"Workflow {key} ({name}) as a whole, by Zooniverse's own count: {share:.0%} complete.")

@@ -1,0 +1,67 @@
+"""ctstate runs"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Optional
+
+import click
+
+from ctstate.clock import age
+from ctstate.commands.root import Places
+from ctstate.commands.shared import echo_json, echo_table, json_option, places
+from ctstate.runs_report import LIVE, RunStatus, list_runs
+
+
+@click.command()
+@click.option("--all", "all_runs", is_flag=True, help="Also those that ended long ago.")
+@json_option
+@places
+def runs(where: Places, all_runs: bool, as_json: bool) -> None:
+    """Who works on the ledger: each run with its state, rate, host, Slurm job and log file.
+
+    A run is live, ended (done, failed or stopped), or lost: its process or job is gone, and what it had claimed is
+    recovered by the next worker.
+    """
+    with where.open(read_only=True) as ledger:
+        found = list_runs(ledger, most=None if all_runs else 20)
+    if as_json:
+        echo_json([{**asdict(run), "job": run.job} for run in found])
+        return
+    echo_table(
+        ("run", "verb", "state", "uploaded", "failed", "per_s", "age", "host", "pid", "job", "slurm", "log"),
+        [
+            (
+                run.id,
+                run.verb,
+                _state(run),
+                run.uploaded,
+                run.failed,
+                f"{run.rate:.2f}" if run.rate is not None else None,
+                _ago(run.started_at),
+                run.host,
+                run.pid,
+                run.job,
+                run.slurm_state,
+                run.log_file,
+            )
+            for run in found
+        ],
+    )
+    live = [run for run in found if run.state == LIVE and run.rate is not None]
+    if live:
+        click.echo(f"{len(live)} live workers, {sum(run.rate or 0.0 for run in live):.2f} captures per second.")
+
+
+def _state(run: RunStatus) -> str:
+    if run.stopping:
+        return f"{run.state}, stopping"
+    return run.state if run.outcome in (None, run.state) else f"{run.state}: {run.outcome}"
+
+
+def _ago(moment: Optional[str]) -> str:
+    seconds = int(age(moment)) if moment is not None else 0
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"

@@ -1,0 +1,36 @@
+"""ctstate stop"""
+
+from __future__ import annotations
+
+import click
+
+from ctstate.commands.root import Places
+from ctstate.commands.shared import places
+from ctstate.errors import UsageError
+from ctstate.runs_report import stop_runs
+
+
+@click.command()
+@click.argument("run_ids", nargs=-1, type=int, metavar="[RUN]...")
+@click.option("--all", "everything", is_flag=True, help="All uploads, and the chains that `submit` began.")
+@places
+def stop(where: Places, run_ids: tuple[int, ...], everything: bool) -> None:
+    """Ask uploads to stop cleanly, wherever they run; they hear it within ten seconds.
+
+    RUN is a number from `ctstate runs`. --all also ends the chains of job arrays and cancels what of them waits in
+    the queue; after a single run has stopped, a chain goes on.
+    """
+    if everything == bool(run_ids):
+        raise UsageError("say which runs to stop (see `ctstate runs`), or --all")
+    with where.open() as ledger:
+        report = stop_runs(ledger, None if everything else run_ids)
+    if report.asked:
+        click.echo(f"Asked to stop: {', '.join(map(str, report.asked))}.")
+    else:
+        click.echo("No upload is running.")
+    if report.ended:
+        click.echo(f"Had ended already: {', '.join(map(str, report.ended))}.")
+    if report.cancelled:
+        click.echo(f"Taken out of the queue: what had not begun of job {', '.join(report.cancelled)}.")
+    if report.problem:
+        click.echo(f"Warning: jobs that wait in the queue are still there: {report.problem}", err=True)

@@ -1,0 +1,68 @@
+"""ctstate update-metadata"""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import click
+
+from ctstate import metadata_updates as library
+from ctstate.commands.root import Places
+from ctstate.commands.shared import account_options, batch_option, connect, echo_table, places, season_option
+
+SHOWN = 10
+
+
+@click.command("update-metadata")
+@account_options
+@season_option
+@batch_option
+@click.option("--all", "everything", is_flag=True, help="Compare every subject, not only those known to differ.")
+@click.option("--dry-run", is_flag=True, help="Compare and say what differs; change nothing.")
+@click.option("--connections", type=click.IntRange(1, 16), default=4, show_default=True, help="At the same time.")
+@places
+def update_metadata(
+    where: Places,
+    project_id: int,
+    password_file: Optional[str],
+    season: Optional[str],
+    batch: Optional[str],
+    everything: bool,
+    dry_run: bool,
+    connections: int,
+) -> None:
+    """Push changed predictions and metadata to subjects that are on Zooniverse already.
+
+    Keys that others put there stay. Run it again to resume.
+    """
+    with where.open() as ledger:
+        report = library.update_metadata(
+            ledger,
+            connect(where, password_file, connections=connections),
+            project_id,
+            season=season,
+            batch_name=batch,
+            everything=everything,
+            dry_run=dry_run,
+            connections=connections,
+        )
+    if report.examples:
+        echo_table(("capture", "subject", "keys"), report.examples)
+        if report.updated > len(report.examples):
+            click.echo(f"... and {report.updated - len(report.examples):,} more")
+    if not report.looked_at:
+        click.echo("No subject waits for new metadata; --all compares every one.")
+    elif dry_run:
+        click.echo(f"{report.updated:,} subjects differ, {report.same:,} do not. Dry run: nothing was changed.")
+    else:
+        click.echo(f"{report.updated:,} subjects updated, {report.same:,} carried it already.")
+    if report.stopped:
+        click.echo("Stopped before all was done. Run the same command again to go on.")
+        raise SystemExit(75)
+    if report.gone:
+        shown = ", ".join(report.gone[:SHOWN]) + (", ..." if len(report.gone) > SHOWN else "")
+        click.echo(
+            f"{len(report.gone):,} subjects are no longer on Zooniverse ({shown}): see `ctstate reconcile`.",
+            err=True,
+        )
+        raise SystemExit(1)

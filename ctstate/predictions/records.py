@@ -1,0 +1,130 @@
+"""What every reader of predictions yields, and what becomes of it."""
+
+from __future__ import annotations
+
+import abc
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Optional
+
+from ctstate.errors import InputError
+
+
+class Entry(NamedTuple):
+    """One entry of a file: what it is about, and what it says (JSON).
+
+    `payload` is None where the program that made the file failed on this image.
+    """
+
+    number: int  # counted from 1
+    key: str  # an image path or a capture id, as the file has it
+    payload: Any
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What reports and `--where` see of a capture, 0 to 1; None: the source does not say."""
+
+    animal: Optional[float] = None
+    person: Optional[float] = None
+    vehicle: Optional[float] = None
+    blank: Optional[float] = None
+    species: Optional[str] = None
+    species_confidence: Optional[float] = None
+
+
+class Combined(NamedTuple):
+    """What one source says of one capture: the subject's metadata, and the scores."""
+
+    metadata: Mapping[str, Any]
+    scores: Scores
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """What a file says about how it was made."""
+
+    threshold: Optional[float] = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Reader(abc.ABC):
+    """A file of predictions, read as a stream.
+
+    Attributes:
+        format: its name, for `--format`.
+        keyed_by_path: whether the entries are about images; else about captures.
+    """
+
+    format: str
+    keyed_by_path: bool = True
+
+    def __init__(self, file: str | os.PathLike[str], source: str) -> None:
+        self.name = os.fspath(file)
+        self.source = source
+
+    @abc.abstractmethod
+    def entries(self) -> Iterator[Entry]:
+        """Yield the file's entries.
+
+        Raises:
+            InputError: the file cannot be read, or an entry is malformed (the message names it).
+        """
+
+    @abc.abstractmethod
+    def combine(self, payloads: Sequence[Any]) -> Combined:
+        """Return what the entries of one capture come to; called when `entries` is used up."""
+
+    def facts(self) -> FileFacts:
+        """Return how the file was made; called when `entries` is used up."""
+        return FileFacts()
+
+    def key(self, label: str) -> str:
+        """Return the metadata key for a label of this source; `#` hides it from volunteers."""
+        return f"#machine_{self.source}_{label}"
+
+    def malformed(self, what: str, message: str) -> InputError:
+        """Return the error for an entry that is not what it should be."""
+        return InputError(f"{self.name}, {what}: {message}; nothing was changed")
+
+    def confidence(self, what: str, value: Any) -> float:
+        """Return a confidence as a number.
+
+        Raises:
+            InputError: it is none, or not between 0 and 1.
+        """
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+            raise self.malformed(what, f"the confidence {value!r} is not a number between 0 and 1")
+        return value
+
+
+PERSON = frozenset({"person", "human", "people", "humans", "persons"})
+VEHICLE = frozenset({"vehicle", "vehicles", "car"})
+BLANK = frozenset({"blank", "empty"})
+
+
+def kind_of(label: str) -> str:
+    """Return `animal`, `person`, `vehicle` or `blank` for the words that programs use for them, else ''."""
+    word = label.strip().lower()
+    if word == "animal":
+        return "animal"
+    for kind, words in (("person", PERSON), ("vehicle", VEHICLE), ("blank", BLANK)):
+        if word in words:
+            return kind
+    return ""
+
+
+def highest(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return the largest score of each label over several images."""
+    best: dict[str, float] = {}
+    for image in scores:
+        for label, score in image.items():
+            if label not in best or score > best[label]:
+                best[label] = score
+    return best
+
+
+def most(best: Mapping[str, float], kind: str) -> Optional[float]:
+    """Return the largest score among the labels of a kind (see `kind_of`)."""
+    return max((score for label, score in best.items() if kind_of(label) == kind), default=None)

@@ -1,0 +1,65 @@
+"""What the end-to-end tests of uploads share: a season on a sandbox, and the invariant after everything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Optional
+
+from ctstate.captures import load_captures
+from ctstate.credentials import Credentials
+from ctstate.demo import make_season
+from ctstate.images import ImageOptions
+from ctstate.invariant import violations
+from ctstate.ledger import Ledger
+from ctstate.sandbox import SandboxProcess
+from ctstate.upload import StopSignal, UploadOptions, UploadReport, upload
+from ctstate.zooniverse import Backoff, Zooniverse
+
+QUICK = Backoff(first=0.02, most=0.2, give_up=20.0)
+
+
+class Season:
+    """A small season in a ledger, and a sandbox to upload it to.
+
+    Attributes:
+        folder: holds the images, the captures CSV and the ledger.
+        path: of the ledger.
+    """
+
+    def __init__(self, folder: Path, zooniverse: SandboxProcess, captures: int, name: str = "DEMO_S1") -> None:
+        self.folder, self.z, self.name = folder, zooniverse, name
+        folder.mkdir(parents=True, exist_ok=True)
+        self.captures_csv = make_season(folder, captures, season=name, size=(48, 32))
+        self.path = folder / "season.db"
+        with Ledger.open(self.path, create=True) as ledger:
+            load_captures(ledger, self.captures_csv, attribution="a", license="l", images_root=folder / "images")
+
+    def connect(self, backoff: Backoff = QUICK, password: Optional[str] = None) -> Zooniverse:
+        credentials = Credentials(self.z.login, password or self.z.password)
+        return Zooniverse(self.z.url, credentials, backoff=backoff)
+
+    def options(self, **more: Any) -> UploadOptions:
+        wanted: dict[str, Any] = {
+            "project_id": int(self.z.project_id), "processes": 1, "connections": 2, "settle": 0.3, **more
+        }  # fmt: skip
+        wanted.setdefault("images", ImageOptions())
+        return UploadOptions(**wanted)
+
+    def upload(self, stop: Optional[StopSignal] = None, backoff: Backoff = QUICK, **more: Any) -> UploadReport:
+        """Upload in this process, through a ledger opened anew."""
+        with Ledger.open(self.path) as ledger:
+            return upload(ledger, self.connect(backoff), self.options(**more), stop=stop)
+
+    def check(self, complete: bool = True) -> None:
+        """Fail unless the invariant holds."""
+        with Ledger.open(self.path) as ledger:
+            assert violations(ledger, self.z.state(), complete=complete) == []
+
+    def rows(self, sql: str) -> list[Any]:
+        """Ask the ledger."""
+        with Ledger.open(self.path, read_only=True) as ledger, ledger.read() as connection:
+            return list(connection.exec_driver_sql(sql).all())
+
+    def subjects(self) -> list[dict[str, Any]]:
+        """The sandbox's active subjects."""
+        return [subject for subject in self.z.state()["subjects"] if subject["active"]]
