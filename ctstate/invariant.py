@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Optional
 
 from sqlalchemy import select
 
@@ -31,7 +31,15 @@ def violations(ledger: Ledger, world: Mapping[str, Any], *, complete: bool = Tru
         complete: every capture that is not excluded must be uploaded; else those on their way may be not yet
             whole or linked, but never doubled, lost or published too early.
     """
-    found = [f"published before its images were whole: {entry}" for entry in world["published_incomplete"]]
+    ledger_id = ledger.ledger_id
+    with ledger.read() as connection:
+        live = set(connection.execute(select(run.c.id).where(run.c.ended_at.is_(None))).scalars())
+    made_here = {s["id"] for s in world["subjects"] if _ledger_of(s) == ledger_id}
+    found = [
+        f"published before its images were whole: {entry}"
+        for entry in world["published_incomplete"]
+        if entry["subject"] in made_here
+    ]
     active = {int(s["id"]): s for s in world["subjects"] if s["active"]}
     names = Counter((s["project"], s["display_name"]) for s in world["subject_sets"] if not s["deleted"])
     found += [f"{count} subject sets are named {name!r}" for (_, name), count in names.items() if count > 1]
@@ -45,8 +53,6 @@ def violations(ledger: Ledger, world: Mapping[str, Any], *, complete: bool = Tru
         images: dict[int, list[Any]] = {}
         for row in connection.execute(select(image).where(image.c.problem.is_(None)).order_by(image.c.rank)):
             images.setdefault(row.capture_id, []).append(row)
-        ledger_id = ledger.ledger_id
-        live = set(connection.execute(select(run.c.id).where(run.c.ended_at.is_(None))).scalars())
     known = set()
     for row in captures:
         subjects = by_capture.get(row.capture_id, [])
@@ -65,10 +71,14 @@ def violations(ledger: Ledger, world: Mapping[str, Any], *, complete: bool = Tru
         else:
             found += [f"{where}: {what}" for what in _on_its_way(row, subjects, active)]
     for subject_id, subject in active.items():
-        mark = read_mark(subject.get("external_id"))
-        if subject_id not in known and mark is not None and mark.ledger_id == ledger_id:
+        if subject_id not in known and _ledger_of(subject) == ledger_id:
             found.append(f"subject {subject_id} was made by this ledger and is no capture's")
     return found
+
+
+def _ledger_of(subject: Mapping[str, Any]) -> Optional[str]:
+    mark = read_mark(subject.get("external_id"))
+    return mark.ledger_id if mark is not None else None
 
 
 def _uploaded(row: Any, active: Mapping[int, Mapping[str, Any]], images: list[Any]) -> list[str]:

@@ -8,7 +8,7 @@ A survey lists a batch's subject set page by page and what this ledger's runs ma
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Optional
@@ -62,7 +62,7 @@ class Finding:
     detail: str = ""
     seen: Any = field(default=None, compare=False, repr=False)
     batch_id: int = field(default=0, compare=False, repr=False)
-    metadata: Optional[Mapping[str, Any]] = field(default=None, compare=False, repr=False)
+    differs: bool = field(default=False, compare=False, repr=False)  # its metadata, besides
 
 
 @dataclass
@@ -143,7 +143,7 @@ def survey(
     with ThreadPoolExecutor(HEADS_AT_ONCE) as pool:
         for item in batches:
             surveyor.batch(_Batch(item.id, item.name, item.subject_set_id), pool)
-        surveyor.outside_sets([item.id for item in batches])
+        surveyor.outside_sets([_Batch(item.id, item.name) for item in batches])
     if batch_name is None and subject_set_id is None:
         surveyor.unbatched()
     surveyor.spare_the_classified()
@@ -169,6 +169,7 @@ class _Surveyor:
         self._result = result
         self._on_progress = on_progress
         self._subjects = 0
+        self._first_set: Optional[str] = None  # when the first of the sets was made, by the server's clock
         self._accounted: set[int] = set()  # subjects that a finding or an agreement speaks of
 
     def _found(
@@ -196,7 +197,8 @@ class _Surveyor:
         set_gone = False
         if item.subject_set_id is not None:
             try:
-                self._zooniverse.subject_set(item.subject_set_id)
+                made = str(self._zooniverse.subject_set(item.subject_set_id)["created_at"])
+                self._first_set = made if self._first_set is None else min(made, self._first_set)
                 there = self._members(item, item.subject_set_id, pool)
             except NotFoundError:
                 set_gone = True
@@ -305,10 +307,12 @@ class _Surveyor:
             else:
                 self._accounted.add(keep.id)
                 self._result.agree += 1
+        elif keep.problem and row.state == State.BATCHED.value and row.subject_id == keep.id:
+            self._found("not uploaded", item, row, keep.id, detail=keep.problem)  # noted: an upload finishes it
         elif keep.problem:
             self._found("finish", item, row, keep.id, detail=keep.problem)
         else:
-            self._found("adopt", item, row, keep.id, detail=f"ledger says {row.state}")
+            self._found("adopt", item, row, keep.id, detail=f"ledger says {row.state}", differs=bool(keep.differs))
 
     def _not_in_set(
         self, item: _Batch, row: Row[Any], elsewhere: Mapping[int, Mapping[str, Any]], set_gone: bool
@@ -353,29 +357,51 @@ class _Surveyor:
 
     # -- subjects in no set ------------------------------------------------------------------------------
 
-    def outside_sets(self, batch_ids: Sequence[int]) -> None:
-        """Find subjects that this ledger's runs made and that are in no set: lost, or surplus."""
+    def outside_sets(self, batches: Sequence[_Batch]) -> None:
+        """Find subjects in no set that are captures of this ledger: lost by a run, or by other scripts."""
         with self._ledger.read() as connection:
-            senders = connection.execute(
-                select(run.c.project_id, run.c.uploader_id, func.min(run.c.watermark))
-                .where(run.c.watermark.is_not(None), run.c.project_id == self._project)
-                .group_by(run.c.project_id, run.c.uploader_id)
-            ).all()
-        for project_id, uploader_id, floor in senders:
-            lost: dict[int, list[int]] = {}
-            for subject in self._zooniverse.newest_subjects(
-                project_id, uploader_id, down_to=floor, page_size=PAGE_SIZE
-            ):
-                subject_id = int(subject["id"])
-                mark = read_mark(subject.get("external_id"))
-                if subject_id in self._accounted or mark is None or mark.ledger_id != self._ledger.ledger_id:
-                    continue
-                if not subject["links"]["subject_sets"]:
-                    lost.setdefault(mark.capture_key, []).append(subject_id)
-            for keys in _pages(iter(sorted(lost))):
-                self._lost(keys, lost, batch_ids)
+            watermark = connection.execute(
+                select(func.min(run.c.watermark)).where(run.c.project_id == self._project)
+            ).scalar()
+        # Whoever uploaded it: a season that is switched over may have been begun by a colleague's account.
+        # What other scripts lost was made after their set; what our runs lost, after their watermark.
+        newest = self._zooniverse.newest_subjects(self._project, page_size=PAGE_SIZE)
+        recent = itertools.takewhile(
+            lambda row: (
+                (watermark is not None and int(row["id"]) > watermark)
+                or (self._first_set is not None and row["created_at"] >= self._first_set)
+            ),
+            newest,
+        )
+        lost: dict[int, list[int]] = {}
+        for page in _pages(recent):
+            for key, subject_id in self._ours_in_no_set(page):
+                lost.setdefault(key, []).append(subject_id)
+        for keys in _pages(iter(sorted(lost))):
+            self._lost(keys, lost, {item.id for item in batches})
 
-    def _lost(self, keys: Sequence[int], lost: Mapping[int, list[int]], batch_ids: Sequence[int]) -> None:
+    def _ours_in_no_set(self, page: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, int]]:
+        """Yield capture key and subject id: by our mark, or by `#capture_id` where nobody's mark is on it."""
+        unmarked: dict[str, list[int]] = {}
+        for subject in page:
+            subject_id = int(subject["id"])
+            if subject_id in self._accounted or subject["links"]["subject_sets"]:
+                continue
+            mark = read_mark(subject.get("external_id"))
+            if mark is not None and mark.ledger_id == self._ledger.ledger_id:
+                yield mark.capture_key, subject_id
+            elif mark is None:
+                unmarked.setdefault(str(subject["metadata"].get(CAPTURE_ID)), []).append(subject_id)
+        if unmarked:
+            with self._ledger.read() as connection:
+                rows = connection.execute(
+                    select(capture.c.id, capture.c.capture_id).where(capture.c.capture_id.in_(list(unmarked)))
+                ).all()
+            for row in rows:
+                for subject_id in unmarked[row.capture_id]:
+                    yield row.id, subject_id
+
+    def _lost(self, keys: Sequence[int], lost: Mapping[int, list[int]], batch_ids: Container[int]) -> None:
         with self._ledger.read() as connection:
             rows = connection.execute(
                 select(capture, batch.c.name)
@@ -482,12 +508,13 @@ def _settle(ledger: Ledger, zooniverse: Zooniverse, project_id: int, live: LiveR
         assert subject_id is not None
         zooniverse.delete_subject(subject_id)
         return True
-    if kind == "metadata":
+    if kind == "metadata" or (kind == "adopt" and finding.differs):
         assert subject_id is not None
         with ledger.read() as connection:
             row = claims.read_captures(connection, [seen.id])[0]
         zooniverse.update_metadata(subject_id, subject_metadata(row))
-        return True
+        if kind == "metadata":
+            return True
     reason = f"reconcile: {finding.detail}"
     with ledger.write() as connection:
         return _correct(connection, project_id, live.id, finding, reason)

@@ -515,13 +515,15 @@ class Zooniverse(Panoptes):  # type: ignore[misc]
         return 0
 
     def newest_subjects(
-        self, project_id: int, uploader_id: int, *, down_to: int = 0, page_size: int = 1
+        self, project_id: int, uploader_id: Optional[int] = None, *, down_to: int = 0, page_size: int = 1
     ) -> Iterator[dict[str, Any]]:
-        """Yield an uploader's subjects in a project, newest first, above the id `down_to`.
+        """Yield an uploader's (or everybody's) subjects in a project, newest first, above the id `down_to`.
 
         What it does not yield may still be there if subjects were deleted meanwhile; see `subjects_above`.
         """
-        filters = {"project_id": project_id, "upload_user_id": uploader_id, "sort": "-id"}
+        filters: dict[str, Any] = {"project_id": project_id, "sort": "-id"}
+        if uploader_id is not None:
+            filters["upload_user_id"] = uploader_id
         for row in self._listed("subjects", filters, page_size):
             if int(row["id"]) <= down_to:
                 return

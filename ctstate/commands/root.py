@@ -14,6 +14,7 @@ from ctstate.ledger import Ledger
 
 # Verbs are loaded when they are called: `ctstate status` need not import an image library.
 VERBS = {
+    "adopt": "ctstate.commands.adopt",
     "batch": "ctstate.commands.batch",
     "delete": "ctstate.commands.removal",
     "demo": "ctstate.commands.demo",

@@ -109,6 +109,13 @@ def make_engine(url: URL, *, read_only: bool = False) -> Engine:
             file_url, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )
         cursor = connection.cursor()
+        if journal != "WAL" and not read_only:
+            # It may have been on a local disk before. WAL needs shared memory, which a network file system may
+            # lack; whoever has the file for itself does without (https://www.sqlite.org/wal.html, section 8).
+            cursor.execute("PRAGMA locking_mode = EXCLUSIVE").fetchone()
+            cursor.execute(f"PRAGMA journal_mode = {journal}").fetchone()
+            cursor.execute("PRAGMA locking_mode = NORMAL").fetchone()
+            cursor.execute("SELECT count(*) FROM sqlite_master").fetchone()  # only now the lock is given back
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.execute("PRAGMA cache_size = -65536")
         cursor.execute("PRAGMA synchronous = FULL")

@@ -9,6 +9,8 @@ other problem in the same way.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
@@ -113,3 +115,14 @@ def release_images(connection: Connection, which: str) -> int:
     ).rowcount
     exclude_imageless(connection, f"id IN (SELECT capture_id FROM image WHERE {which})")
     return changed
+
+
+def release_claimed(connection: Connection, keys: Sequence[int]) -> int:
+    """Let go of captures (at most 500) whose claims were all compared with Zooniverse; return how many."""
+    return connection.execute(
+        text(
+            f"UPDATE capture SET excluded = CASE WHEN NOT {_USABLE} THEN :no_image END"
+            f" WHERE id IN ({', '.join(str(int(key)) for key in keys)}) AND excluded = :claimed AND NOT {_CLAIMED}"
+        ),
+        _OWN,
+    ).rowcount

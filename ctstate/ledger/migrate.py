@@ -91,7 +91,8 @@ def bring_up_to_date(engine: Engine, name: str, path: Optional[Path]) -> Optiona
                     "nothing was changed"
                 ) from error
     # All revisions in one transaction: a process killed here leaves the ledger as it was. Another process may
-    # have done the work meanwhile; alembic reads the version again, inside the transaction.
+    # have done the work meanwhile.
     with transaction(engine, name, write=True) as connection:
-        _upgrade(connection)
+        if version_of(connection) != HEAD:
+            _upgrade(connection)
     return copy

@@ -1,0 +1,36 @@
+# `make demo` and `make test` do all their set-up themselves, in .venv.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+.PHONY: demo test lint docs oldest clean
+
+demo: $(VENV)/installed
+	$(BIN)/ctstate demo
+
+test: $(VENV)/installed
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+lint: $(VENV)/linters
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+docs: $(VENV)/installed
+	$(BIN)/python docs/make_cli.py
+
+# The same tests on the oldest Python and SQLite that are supported, with the oldest packages.
+oldest:
+	.ci/oldest
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[fast,test]"
+	touch $@
+
+$(VENV)/linters: $(VENV)/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[lint]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo build dist

@@ -1,0 +1,59 @@
+"""ctstate adopt"""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import click
+
+from ctstate.adopt import adopt as carry_out
+from ctstate.commands.reconcile import echo_survey
+from ctstate.commands.root import Places
+from ctstate.commands.shared import account_options, batch_option, connect, places, season_option
+
+
+@click.command()
+@account_options
+@season_option
+@batch_option
+@click.option("--subject-set-id", type=int, help="Take in this set; else the sets of the season's batches.")
+@click.option("--images-root", type=click.Path(), help="Where the images are, for a season new to the ledger.")
+@places
+def adopt(
+    where: Places,
+    project_id: int,
+    password_file: Optional[str],
+    season: Optional[str],
+    batch: Optional[str],
+    subject_set_id: Optional[int],
+    images_root: Optional[str],
+) -> None:
+    """Take in what the old scripts (or others) have uploaded.
+
+    From a subject set alone, or from what `ctstate import` read: everything is checked on Zooniverse first.
+    """
+    with where.open(create=True) as ledger:
+        report = carry_out(
+            ledger,
+            connect(where, password_file),
+            project_id,
+            subject_set_id=subject_set_id,
+            season_name=season,
+            batch_name=batch,
+            images_root=images_root,
+        )
+    click.echo(
+        f"Season {report.season} ({', '.join(report.batches) or 'no batch'}): {report.captures_new:,} captures new "
+        f"to the ledger, {report.adopted:,} adopted as uploaded."
+    )
+    if report.to_finish:
+        click.echo(
+            f"{report.to_finish:,} have a subject that is not whole or not linked: the next upload finishes them."
+        )
+    if report.released:
+        click.echo(f"{report.released:,} are not on Zooniverse, whatever the files say: free to be uploaded.")
+    if report.without_id:
+        click.echo(f"{report.without_id:,} subjects have no #capture_id and were left alone.")
+    if report.left is not None and report.left.findings:
+        click.echo("Left for `ctstate reconcile`:")
+        echo_survey(report.left)

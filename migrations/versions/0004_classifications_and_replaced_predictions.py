@@ -1,0 +1,103 @@
+"""What volunteers did with the subjects, and predictions that subjects carry but the ledger has replaced.
+
+Revision: 0004, after 0003.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+branch_labels = None
+depends_on = None
+
+KEY = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+TIME = sa.String(27)
+
+NOW = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"
+
+
+def on_zooniverse(row: str) -> str:
+    """Also what a run is uploading at this moment: that run has read the prediction as it was."""
+    return (
+        f"EXISTS (SELECT 1 FROM capture c WHERE c.id = {row}.capture_id"
+        " AND (c.subject_id IS NOT NULL OR c.create_sent_at IS NOT NULL OR c.state = 'uploading'))"
+    )
+
+
+# Whoever changes a prediction, and however, the keys that its subject carries are not forgotten: update-metadata
+# takes them off. REPLACE fires no DELETE trigger in SQLite, hence the one before an INSERT.
+TRIGGERS = {
+    "prediction_updated": f"""
+AFTER UPDATE OF metadata ON prediction
+WHEN OLD.metadata <> NEW.metadata AND {on_zooniverse("OLD")}
+BEGIN
+    INSERT INTO replaced_prediction (capture_id, source, metadata, replaced_at)
+    VALUES (OLD.capture_id, OLD.source, OLD.metadata, {NOW});
+END
+""",
+    "prediction_removed": f"""
+AFTER DELETE ON prediction
+WHEN {on_zooniverse("OLD")}
+BEGIN
+    INSERT INTO replaced_prediction (capture_id, source, metadata, replaced_at)
+    VALUES (OLD.capture_id, OLD.source, OLD.metadata, {NOW});
+END
+""",
+    "prediction_replaced": f"""
+BEFORE INSERT ON prediction
+WHEN {on_zooniverse("NEW")}
+BEGIN
+    INSERT INTO replaced_prediction (capture_id, source, metadata, replaced_at)
+    SELECT p.capture_id, p.source, p.metadata, {NOW} FROM prediction p
+    WHERE p.capture_id = NEW.capture_id AND p.source = NEW.source AND p.metadata <> NEW.metadata;
+END
+""",
+}
+
+# A count that was read of an earlier subject of the capture is history, not its state.
+V_CLASSIFICATIONS = """
+SELECT c.capture_id, s.name AS season, c.site, c.roll, b.name AS batch, c.state, c.subject_id,
+       k.workflow_id, k.classifications_count, k.retired_at, k.retirement_reason, k.seen_at
+FROM classification_status k JOIN capture c ON c.id = k.capture_id AND c.subject_id = k.subject_id
+JOIN season s ON s.id = c.season_id LEFT JOIN batch b ON b.id = c.batch_id
+"""
+
+
+def upgrade() -> None:
+    op.create_table(
+        "classification_status",
+        sa.Column("capture_id", KEY, nullable=False),
+        sa.Column("workflow_id", KEY, nullable=False),
+        sa.Column("subject_id", KEY, nullable=False),
+        sa.Column("classifications_count", sa.Integer(), nullable=False),
+        sa.Column("retired_at", sa.String(40)),
+        sa.Column("retirement_reason", sa.String(40)),
+        sa.Column("seen_at", TIME, nullable=False),
+        sa.PrimaryKeyConstraint("capture_id", "workflow_id", name="pk_classification_status"),
+        sa.ForeignKeyConstraint(["capture_id"], ["capture.id"], name="fk_classification_status_capture_id"),
+    )
+    op.create_table(
+        "replaced_prediction",
+        sa.Column("id", KEY, nullable=False),
+        sa.Column("capture_id", KEY, nullable=False),
+        sa.Column("source", sa.String(40), nullable=False),
+        sa.Column("metadata", sa.Text(), nullable=False),
+        sa.Column("replaced_at", TIME, nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_replaced_prediction"),
+        sa.ForeignKeyConstraint(["capture_id"], ["capture.id"], name="fk_replaced_prediction_capture_id"),
+    )
+    op.create_index("ix_replaced_prediction_capture_id", "replaced_prediction", ["capture_id"])
+    for name, body in TRIGGERS.items():
+        op.execute(f"CREATE TRIGGER {name} {body.strip()}")
+    op.execute(f"CREATE VIEW v_classifications AS {V_CLASSIFICATIONS.strip()}")
+
+
+def downgrade() -> None:
+    op.execute("DROP VIEW v_classifications")
+    for name in TRIGGERS:
+        op.execute(f"DROP TRIGGER {name}")
+    op.drop_table("replaced_prediction")
+    op.drop_table("classification_status")
