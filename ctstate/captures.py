@@ -73,6 +73,7 @@ class ManifestReport:
     duplicate_rows: int = 0
     season_changed: bool = False  # it is new, or its attribution, license or folder of images is
     examples: list[str] = field(default_factory=list)  # of missing and empty images
+    rules: dict[str, int] = field(default_factory=dict)  # captures by the rule that made them (Camtrap DP)
 
     @property
     def changed(self) -> bool:

@@ -148,14 +148,9 @@ def _python(facts: _Facts) -> Result:
 
 def _libraries(facts: _Facts) -> Result:
     missing, old, found = [], [], []
-    try:
-        requirements = importlib.metadata.requires("ctstate") or []
-    except importlib.metadata.PackageNotFoundError:
-        return (
-            WARN,
-            "ctstate runs from a checkout and is not installed: which versions it needs is unknown",
-            ("run `pip install .` in the checkout"),
-        )
+    requirements = _requirements()
+    if not requirements:
+        return WARN, "what ctstate needs is unknown: it is not installed", "run `pip install ctstate`"
     for requirement in requirements:
         if "extra ==" in requirement:
             continue
@@ -176,6 +171,17 @@ def _libraries(facts: _Facts) -> Result:
     if old:
         return FAIL, f"too old: {', '.join(old)}", advice
     return OK, ", ".join(found), ""
+
+
+def _requirements() -> list[str]:
+    """Return what ctstate needs, such as `click>=8.1`; in a checkout that is not installed, by its project file."""
+    try:
+        return importlib.metadata.requires("ctstate") or []
+    except importlib.metadata.PackageNotFoundError:
+        project = Path(__file__).resolve().parent.parent / "pyproject.toml"
+        text = project.read_text(encoding="utf-8") if project.is_file() else ""
+        block = re.search(r"^dependencies = \[(.*?)^\]", text, re.MULTILINE | re.DOTALL)
+        return re.findall(r'"([^"]+)"', block[1]) if block else []
 
 
 def version_tuple(version: str) -> tuple[int, ...]:
@@ -230,7 +236,7 @@ def _slurm(facts: _Facts) -> Result:
         version = tools.call(["sinfo", "--version"], timeout=tools.QUICK_S).strip()
         partitions = tools.call(["sinfo", "--noheader", "--format=%P"], timeout=tools.QUICK_S).split()
     except tools.SchedulerError as error:
-        return WARN, str(error), "the scheduler does not answer: ask the centre's staff, or wait"
+        return WARN, str(error)[:160], "the scheduler does not answer: ask the centre's staff, or wait"
     return OK, f"{version}, partitions {', '.join(partitions[:8])}", ""
 
 
@@ -365,7 +371,7 @@ def _log_in(facts: _Facts) -> Result:
         facts.patient.endpoint,
         facts.credentials,
         timeouts=Timeouts(connect=10, read=30),
-        backoff=Backoff(first=0.5, most=2.0, give_up=10.0),
+        backoff=Backoff(first=0.5, most=2.0, give_up=5.0),
     )
     facts.me = connection.me()
     facts.zooniverse = connection

@@ -2,9 +2,9 @@
 
 Legacy files (docs/legacy-formats.md, sections 2, 3) equal as JSON what the old scripts write for the same
 captures, one capture a line, in the same order: of a batch in the order of its split, else sorted by the text
-`season#site#roll#%05d`. Excluded captures are not in them, but for those that old scripts are said to have uploaded.
-A manifest says `uploaded: false` of every capture, as before an upload; who goes back to the old scripts takes the tracker file along, by which they skip what
-is there already.
+`season#site#roll#%05d`. Excluded captures are not in them, but for those that old scripts are said to have
+uploaded. A manifest says `uploaded: false` of every capture, as before an upload; who goes back to the old scripts
+takes the tracker file along, by which they skip what is there already.
 
 A file is written beside its place and moved there when it is whole.
 """

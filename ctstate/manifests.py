@@ -1,8 +1,8 @@
 """The files of the old scripts -> the ledger: JSON manifests, upload trackers (`ctstate import`).
 
-docs/legacy-formats.md, sections 2 and 3; the way back is `ctstate.exports`. A manifest makes the season, its captures
-and images, its batch, and the predictions it carries. What such files say of subjects is a claim and no fact: a
-tracker can be stale, and can miss subjects made just before a crash. So
+docs/legacy-formats.md, sections 2 and 3; the way back is `ctstate.exports`. A manifest makes the season, its
+captures and images, its batch, and the predictions it carries. What such files say of subjects is a claim and no
+fact: a tracker can be stale, and can miss subjects made just before a crash. So
 
 * `import` moves no capture to `uploaded`; each claimed subject becomes a row of the table `legacy_subject`, which
   `checked_at` tells apart from what was compared with Zooniverse;
@@ -211,7 +211,7 @@ def _tracker_rows(name: str) -> Iterator[tuple[int, str, int]]:
                 subject_id = _subject_id(cells[1]) if len(cells) > 1 else None
                 if subject_id is None:
                     raise InputError(
-                        f"{name}, row {number} ({cells[0]}): no subject id in its second column; nothing was changed"
+                        f"{name}, row {number} ({cells[0]}): no subject id in column 2; nothing was changed"
                     )
                 yield number, cells[0].strip(), subject_id
     except OSError as error:
@@ -431,7 +431,8 @@ def _put_predictions(
     rows = connection.execute(query, {"last": 0}).all()
     noted = connection.execute(
         text(
-            "SELECT 1 FROM prediction_file WHERE source = :source AND season_id = :season AND batch = :batch LIMIT 1"
+            "SELECT 1 FROM prediction_file WHERE source = :source AND season_id = :season AND batch = :batch"
+            " LIMIT 1"
         ),
         {"source": SOURCE, "season": season_id, "batch": batch},
     ).first()

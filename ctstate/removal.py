@@ -139,7 +139,7 @@ def plan_removal(
     criteria: Criteria,
     consent: Consent = Consent(),
 ) -> Plan:
-    """Find out what taking back would do; nothing is changed, neither here nor there.
+    """Find out what taking back would do; nothing is changed, but that what dead runs had claimed is given back.
 
     Raises:
         UsageError: no criterion, none that any capture fits, a subject that is not this ledger's, or captures of
@@ -153,12 +153,13 @@ def plan_removal(
             f"say which: {verb} never takes everything; --season is a criterion, if all of it is meant"
         )
     check_endpoint(ledger, zooniverse)
+    ledger.recover()
     choice = choose(ledger, criteria)
     if choice.foreign and not consent.foreign:
         shown = ", ".join(map(str, choice.foreign[:5])) + (", ..." if len(choice.foreign) > 5 else "")
         raise UsageError(
-            f"{len(choice.foreign):,} of the subjects are no capture's of this ledger ({shown}); nothing was changed; "
-            "--force-foreign takes them all the same"
+            f"{len(choice.foreign):,} of the subjects are no capture's of this ledger ({shown}); "
+            "nothing was changed; --force-foreign takes them all the same"
         )
     if not choice.captures and not choice.foreign:
         raise UsageError("no capture fits: nothing was changed")
@@ -170,7 +171,8 @@ def plan_removal(
         row = batches.get(seen.batch_id or 0)
         if row is not None and row.project_id is not None and row.project_id != project_id:
             raise UsageError(
-                f"capture {seen.capture_id} is in project {row.project_id}, not in {project_id}; nothing was changed"
+                f"capture {seen.capture_id} is in project {row.project_id}, not in {project_id}; "
+                "nothing was changed"
             )
         _sort_in(plan, seen)
     _foreign(plan, zooniverse, choice.foreign, batches)
@@ -221,7 +223,7 @@ def _sort_in(plan: Plan, seen: Chosen) -> None:
         plan.done += 1
     elif seen.subject_id is None:
         (plan.nowhere if seen.create_sent_at is None else plan.unfinished).append(seen)
-    elif state is State.UPLOADED or plan.verb == DELETE and state in (State.REMOVED, State.FAILED):
+    elif state is State.UPLOADED or (plan.verb == DELETE and state in (State.REMOVED, State.FAILED)):
         plan.todo.append(Target(seen.subject_id, seen))
     elif plan.verb == REMOVE:
         plan.nowhere.append(seen)  # linking comes last: what is not uploaded is in no set
@@ -377,8 +379,7 @@ class _Worker:
     def all(self, connections: int) -> None:
         """Do all of the plan, or all until asked to stop."""
         for part in _parts(self._plan.gone, 500):
-            self._record(part, State.DELETED)
-            self.report.gone += len(part)
+            self.report.gone += self._record(part, State.DELETED)
         with ThreadPoolExecutor(connections) as pool:
             for set_id, batch_id, part in self._work():
                 if self._asked_to_stop():
@@ -431,9 +432,8 @@ class _Worker:
                 f"Zooniverse said that it deleted subject {min(left)} (and {len(left) - 1} more) and did not; "
                 "is the account banned, or without the right to?"
             )
-        self._record(there + gone, State.DELETED)
-        self.report.done += len(there)
-        self.report.gone += len(gone)
+        self.report.done += self._record(there, State.DELETED)
+        self.report.gone += self._record(gone, State.DELETED)
 
     # -- remove --------------------------------------------------------------------------------------------
 
@@ -451,15 +451,13 @@ class _Worker:
             left = [key for key, subject in there.items() if set_id is not None and set_id in _sets_of(subject)]
             if left:
                 raise ZooniverseError(
-                    f"Zooniverse said that it took subject {min(left)} (and {len(left) - 1} more) out of subject set "
-                    f"{set_id} and did not; is the account banned, or without the right to?"
+                    f"Zooniverse said that it took subject {min(left)} (and {len(left) - 1} more) out of subject "
+                    f"set {set_id} and did not; is the account banned, or without the right to?"
                 )
             gone = [target for target in part if target.subject_id not in there]
             out = [target for target in part if target.subject_id in there]
-            self._record(out, State.REMOVED)
-            self._record(gone, State.DELETED)
-            self.report.done += len(out)
-            self.report.gone += len(gone)
+            self.report.done += self._record(out, State.REMOVED)
+            self.report.gone += self._record(gone, State.DELETED)
         finally:
             with self._ledger.write() as connection:
                 claims.drop_lease(connection, batch_id, token)
@@ -494,15 +492,20 @@ class _Worker:
                 self.report.moved.append(target)
         return same
 
-    def _record(self, part: Sequence[Target], state: State) -> None:
+    def _record(self, part: Sequence[Target], state: State) -> int:
+        """Write down what was done; return for how many. Captures that moved meanwhile keep their state."""
+        recorded = 0
         with self._ledger.write() as connection:
             for target in part:
                 seen = target.seen
                 if seen is None:
-                    continue
-                if seen.state == State.BATCHED.value:  # excluded, with a subject that an upload left behind
+                    done = True
+                elif seen.state == State.BATCHED.value:  # excluded, with a subject that an upload left behind
                     done = corrections.forget_subject(connection, seen)
                 else:
                     done = corrections.move(connection, self._live.id, seen, state, self._reason)
-                if not done:
+                if done:
+                    recorded += 1
+                else:
                     self.report.moved.append(target)
+        return recorded

@@ -7,6 +7,7 @@ from typing import Optional
 
 import click
 
+from ctstate.camtrap import GAP_SECONDS
 from ctstate.commands.root import Places
 from ctstate.commands.shared import places
 
@@ -26,6 +27,20 @@ from ctstate.commands.shared import places
 )
 @click.option("--update", is_flag=True, help="Let the CSV change captures that are not on their way yet.")
 @click.option("--encoding", default="utf-8-sig", show_default=True, help="Of the CSV.")
+@click.option(
+    "--format",
+    type=click.Choice(["csv", "camtrap-dp"]),
+    default="csv",
+    show_default=True,
+    help="camtrap-dp: CSV is the datapackage.json of a Camtrap DP, or its folder.",
+)
+@click.option(
+    "--gap-seconds",
+    type=float,
+    default=GAP_SECONDS,
+    show_default=True,
+    help="Camtrap DP: media that follow one another so closely are one capture, where no event says.",
+)
 @places
 def manifest(
     where: Places,
@@ -37,22 +52,27 @@ def manifest(
     metadata_columns: tuple[str, ...],
     update: bool,
     encoding: str,
+    format: str,
+    gap_seconds: float,
 ) -> None:
-    """Read a cleaned captures CSV into the ledger.
+    """Read a cleaned captures CSV, or a Camtrap DP, into the ledger.
 
     Running it again on the same CSV changes nothing.
     """
     from pathlib import Path
 
+    from ctstate.camtrap import load_camtrap
     from ctstate.captures import check_manifest_id, load_captures
-    from ctstate.errors import InputError
+    from ctstate.errors import InputError, UsageError
 
     if manifest_id is not None:
         check_manifest_id(manifest_id)
     # Before a ledger is made for it:
     if not Path(captures_csv).exists():
         raise InputError(f"{captures_csv}: no such file")
-    if Path(captures_csv).is_dir():
+    if format == "camtrap-dp" and (metadata_columns or encoding != "utf-8-sig"):
+        raise UsageError("--metadata-column and --encoding are for a captures CSV")
+    if format == "csv" and Path(captures_csv).is_dir():
         raise InputError(f"{captures_csv}: that is a folder; name the captures CSV")
     show = sys.stderr.isatty()
 
@@ -61,18 +81,31 @@ def manifest(
             click.echo(f"\r{rows:,} rows read", nl=False, err=True)
 
     with where.open(create=True) as ledger:
-        report = load_captures(
-            ledger,
-            captures_csv,
-            attribution=attribution,
-            license=license,
-            images_root=images_root,
-            manifest_id=manifest_id,
-            metadata_columns=metadata_columns,
-            update=update,
-            encoding=encoding,
-            on_progress=progress,
-        )
+        if format == "camtrap-dp":
+            report = load_camtrap(
+                ledger,
+                captures_csv,
+                attribution=attribution,
+                license=license,
+                images_root=images_root,
+                manifest_id=manifest_id,
+                gap_seconds=gap_seconds,
+                update=update,
+                on_progress=progress,
+            )
+        else:
+            report = load_captures(
+                ledger,
+                captures_csv,
+                attribution=attribution,
+                license=license,
+                images_root=images_root,
+                manifest_id=manifest_id,
+                metadata_columns=metadata_columns,
+                update=update,
+                encoding=encoding,
+                on_progress=progress,
+            )
     if show:
         click.echo("\r", nl=False, err=True)
     click.echo(
@@ -88,6 +121,8 @@ def manifest(
         f"Images: {report.images_usable:,} usable, {report.images_excluded:,} excluded, "
         f"{report.images_missing:,} missing, {report.images_empty:,} empty."
     )
+    for rule, count in sorted(report.rules.items()):
+        click.echo(f"{count:,} captures by the rule: {rule}.")
     if report.duplicate_rows:
         click.echo(f"{report.duplicate_rows:,} duplicate rows were ignored.")
     if report.captures_without_image:

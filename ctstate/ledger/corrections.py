@@ -12,6 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
 from ctstate.clock import now
+from ctstate.ledger.exclusions import CLAIMED_BY_OLD_SCRIPTS, NO_USABLE_IMAGE
 from ctstate.states import State
 
 _SEEN = " WHERE id = :id AND state = :seen AND claim = :claim"
@@ -36,13 +37,17 @@ def adopt(connection: Connection, run_id: int, seen: Any, subject_id: int, batch
     """
     done = _do(
         connection,
-        f"{_MOVE}, subject_id = :subject, batch_id = :batch, excluded = NULL, {_SETTLED}",
+        # A person's reason stays: it was uploaded all the same, and `remove` is for taking it out.
+        f"{_MOVE}, subject_id = :subject, batch_id = :batch, {_SETTLED},"
+        " excluded = CASE WHEN excluded IN (:no_image, :claimed) THEN NULL ELSE excluded END",
         seen,
         state=State.UPLOADED.value,
         run=run_id,
         reason=reason,
         subject=subject_id,
         batch=batch_id,
+        no_image=NO_USABLE_IMAGE,
+        claimed=CLAIMED_BY_OLD_SCRIPTS,
     )
     if done:
         connection.execute(

@@ -18,7 +18,7 @@ from sqlalchemy.engine import Connection
 from ctstate.paths import PathRule
 from ctstate.predictions.records import Reader
 
-CHUNK = 5_000
+CHUNK = 1_000
 MOST_EXAMPLES = 5
 
 _SCORES = (
@@ -41,7 +41,9 @@ class Scope:
         batch: its name.
     """
 
-    def __init__(self, season_id: Optional[int], batch_id: Optional[int] = None, batch: Optional[str] = None) -> None:
+    def __init__(
+        self, season_id: Optional[int], batch_id: Optional[int] = None, batch: Optional[str] = None
+    ) -> None:
         self.season_id = season_id
         self.batch_id = batch_id
         self.batch = batch
@@ -138,7 +140,8 @@ def _rows(reader: Reader, rule: PathRule, staged: Staged) -> Iterator[list[tuple
         if len(part) == CHUNK:
             yield part
             part = []
-    yield part
+    if part:
+        yield part
 
 
 def _matches(connection: Connection, reader: Reader, scope: Scope) -> Iterator[Any]:

@@ -2,8 +2,9 @@
 
 * The key: a column `capture_id`, or one of image paths (`path`, `file`, `filepath`, `image_path_rel`).
 * Either long: columns `label` (or `species`, `category`, `prediction`, `class`) and `confidence` (or `conf`,
-  `score`, `probability`), one row per key and label. Or wide: a column per label, named `animal`, `person`,
-  `human`, `people`, `vehicle`, `blank`, `empty` or `machine_LABEL`; an empty cell says nothing. Other columns are not read.
+  `score`, `probability`), one row per key and label.
+* Or wide: a column per label, named `animal`, `person`, `human`, `people`, `vehicle`, `blank`, `empty` or
+  `machine_LABEL`; an empty cell says nothing. Other columns are not read.
 
 A label's value for the capture is the highest over its rows; that of `blank` and `empty` the lowest over its images
 (in the long form an image without such a row is not blank at all). The species is the label of highest confidence

@@ -164,6 +164,7 @@ def ask(ledger: Ledger, question: str) -> Iterator[Answer]:
 
 def _rows(cursor: sqlite3.Cursor) -> Iterator[Sequence[Any]]:
     try:
-        yield from cursor
+        for row in cursor:  # noqa: UP028 (`yield from` would close the cursor, after its connection)
+            yield row
     except sqlite3.DatabaseError as error:
         raise InputError(f"SQL: {error}") from None

@@ -1,0 +1,75 @@
+"""The docs say what the code does: every verb, every view and column, the CLI reference."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from ctstate.commands.root import VERBS
+from ctstate.ledger import Ledger
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def test_the_cli_reference_is_what_help_says() -> None:
+    spec = importlib.util.spec_from_file_location("make_cli", ROOT / "docs" / "make_cli.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert read("docs/cli.md") == module.reference(), "run `make docs`"
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS))
+def test_the_readme_names_every_verb(verb: str) -> None:
+    assert f"`{verb}" in read("README.md")
+
+
+def test_the_views_are_described(tmp_path: Path) -> None:
+    path = tmp_path / "l.db"
+    Ledger.open(path, create=True).close()
+    described = read("docs/views.md")
+    with closing(sqlite3.connect(path)) as connection:
+        views = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'view'")]
+        assert views
+        for view in views:
+            columns = [row[1] for row in connection.execute(f"PRAGMA table_info({view})")]
+            (line,) = re.findall(rf"^\| {view} \|.*$", described, re.MULTILINE)
+            assert [c for c in columns if not re.search(rf"\b{c}\b", line)] == []
+
+
+@pytest.mark.parametrize(
+    "page", sorted(p.relative_to(ROOT).as_posix() for p in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+)
+def test_links_lead_somewhere(page: str) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", read(page)):
+        if "://" not in target:
+            assert ((ROOT / page).parent / target).exists(), target
+
+
+def test_every_document_that_the_code_cites_is_there() -> None:
+    cited = {
+        name
+        for path in ROOT.glob("ctstate/**/*.py")
+        for name in re.findall(r"docs/[\w-]+\.md", path.read_text(encoding="utf-8"))
+    }
+    assert cited
+    assert [name for name in cited if not (ROOT / name).exists()] == []
+
+
+def test_the_dependencies_have_their_reasons() -> None:
+    names = re.findall(
+        r'^    "([A-Za-z][\w-]*)[>=\["]', read("pyproject.toml").split("[project.optional")[0], re.MULTILINE
+    )
+    readme = read("README.md")
+    assert names
+    assert [name for name in names if not re.search(rf"^\|.*\b{name}\b.*\|", readme, re.MULTILINE)] == []
