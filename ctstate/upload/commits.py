@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 from typing import Optional
 
@@ -20,6 +21,9 @@ Operation = Callable[[Connection], None]
 Then = Callable[[Optional[FencedError]], None]
 
 MOST_IN_ONE_COMMIT = 500
+
+GATHER_S = 0.04
+"""How long a commit waits for more to carry: nothing waits for it but the pipeline, which has work meanwhile."""
 
 
 class Committer:
@@ -55,6 +59,8 @@ class Committer:
         going = True
         while going:
             part = [self._queue.get()]
+            if part[0] is not None:
+                time.sleep(GATHER_S)
             while len(part) < MOST_IN_ONE_COMMIT:
                 try:
                     part.append(self._queue.get_nowait())

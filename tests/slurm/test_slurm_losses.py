@@ -1,0 +1,73 @@
+"""Jobs that end before their work is done: cancelled, requeued, or gone with their node."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from cluster import wait_until
+from rehearsal import Rehearsal
+
+from ctstate.ledger.runs import LEASE_S
+
+CAPTURES = 120
+
+
+def test_a_cancelled_array_is_followed_by_the_next(rehearsal: Rehearsal) -> None:
+    rehearsal.season(CAPTURES)
+    job = rehearsal.submit("--workers", "2", "--time", "10")
+    rehearsal.wait_for_uploaded(5)
+    rehearsal.cluster.run("scancel", job)
+    rehearsal.wait_until_settled()
+    rehearsal.check(CAPTURES)
+    # The workers heard the SIGTERM that comes first, and gave back what they had not begun.
+    assert {run.outcome for run in rehearsal.runs() if run.slurm_job == job} == {"stopped"}
+    assert len(rehearsal.runs("submit")) == 2
+
+
+def test_a_requeued_worker_goes_on_on_another_node(rehearsal: Rehearsal) -> None:
+    captures = 100
+    rehearsal.season(captures)
+    job = rehearsal.submit("--workers", "1", "--time", "10", "--max-rounds", "1", "--", "--nodelist=n1")
+    rehearsal.wait_for_uploaded(5)
+    began = time.monotonic()
+    # Killed, so that its run never says that it has ended; Slurm sees the job fail.
+    for pid in rehearsal.cluster.processes_of(job):
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: rehearsal.cluster.job(f"{job}_1")["JobState"] == "FAILED", 20, "a failed job")
+    assert [run.outcome for run in rehearsal.runs()] == [None]
+    rehearsal.cluster.run("scontrol", "requeue", f"{job}_1")
+    rehearsal.cluster.run("scontrol", "update", f"job={job}_1", "ReqNodeList=n2")
+    rehearsal.wait_until_settled()
+    assert time.monotonic() - began < LEASE_S / 3, "by its lease, and not as it was requeued"
+    rehearsal.check(captures)
+    first, second = rehearsal.runs()
+    assert (first.state, second.outcome) == ("lost", "done")
+    assert first.job == second.job == f"{job}_1"
+    assert len(set(rehearsal.hosts())) == 2
+
+
+def test_the_work_of_a_lost_node_is_taken_over_at_once(rehearsal: Rehearsal) -> None:
+    captures = 130
+    rehearsal.season(captures)
+    cluster = rehearsal.cluster
+    rehearsal.sandbox.set_faults({"latency_ms": {"create subject": 300, "*": 50}})
+    # A worker per node, as each takes all its cores.
+    options = ("--time", "10", "--no-requeue", "--cpus", "8")
+    job = rehearsal.submit("--workers", "2", *options, "--", "--exclude=n[3-4]")
+    wait_until(lambda: len([run for run in rehearsal.runs() if run.uploaded >= 2]) == 2, 40, "two at work")
+    began = time.monotonic()
+    cluster.lose_node("n2")
+    rehearsal.sandbox.clear_faults()
+    try:
+        lost = wait_until(
+            lambda: [run for run in rehearsal.runs() if run.outcome == "lost"], 90, "a run declared lost"
+        )
+        assert time.monotonic() - began < LEASE_S / 3, "by its lease, and not by what squeue says"
+        assert [run.slurm_job for run in lost] == [job]
+        assert lost[0].slurm_state == "NODE_FAIL"
+    finally:
+        cluster.start_node("n2")
+    rehearsal.wait_until_settled()
+    rehearsal.check(captures)

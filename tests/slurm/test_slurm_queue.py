@@ -1,0 +1,94 @@
+"""What squeue's answer proves about a run, and what it does not."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from cluster import Cluster
+
+from ctstate.slurm import queue, tools
+from ctstate.slurm.queue import QUIET_S, Job, JobWatch, Queue
+
+HERE = Job("ctest", os.getuid(), "17", "3", 0)
+
+
+def seen(state: str) -> Queue:
+    return Queue("ctest", {("17", "3"): state, ("18", None): "RUNNING"})
+
+
+@pytest.mark.parametrize("state", ["COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "OUT_OF_MEMORY", "PREEMPTED"])
+def test_ended_jobs_have_no_run(state: str) -> None:
+    assert seen(state).gone(HERE, silent=0.0)
+
+
+@pytest.mark.parametrize("state", ["RUNNING", "COMPLETING", "SUSPENDED"])
+def test_running_jobs_are_left_to_the_lease(state: str) -> None:
+    assert not seen(state).gone(HERE, silent=290.0)
+
+
+@pytest.mark.parametrize("state", ["NODE_FAIL", "PENDING", "SOMETHING_NEW"])
+def test_what_slurm_does_not_know_needs_silence_too(state: str) -> None:
+    assert not seen(state).gone(HERE, silent=QUIET_S - 1)
+    assert seen(state).gone(HERE, silent=QUIET_S + 1)
+
+
+def test_unlisted_jobs_need_silence_too() -> None:
+    assert not Queue("ctest", {}).gone(HERE, silent=QUIET_S - 1)
+    assert Queue("ctest", {}).gone(HERE, silent=QUIET_S + 1)
+
+
+def test_no_verdict_on_what_this_process_cannot_see() -> None:
+    for job in (
+        Job("elsewhere", os.getuid(), "17", "3", 0),
+        Job("", os.getuid(), "17", "3", 0),
+        Job("ctest", os.getuid() + 1, "17", "3", 0),
+    ):
+        assert not seen("COMPLETED").gone(job, silent=1000.0)
+
+
+def test_a_later_start_of_the_same_job_supersedes() -> None:
+    again = Job("ctest", os.getuid(), "17", "3", 1)
+    assert again.supersedes(HERE)
+    assert not HERE.supersedes(again)
+    assert not HERE.supersedes(HERE)  # several workers in one job are no successors of each other
+    assert not Job("ctest", os.getuid(), "17", "4", 1).supersedes(HERE)
+    assert not Job("other", os.getuid(), "17", "3", 1).supersedes(HERE)
+
+
+def test_no_answer_is_no_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A configuration whose controller is not there: squeue fails, or hangs until it is given up.
+    conf = tmp_path / "slurm.conf"
+    conf.write_text("ClusterName=ctest\nSlurmctldHost=localhost(127.0.0.1)\nSlurmctldPort=1\n")
+    monkeypatch.setenv("SLURM_CONF", str(conf))
+    monkeypatch.setattr(queue, "_known_cluster", "")
+    monkeypatch.setattr(tools, "QUICK_S", 1.0)
+    watch = JobWatch()
+    watch.look([1])
+    assert not watch.gone(1, HERE, silent=1000.0)
+
+
+def test_only_runs_from_before_the_question_are_judged(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue, "_known_cluster", "")
+    job = cluster.run("sbatch", "--parsable", "--array=5", "--output=/dev/null", "--wrap=sleep 30").strip()
+    here = Job("ctest", os.getuid(), job, "5", 0)
+    from cluster import wait_until
+
+    wait_until(lambda: cluster.job(job)["JobState"] == "RUNNING", 20, "a running job")
+    watch = JobWatch()
+    with monkeypatch.context() as patch:
+        patch.setenv("SQUEUE_STATES", "PENDING")  # a user's filter must not hide jobs
+        patch.setenv("SLURM_CLUSTERS", "elsewhere")
+        watch.look([1])
+    assert not watch.gone(1, here, silent=1000.0)
+    gone = Job("ctest", os.getuid(), "999999", None, 0)
+    assert watch.gone(1, gone, silent=1000.0)
+    assert not watch.gone(2, gone, silent=1000.0), "run 2 began after squeue was asked"
+    cluster.run("scancel", job)
+    wait_until(lambda: cluster.job(job)["JobState"] == "CANCELLED", 20, "a cancelled job")
+    watch.look([1, 2])
+    assert not watch.gone(1, here, silent=1000.0), "the answer is kept for a while"
+    watch = JobWatch()
+    watch.look([1, 2])
+    assert watch.gone(1, here, silent=0.0)
