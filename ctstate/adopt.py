@@ -288,7 +288,14 @@ def _settle_claims(ledger: Ledger, zooniverse: Zooniverse, report: AdoptReport) 
     while True:
         with ledger.read() as connection:
             rows = connection.execute(
-                select(legacy_subject.c.id, legacy_subject.c.subject_id, capture)
+                select(
+                    legacy_subject.c.id.label("claim_id"),
+                    legacy_subject.c.subject_id.label("claimed"),
+                    capture.c.id.label("key"),
+                    capture.c.capture_id,
+                    capture.c.state,
+                    capture.c.subject_id.label("known"),
+                )
                 .join(capture, capture.c.id == legacy_subject.c.capture_id)
                 .where(capture.c.season_id == key, legacy_subject.c.checked_at.is_(None))
                 .order_by(legacy_subject.c.id)
@@ -296,36 +303,36 @@ def _settle_claims(ledger: Ledger, zooniverse: Zooniverse, report: AdoptReport) 
             ).all()
         if not rows:
             return
-        wanted = [row[1] for row in rows if row[1] is not None and row.state != State.UPLOADED.value]
+        wanted = [row.claimed for row in rows if row.claimed is not None and row.state != State.UPLOADED.value]
         there = zooniverse.subjects_by_id(wanted) if wanted else {}
         with ledger.write() as connection:
             for row in rows:
                 outcome = _settle_claim(connection, row, there, report)
                 connection.execute(
                     update(legacy_subject)
-                    .where(legacy_subject.c.id == row[0])
+                    .where(legacy_subject.c.id == row.claim_id)
                     .values(checked_at=now(), outcome=outcome)
                 )
-            exclusions.release_claimed(connection, [row.id for row in rows])
+            exclusions.release_claimed(connection, [row.key for row in rows])
 
 
 def _settle_claim(
     connection: Connection, row: Any, there: Mapping[int, Mapping[str, Any]], report: AdoptReport
 ) -> str:
-    claimed = row[1]
+    claimed = row.claimed
     if row.state == State.UPLOADED.value:
         return "uploaded"
     subject = there.get(claimed) if claimed is not None else None
     if subject is None or subject["metadata"].get(CAPTURE_ID) != row.capture_id:
         report.released += 1
         return "not on Zooniverse: free to be uploaded"
-    if row.subject_id is None:
+    if row.known is None:
         # It exists in no set of the season: the next upload puts its images again and links it.
         connection.execute(
             text(
                 "UPDATE capture SET subject_id = :s WHERE id = :id AND subject_id IS NULL AND state <> 'uploading'"
             ),
-            {"s": claimed, "id": row.id},
+            {"s": claimed, "id": row.key},
         )
         report.to_finish += 1
     return "made, but never linked: the next upload finishes it"

@@ -20,6 +20,7 @@ from ctstate.ledger import Ledger, LiveRun, claims
 from ctstate.schema import batch, capture, image, run
 from ctstate.states import PENDING
 from ctstate.subjects import subject_set_name
+from ctstate.upload.encoding import Encoders
 from ctstate.upload.pipeline import Pipeline, Tally, Work
 from ctstate.upload.stop import StopSignal
 from ctstate.zooniverse import Account, Zooniverse
@@ -159,24 +160,30 @@ def plan_upload(ledger: Ledger, zooniverse: Zooniverse, options: UploadOptions) 
         batches=[],
     )
     with ledger.read() as connection:
-        plan.unbatched = _count(connection, season.id, None)[0]
-    if not batches:
-        # Another worker that began at the same time may have put them all into `complete` since.
-        batches = ledger.batches(season.id)
-    with ledger.read() as connection:
-        if not batches and plan.unbatched:
-            pending, images = _count(connection, season.id, None)
+        pending, images = _count(connection, season.id, None)
+        whole = [row for row in batches if row.name == COMPLETE]
+        if pending and not batches:
+            # Another worker that began at the same time may have put them all into `complete` since.
             plan.batches.append(_planned(options, season.name, None, COMPLETE, pending, images))
-            plan.unbatched = 0
-        for row in batches:
-            pending, images = _count(connection, season.id, row.id)
-            plan.batches.append(_planned(options, season.name, row, row.name, pending, images))
+        elif len(batches) == len(whole):
+            plan.batches += [_in_ledger(connection, options, season, row, pending, images) for row in whole]
+        else:
+            plan.batches += [_in_ledger(connection, options, season, row) for row in batches]
+            plan.unbatched = pending
     for row in batches:
         if row.project_id is not None and row.project_id != options.project_id:
             raise UsageError(f"batch {row.name} belongs to project {row.project_id}, not to {options.project_id}")
     if options.subject_set_id is not None:
         _check_set(zooniverse, options, plan.batches[0])
     return plan
+
+
+def _in_ledger(
+    connection: Connection, options: UploadOptions, season: Row[Any], row: Row[Any], more: int = 0, images: int = 0
+) -> PlannedBatch:
+    """Plan a batch that the ledger has; `more` captures with `images` are still to be put into it."""
+    pending, own_images = _count(connection, season.id, row.id)
+    return _planned(options, season.name, row, row.name, pending + more, own_images + images)
 
 
 def _planned(
@@ -261,6 +268,24 @@ def upload(
     """
     stop = stop or StopSignal()
     zooniverse.patience = stop
+    encoders = Encoders(options.processes, options.images)
+    try:
+        encoders.warm_up()
+        return _upload(ledger, zooniverse, options, stop, encoders, log_file, on_plan, on_progress)
+    finally:
+        encoders.close()
+
+
+def _upload(
+    ledger: Ledger,
+    zooniverse: Zooniverse,
+    options: UploadOptions,
+    stop: StopSignal,
+    encoders: Encoders,
+    log_file: Optional[str],
+    on_plan: Callable[[UploadPlan], None],
+    on_progress: Callable[[Tally], None],
+) -> UploadReport:
     plan = plan_upload(ledger, zooniverse, options)
     ledger.bind_endpoint(zooniverse.endpoint)
     on_plan(plan)
@@ -276,10 +301,18 @@ def upload(
         ledger.recover()
         with ledger.write() as connection:
             put_rest_into_complete(connection, plan.season_id, live.id)
-        wanted = {planned.name: planned for planned in plan.batches}
-        rows = [row for row in ledger.batches(plan.season_id) if row.name in wanted]
-        pending = [row for row in rows if wanted[row.name].pending or wanted[row.name].id == 0]
-        sets = {row.id: _ensure_set(ledger, live, zooniverse, stop, options, plan, row, wanted) for row in pending}
+        season = ledger.season(plan.season)
+        with ledger.read() as connection:
+            # Anew: other runs may have moved captures since the plan was made.
+            batches = [
+                (row, _in_ledger(connection, options, season, row))
+                for row in ledger.batches(plan.season_id, options.batch)
+            ]
+        sets = {
+            row.id: _ensure_set(ledger, live, zooniverse, stop, options, plan, row, planned)
+            for row, planned in batches
+            if planned.pending
+        }
         floor = _write_watermark(ledger, live, zooniverse, options.project_id, plan.account.id)
         work = Work(
             project_id=options.project_id,
@@ -287,7 +320,6 @@ def upload(
             batches=tuple(sets),
             sets=sets,
             root=plan.root,
-            images=options.images,
             skip_broken=options.skip_broken_images,
             processes=options.processes,
             connections=options.connections,
@@ -296,7 +328,7 @@ def upload(
             settle=options.settle,
             backoff=zooniverse.backoff,
         )
-        pipeline = Pipeline(ledger, live, zooniverse, stop, work, floor)
+        pipeline = Pipeline(ledger, live, zooniverse, stop, work, floor, encoders)
         tally = pipeline.tally
         if sets:
             pipeline.carry_out(on_progress)
@@ -331,10 +363,9 @@ def _ensure_set(
     options: UploadOptions,
     plan: UploadPlan,
     row: Row[Any],
-    wanted: dict[str, PlannedBatch],
+    planned: PlannedBatch,
 ) -> int:
     """Return the id of a batch's subject set; one run makes it, under the batch's lease."""
-    planned = wanted[row.name]
     while True:
         with ledger.write() as connection:
             token = claims.take_lease(connection, row.id, live.id, 600.0)

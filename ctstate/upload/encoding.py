@@ -18,6 +18,9 @@ from ctstate.images import EncodedImage, ImageOptions, encode_image
 
 Encoded = Union[EncodedImage, BrokenImageError]
 
+# Imported once, before the encoding processes fork from it; what is not installed is passed over.
+_PRELOAD = ["ctstate.upload.encoding", "PIL.JpegImagePlugin", "numpy", "simplejpeg", "cv2"]
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
@@ -37,6 +40,8 @@ def _begin(alive: Connection) -> None:
     # itself decides when to stop.
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+    # Encoding takes every core it gets; requests need little, but at once. The upload goes first.
+    os.nice(10)
 
     def watch() -> None:
         # Nothing is ever sent: the pipe ends when the run does, also when it is killed.
@@ -64,8 +69,15 @@ class Encoders:
     def _new_pool(self) -> ProcessPoolExecutor:
         # Not fork: the run has threads, and a lock one of them holds would stay locked in the child.
         context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(_PRELOAD)
         reader, self._alive = context.Pipe(duplex=False)
         return ProcessPoolExecutor(self._processes, mp_context=context, initializer=_begin, initargs=(reader,))
+
+    def warm_up(self) -> None:
+        """Start the processes now, while the run still talks to Zooniverse about what there is to do."""
+        with self._lock:
+            for _ in range(self._processes):
+                self._pool.submit(encode_all, [], self._options)
 
     def encode(self, paths: Sequence[str], then: Callable[[Union[list[Encoded], BaseException]], None]) -> None:
         """Encode a capture's images in a process; `then` gets the results, or what went wrong with the pool."""

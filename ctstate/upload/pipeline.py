@@ -35,7 +35,7 @@ from ctstate.errors import (
     UnavailableError,
     ZooniverseError,
 )
-from ctstate.images import EncodedImage, ImageOptions
+from ctstate.images import EncodedImage
 from ctstate.ledger import Ledger, LiveRun, claims
 from ctstate.states import State
 from ctstate.upload.commits import Committer
@@ -107,7 +107,6 @@ class Work:
         batches: keys of the batches, in order.
         sets: subject set id by batch.
         root: folder below which relative image paths are.
-        images: how images are made.
         skip_broken: leave out broken images where another remains.
         processes, connections: how many.
         link_batch_size: subjects in a links call.
@@ -121,7 +120,6 @@ class Work:
     batches: tuple[int, ...]
     sets: Mapping[int, int]
     root: Optional[str]
-    images: ImageOptions
     skip_broken: bool
     processes: int
     connections: int
@@ -167,10 +165,18 @@ class Pipeline:
     Args:
         ledger, run, zooniverse, stop, work: what, with what, and until when.
         floor: the newest subject id before the run's first create.
+        encoders: closed when the work is done.
     """
 
     def __init__(
-        self, ledger: Ledger, run: LiveRun, zooniverse: Zooniverse, stop: StopSignal, work: Work, floor: int
+        self,
+        ledger: Ledger,
+        run: LiveRun,
+        zooniverse: Zooniverse,
+        stop: StopSignal,
+        work: Work,
+        floor: int,
+        encoders: Encoders,
     ) -> None:
         self._ledger = ledger
         self._ledger_id = ledger.ledger_id
@@ -179,6 +185,7 @@ class Pipeline:
         self._stop = stop
         self._work = work
         self._floor = floor
+        self._encoders = encoders
         self._weather = _Weather(work.backoff)
         self.tally = Tally()
         self._fatal: Optional[BaseException] = None
@@ -201,7 +208,6 @@ class Pipeline:
             CtstateError: what ended the run; what it had claimed was given back.
         """
         self._committer = Committer(self._ledger, self.fatal)
-        self._encoders = Encoders(self._work.processes, self._work.images)
         self._doubts = Doubts(self._ledger, self._zooniverse, self._work.settle, self._resolved, self._lost_sight)
         self._linker = Linker(
             self._ledger, self._run, self._zooniverse, self._stop, self, self._work.sets, self._work.link_batch_size

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,7 @@ from ctstate.errors import NotFoundError, UsageError
 from ctstate.ledger import Ledger
 from ctstate.reconcile import Survey, reconcile, survey
 from ctstate.retrying import retry
-from tests.upload_help import Season
-
-JPEG = bytes.fromhex("ffd8ffd9")
-MD5 = hashlib.md5(JPEG).hexdigest()
+from tests.upload_help import JPEG, MD5, Season, foreign_subject, set_of
 
 
 def look(season: Season, **more: Any) -> Survey:
@@ -33,28 +29,6 @@ def settle(season: Season, **more: Any) -> Counter[str]:
     again = look(season, **more)
     assert [f for f in again.findings if f.kind not in ("not uploaded", "stranger", "classified duplicate")] == []
     return Counter(done)
-
-
-def foreign_subject(season: Season, capture_id: str, images: int, link: bool = True, put: bool = True) -> int:
-    """Make a subject as the old scripts would: no mark of ctstate's on it."""
-    z = season.connect()
-    body = {
-        "locations": ["image/jpeg"] * images,
-        "metadata": {"#capture_id": capture_id},
-        "links": {"project": season.z.project_id},
-    }
-    reply, _ = z.post("/subjects", json={"subjects": body})
-    row = reply["subjects"][0]
-    if put:
-        for location in row["locations"]:
-            z.put_image(location["image/jpeg"], JPEG, "image/jpeg", MD5)
-    if link:
-        z.link_subjects(int(set_of(season)), [int(row["id"])])
-    return int(row["id"])
-
-
-def set_of(season: Season) -> int:
-    return int(season.rows("SELECT subject_set_id FROM batch")[0][0])
 
 
 def uploaded(new_season: Any, captures: int = 4) -> Season:
