@@ -121,7 +121,16 @@ def ctstate(
         command = [sys.executable, "-m", "ctstate", *arguments]
         return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
 
-    run("manifest", str(captures_csv), "--images-root", str(folder / "images"), "--attribution", "a", "--license", "l")
+    run(
+        "manifest",
+        str(captures_csv),
+        "--images-root",
+        str(folder / "images"),
+        "--attribution",
+        "a",
+        "--license",
+        "l",
+    )
     z.reset_requests()
     began = time.perf_counter()
     run(
@@ -187,7 +196,11 @@ def minimal_client(z: SandboxProcess, images: list[list[bytes]], connections: in
                 item = work.get_nowait()
             except queue.Empty:
                 return
-            body = {"locations": ["image/jpeg"] * len(item), "metadata": {}, "links": {"project": str(z.project_id)}}
+            body = {
+                "locations": ["image/jpeg"] * len(item),
+                "metadata": {},
+                "links": {"project": str(z.project_id)},
+            }
             subject = post("/subjects", {"subjects": body})["subjects"][0]
             for location, data in zip(subject["locations"], item):
                 put = http.request(

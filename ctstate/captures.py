@@ -7,6 +7,7 @@ season's size, and a run that fails or is killed leaves the ledger as it was.
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import os
@@ -28,7 +29,7 @@ from ctstate.ledger.exclusions import exclude_imageless
 if TYPE_CHECKING:
     import pandas as pd
 
-CHUNK_ROWS = 50_000
+CHUNK_ROWS = 20_000
 MOST_EXAMPLES = 5
 
 REQUIRED = ("season", "site", "roll", "capture")
@@ -227,18 +228,36 @@ class _WithoutNul:
         self._name = name
         self._file = file
         self._lines = 1
+        self._begin = ""
+
+    def count_columns(self) -> int:
+        """Return how many columns the first row has; `read` begins with it all the same."""
+        row = next(csv.reader(self._keep_lines()), None)
+        if row is None:
+            raise InputError(f"{self._name}: the file is empty")
+        return len(row)
+
+    def _keep_lines(self) -> Iterator[str]:
+        for line in self:
+            self._begin += line
+            yield line
 
     def read(self, size: int = -1) -> str:
-        part = self._file.read(size)
+        if self._begin:
+            part, self._begin = self._begin, ""
+            return part
+        return self._checked(self._file.read(size))
+
+    def __iter__(self) -> Iterator[str]:
+        return map(self._checked, self._file)
+
+    def _checked(self, part: str) -> str:
         at = part.find("\0")
         if at >= 0:
             row = self._lines + part.count("\n", 0, at)
             raise InputError(f"{self._name}, row {row}: holds a NUL character; nothing was changed")
         self._lines += part.count("\n")
         return part
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._file)
 
 
 class _Reader(Incoming):
@@ -270,11 +289,17 @@ class _Reader(Incoming):
         except LookupError:
             raise InputError(f"{self.name}: no such encoding: {self._encoding}") from None
         try:
+            text_file: Any = _WithoutNul(self.name, file)
+            count = text_file.count_columns()
+            if count == 0:
+                self._check_header([])
             # The header is read as a row like any other: pandas would cut off what the first row has too much,
-            # and rename columns that occur twice.
+            # and rename columns that occur twice. It is told their number, or a blank line could set it to none.
             frames = pd.read_csv(
-                _WithoutNul(self.name, file),
+                text_file,
                 header=None,
+                names=list(range(count)),
+                index_col=False,
                 dtype=str,
                 na_filter=False,
                 chunksize=CHUNK_ROWS,
@@ -291,7 +316,7 @@ class _Reader(Incoming):
                     yield self._parse(frame, pool)
         except EmptyDataError:
             raise InputError(f"{self.name}: the file is empty") from None
-        except ParserError as error:
+        except (ParserError, csv.Error) as error:
             raise InputError(f"{self.name}{_why_unreadable(str(error))}; nothing was changed") from None
         except UnicodeError as error:
             raise InputError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import json
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -74,12 +75,22 @@ def _plain_yaml(path: Path) -> dict[str, str]:
     return values
 
 
+# YAML's \xNN and \UNNNNNNNN are all that JSON does not know of what YAML's writer writes.
+_ESCAPE = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|U([0-9A-Fa-f]{8})|.)")
+
+
+def _as_json(escape: re.Match[str]) -> str:
+    if escape[1]:
+        return f"\\u00{escape[1]}"
+    return chr(int(escape[2], 16)) if escape[2] else escape[0]
+
+
 def _plain_scalar(value: str) -> str:
     if len(value) > 1 and value[0] == value[-1] == "'":
         return value[1:-1].replace("''", "'")
     if len(value) > 1 and value[0] == value[-1] == '"':
         try:
-            return str(json.loads(value))
+            return str(json.loads(_ESCAPE.sub(_as_json, value)))
         except ValueError:
             return value[1:-1]
     return value

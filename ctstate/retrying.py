@@ -64,13 +64,13 @@ def retry(
         run_id,
     ):
         while True:
-            rows = connection.execute(
+            page = connection.execute(
                 select(capture).where(capture.c.id > last, selection.clause()).order_by(capture.c.id).limit(_PAGE)
             ).all()
-            count += sum(corrections.retry(connection, run_id, row, reason) for row in rows)
-            if len(rows) < _PAGE:
+            count += sum(corrections.retry(connection, run_id, row, reason) for row in page)
+            if len(page) < _PAGE:
                 return count
-            last = rows[-1].id
+            last = page[-1].id
 
 
 def _check_batch(ledger: Ledger, season: Optional[str], name: str) -> None:

@@ -58,7 +58,8 @@ class Places:
         ledger = Ledger.open(self.ledger, create=create, read_only=read_only)
         if ledger.backup is not None:
             click.echo(
-                f"The ledger was of an older version and is now up to date; a copy of it as it was: {ledger.backup}",
+                "The ledger was of an older version and is now up to date; "
+                f"a copy of it as it was: {ledger.backup}",
                 err=True,
             )
         return ledger

@@ -6,13 +6,17 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Optional, TypeVar
+from typing import TYPE_CHECKING, Any, Optional, TypeVar
+from urllib.parse import urlsplit
 
 import click
 
 from ctstate.commands.root import Places
-from ctstate.credentials import read_credentials
-from ctstate.zooniverse import Zooniverse
+from ctstate.credentials import DEFAULT_ENDPOINT, read_credentials
+from ctstate.errors import UsageError
+
+if TYPE_CHECKING:
+    from ctstate.zooniverse import Zooniverse
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -49,7 +53,18 @@ def json_option(function: F) -> F:
 
 
 def connect(where: Places, password_file: Optional[str], **more: Any) -> Zooniverse:
-    """Return a connection to Zooniverse with the user's account (nothing is sent yet)."""
+    """Return a connection to Zooniverse with the user's account (nothing is sent yet).
+
+    Raises:
+        UsageError: the endpoint is no address of a web server.
+        InputError: see `read_credentials`.
+    """
+    # Loaded only where it is needed: the client brings much with it.
+    from ctstate.zooniverse import Zooniverse
+
+    parts = urlsplit(where.endpoint)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UsageError(f"--endpoint {where.endpoint!r}: not an address such as {DEFAULT_ENDPOINT}")
     return Zooniverse(where.endpoint, read_credentials(password_file), **more)
 
 

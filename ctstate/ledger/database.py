@@ -9,7 +9,7 @@ SQLite, and why each PRAGMA:
   power cut, or the next run would send it again. Commits are grouped, so the cost is small.
 * `foreign_keys = ON`: SQLite leaves them off by default.
 * `busy_timeout = 60000`: 60 s, not 5; a bulk verb may hold the write lock that long on a slow disk.
-* `cache_size = -65536`: 64 MiB, enough for a million captures' indexes, bounded whatever the season.
+* `cache_size = -32768`: 32 MiB, enough for a million captures' indexes, bounded whatever the season.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def make_engine(url: URL, *, read_only: bool = False) -> Engine:
             cursor.execute("PRAGMA locking_mode = NORMAL").fetchone()
             cursor.execute("SELECT count(*) FROM sqlite_master").fetchone()  # only now the lock is given back
         cursor.execute("PRAGMA foreign_keys = ON")
-        cursor.execute("PRAGMA cache_size = -65536")
+        cursor.execute("PRAGMA cache_size = -32768")
         cursor.execute("PRAGMA synchronous = FULL")
         if read_only:
             cursor.execute("PRAGMA query_only = ON")

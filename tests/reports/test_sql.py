@@ -1,0 +1,185 @@
+"""`ctstate sql`: any question, and nothing but questions."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def filled(empty_ledger: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ledger with two captures, one of an awkward name."""
+    from ctstate.captures import load_captures
+    from ctstate.ledger import Ledger
+
+    folder = tmp_path_factory.mktemp("filled")
+    (folder / "c.csv").write_text(
+        'season,site,roll,capture,image,path\nS,A,1,1,1,/a.jpg\nS,"Süd, ""3""\nx",1,10,1,/b.jpg\n', encoding="utf-8"
+    )
+    path = Path(shutil.copy(empty_ledger, folder / "ledger.db"))
+    with Ledger.open(path) as ledger:
+        load_captures(ledger, folder / "c.csv", attribution="a", license="l")
+    return path
+
+
+@pytest.fixture
+def sql(filled: Path, ledger_path: Path, call_ctstate: Any) -> Any:
+    shutil.copy(filled, ledger_path)
+    return lambda *arguments: call_ctstate("sql", *arguments)
+
+
+QUESTION = "SELECT capture_id, capture, NULL AS blank, 1.5 AS number FROM v_captures ORDER BY 2 DESC"
+
+
+def test_table(sql: Any) -> None:
+    assert (
+        sql("SELECT capture, site FROM v_captures WHERE site = 'A'").stdout
+        == "capture  site\n-------  ----\n      1  A\n"
+    )
+
+
+def test_csv_reads_back(sql: Any) -> None:
+    found = list(csv.reader(io.StringIO(sql("--csv", QUESTION).stdout)))
+    assert found == [
+        ["capture_id", "capture", "blank", "number"],
+        ['S#Süd, "3"\nx#1#10', "10", "", "1.5"],
+        ["S#A#1#1", "1", "", "1.5"],
+    ]
+
+
+def test_json_reads_back(sql: Any) -> None:
+    assert json.loads(sql(QUESTION, "--json").stdout)[0] == {
+        "capture_id": 'S#Süd, "3"\nx#1#10',
+        "capture": "10",
+        "blank": None,
+        "number": 1.5,
+    }
+
+
+def test_no_rows(sql: Any) -> None:
+    nothing = "SELECT capture_id FROM v_captures WHERE 0"
+    assert sql(nothing).stdout.split() == ["capture_id", "----------"]
+    assert sql(nothing, "--csv").stdout == "capture_id\n"
+    assert json.loads(sql(nothing, "--json").stdout) == []
+
+
+VIEWS = {
+    "v_captures": {"capture_id", "season", "site", "roll", "capture", "state", "batch", "subject_id", "reason"},
+    "v_images": {"capture_id", "rank", "path", "problem", "problem_reason", "md5", "bytes"},
+    "v_progress": {"season", "batch", "site", "captures", "pending", "uploaded", "failed"},
+    "v_failures": {"season", "batch", "capture_id", "reason"},
+    "v_runs": {"run_id", "verb", "outcome", "started_at", "heartbeat_at", "host", "uploaded", "failed"},
+    "v_events": {"capture_id", "at", "source", "target", "run_id", "verb", "reason"},
+}
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_views(sql: Any, view: str) -> None:
+    """The views are an interface: columns may come, but not go."""
+    header = sql("--csv", f"SELECT * FROM {view}").stdout.splitlines()[0]
+    assert VIEWS[view] <= set(header.split(","))
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5) SELECT sum(i) FROM n",
+        "SELECT count(*), max(length(path)) FROM image GROUP BY capture_id HAVING count(*) > 0",
+        "SELECT capture_id FROM capture; -- a remark",
+        "VALUES (1)",
+        "SELECT json_extract(arguments, '$.captures_csv') FROM v_runs",
+    ],
+)
+def test_questions_of_all_kinds(sql: Any, question: str) -> None:
+    assert sql(question).code == 0
+
+
+WRITES = [
+    "INSERT INTO meta VALUES ('a', 'b')",
+    "UPDATE capture SET site = 'B'",
+    "DELETE FROM image",
+    "REPLACE INTO meta VALUES ('ledger_id', 'x')",
+    "DROP TABLE image",
+    "DROP VIEW v_captures",
+    "CREATE TABLE t (a)",
+    "CREATE TEMP TABLE t (a)",
+    "CREATE TEMP VIEW t AS SELECT 1",
+    "CREATE TEMP TRIGGER t AFTER INSERT ON image BEGIN SELECT 1; END",
+    "ALTER TABLE image ADD COLUMN x",
+    "CREATE INDEX x ON image (path)",
+    "REINDEX",
+    "ANALYZE",
+    "VACUUM",
+    "VACUUM INTO 'copy.db'",
+    "ATTACH 'other.db' AS other",
+    "ATTACH ':memory:' AS other",
+    "DETACH main",
+    "PRAGMA user_version = 7",
+    "PRAGMA journal_mode = DELETE",
+    "PRAGMA query_only = OFF",
+    "PRAGMA writable_schema = ON",
+    "PRAGMA wal_checkpoint(TRUNCATE)",
+    "BEGIN",
+    "COMMIT",
+    "SAVEPOINT a",
+    "SELECT load_extension('libm.so.6')",
+    "SELECT * FROM pragma_journal_mode('DELETE')",
+    "WITH x AS (SELECT 1) DELETE FROM image",
+    "WITH x AS (SELECT 'a') INSERT INTO meta SELECT 'k', * FROM x RETURNING 1",
+    "SELECT 1; DELETE FROM image",
+    "DELETE FROM image; SELECT 1",
+    "",
+    " ",
+    ";",
+    "-- nothing",
+    "/* nothing */",
+]
+
+
+@pytest.mark.parametrize("statement", WRITES)
+def test_nothing_can_be_written(sql: Any, ledger_path: Path, dump: Any, tmp_path: Path, statement: str) -> None:
+    before, files = dump(ledger_path), {path.name for path in tmp_path.iterdir()}
+    sql("--", statement).error()
+    assert dump(ledger_path) == before
+    made = {path.name for path in tmp_path.iterdir()} - files
+    assert made <= {"season.db-wal", "season.db-shm"}
+
+
+@pytest.mark.parametrize(
+    "question",
+    ["SELECT", "SELEKT 1", "SELECT nothing FROM capture", "SELECT * FROM nowhere", "SELECT CAST(x'ff' AS TEXT)"],
+)
+def test_a_question_sqlite_does_not_understand(sql: Any, question: str) -> None:
+    result = sql(question)
+    assert result.error().startswith("Error: SQL: ")
+    assert result.code == 1
+
+
+def test_one_format_at_a_time(sql: Any) -> None:
+    assert sql("--csv", "--json", "SELECT 1").code == 2
+
+
+def test_a_reader_that_has_seen_enough(filled: Path, ledger_path: Path) -> None:
+    """`ctstate sql ... | head -1` ends without a word of complaint."""
+    import subprocess
+    import sys
+
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ctstate", "--ledger", str(filled), "sql", "--csv", endless],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.readline() == b"i\n"
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait() in (0, 1)
+    process.stderr.close()

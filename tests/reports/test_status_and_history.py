@@ -1,0 +1,117 @@
+"""`ctstate status` and `ctstate history`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import shutil
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ctstate.states import State
+
+
+@pytest.fixture
+def season(season_csv: Any, call_ctstate: Any, ledger_path: Path, empty_ledger: Path, row: Any) -> None:
+    """Six captures in two batches: one uploaded, one failed, one in doubt, one excluded."""
+    shutil.copy(empty_ledger, ledger_path)
+    season_csv([row(number, site="Ñandú") for number in range(1, 6)] + [row(6, invalid=1)])
+    call_ctstate(*season_csv.arguments())
+    call_ctstate("batch", "--number-of-batches", 2, "--order", "sequential")
+    with contextlib.closing(sqlite3.connect(ledger_path)) as connection:
+        for statement in (
+            "UPDATE capture SET state = 'uploading', run_id = 1 WHERE capture_number IN (1, 2, 3)",
+            "UPDATE capture SET state = 'uploaded', subject_id = 5 WHERE capture_number = 1",
+            "UPDATE capture SET state = 'failed', reason = 'a, broken \"image\"', moved_at = '2026-01-01'"
+            " WHERE capture_number = 2",
+            "UPDATE capture SET create_sent_at = '2026', create_run_id = 1 WHERE capture_number = 3",
+            "UPDATE capture SET state = 'batched', ambiguous_at = '2026' WHERE capture_number = 3",
+            "UPDATE batch SET subject_set_id = 41 WHERE name = 'batch_1'",
+        ):
+            connection.execute(statement)
+        connection.commit()
+
+
+def test_table(season: None, call_ctstate: Any) -> None:
+    lines = [re.split("  +", line) for line in call_ctstate("status").stdout.splitlines()]
+    assert lines[0] == [
+        "season", "batch", "subject set", "batched", "uploaded", "failed", "excluded", "in doubt",
+        "total",
+    ]  # fmt: skip
+    assert lines[2] == ["TST_S1", "(no batch)", "0", "0", "0", "1", "0", "1"]
+    assert lines[3] == ["TST_S1", "batch_1", "41", "0", "1", "1", "0", "0", "2"]
+    assert lines[4] == ["TST_S1", "batch_2", "3", "0", "0", "0", "1", "3"]
+    assert lines[5] == ["total", "3", "1", "1", "1", "1", "6"]
+
+
+def test_json(season: None, call_ctstate: Any) -> None:
+    found = json.loads(call_ctstate("status", "--json").stdout)
+    assert [part["batch"] for part in found] == [None, "batch_1", "batch_2"]
+    assert [part["total"] for part in found] == [1, 2, 3]
+    assert found[0]["excluded"] == 1
+    assert found[1]["subject_set_id"] == 41
+    assert (found[1]["uploaded"], found[1]["failed"], found[2]["in_doubt"]) == (1, 1, 1)
+    assert {str(state) for state in State} <= found[0].keys()
+
+
+def test_only_one_season_or_batch(season: None, call_ctstate: Any) -> None:
+    found = json.loads(call_ctstate("status", "--json", "--season", "TST_S1", "--batch", "batch_2").stdout)
+    assert [(part["season"], part["batch"]) for part in found] == [("TST_S1", "batch_2")]
+
+
+@pytest.mark.parametrize(("option", "value"), [("--season", "NONE"), ("--batch", "batch_9")])
+def test_a_name_that_is_not_there(season: None, call_ctstate: Any, option: str, value: str) -> None:
+    for verb in ("status", "retry"):
+        result = call_ctstate(verb, option, value)
+        assert repr(value) in result.error()
+        assert result.code == 2
+
+
+def test_an_empty_ledger(call_ctstate: Any, ledger_path: Path, empty_ledger: Path) -> None:
+    shutil.copy(empty_ledger, ledger_path)
+    assert "begin with `ctstate manifest`" in call_ctstate("status").stdout
+    assert json.loads(call_ctstate("status", "--json").stdout) == []
+
+
+def test_reading_changes_nothing(season: None, call_ctstate: Any, ledger_path: Path, dump: Any) -> None:
+    before, bytes_before = dump(ledger_path), ledger_path.read_bytes()
+    for arguments in (
+        ("status",), ("status", "--json"), ("history", "TST_S1#Ñandú#1#1"), ("sql", "SELECT * FROM v_captures"),
+    ):  # fmt: skip
+        assert call_ctstate(*arguments).code == 0
+    assert dump(ledger_path) == before
+    assert ledger_path.read_bytes() == bytes_before
+
+
+def test_history(season: None, call_ctstate: Any) -> None:
+    shown = call_ctstate("history", "TST_S1#Ñandú#1#2").stdout
+    assert "state             failed" in shown
+    assert 'a, broken "image"' in shown
+    assert "IMAG0002_1.JPG" in shown
+    found = json.loads(call_ctstate("history", "TST_S1#Ñandú#1#2", "--json").stdout)
+    moves = [(event["source"], event["target"]) for event in found["events"]]
+    assert moves == [
+        (None, "manifested"),
+        ("manifested", "batched"),
+        ("batched", "uploading"),
+        ("uploading", "failed"),
+    ]
+    assert [event["verb"] for event in found["events"][:2]] == ["manifest", "batch"]
+    assert found["capture"]["reason"] == 'a, broken "image"'
+    assert [image["rank"] for image in found["images"]] == [1]
+
+
+def test_history_of_what_is_not_there(season: None, call_ctstate: Any) -> None:
+    result = call_ctstate("history", "TST_S1#B04#1#999")
+    assert "no capture 'TST_S1#B04#1#999'" in result.error()
+    assert result.code == 2
+
+
+def test_a_terminal_that_cannot_show_a_sites_name(season: None, run_ctstate: Any) -> None:
+    result = run_ctstate("sql", "SELECT DISTINCT site FROM v_captures", PYTHONIOENCODING="iso8859-7")  # Greek
+    assert result.code == 0
+    assert "\\xd1and\\xfa" in result.stdout

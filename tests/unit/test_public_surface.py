@@ -1,0 +1,94 @@
+"""What `import ctstate` offers, and that the errors are the tree that their module draws."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+import re
+from pathlib import Path
+
+import pytest
+
+import ctstate
+from ctstate import errors
+
+SURFACE = ["CtstateError", "Ledger", "Selection", "State", "__version__"]
+
+
+def test_the_surface() -> None:
+    """A name that comes or goes is a decision, and is made here."""
+    assert ctstate.__all__ == SURFACE
+    for name in SURFACE:
+        assert getattr(ctstate, name) is not None
+    with pytest.raises(AttributeError):
+        ctstate.nothing  # noqa: B018
+    namespace: dict[str, object] = {}
+    exec("from ctstate import *", namespace)
+    assert set(SURFACE) <= namespace.keys()
+
+
+def test_the_version_is_the_packages() -> None:
+    project = Path(__file__).resolve().parents[2] / "pyproject.toml"
+    assert f'\nversion = "{ctstate.__version__}"\n' in project.read_text(encoding="utf-8")
+
+
+def test_the_verbs_shapes_take_what_scripts_were_written_against() -> None:
+    import click
+
+    from ctstate.commands import cli
+
+    context = click.Context(cli)
+    expected = {
+        "manifest": {
+            "--images-root", "--attribution", "--license", "--manifest-id", "--metadata-column", "--update",
+        },
+        "batch": {"--number-of-batches", "--max-batch-size", "--seed", "--order", "--season"},
+        "upload": {
+            "--project-id", "--password-file", "--batch", "--season", "--subject-set-id", "--subject-set-name",
+            "--image-root-path", "--save-quality", "--max-pixel-of-largest-side", "--n-processes",
+            "--dont-compress-images", "--link-batch-size", "--connections", "--log-dir", "--log-filename",
+            "--limit", "--dry-run", "--keep-exif", "--skip-broken-images",
+        },
+        "status": {"--json", "--season", "--batch"},
+        "history": {"--json"},
+        "retry": {"--season", "--batch"},
+        "sql": {"--json", "--csv"},
+        "reconcile": {"--project-id", "--password-file", "--apply", "--season", "--batch"},
+        "verify": {"--project-id", "--password-file", "--season", "--batch"},
+        "demo": set(),
+        "sandbox": set(),
+    }  # fmt: skip
+    for verb, options in expected.items():
+        command = cli.get_command(context, verb)
+        assert command is not None
+        assert options <= {name for parameter in command.params for name in parameter.opts}, verb
+        assert command.get_short_help_str(), verb
+
+
+def classes() -> dict[str, type]:
+    return {
+        name: thing
+        for name, thing in vars(errors).items()
+        if inspect.isclass(thing) and issubclass(thing, Exception)
+    }
+
+
+def test_the_errors_are_the_tree_that_their_module_draws() -> None:
+    drawn: dict[str, str] = {}
+    path: list[str] = []
+    for line in (errors.__doc__ or "").splitlines():
+        found = re.match(r"^([│ ├└─]*)(\w+Error)\b", line)
+        if found:
+            depth = len(found[1]) // 4
+            path[depth:] = [found[2]]
+            drawn[found[2]] = path[depth - 1] if depth else "Exception"
+    assert drawn == {name: thing.__bases__[0].__name__ for name, thing in classes().items()}
+
+
+@pytest.mark.parametrize("name", sorted(classes()))
+def test_errors_travel_between_processes(name: str) -> None:
+    thing = classes()[name]
+    error = thing("a.jpg", "cut off") if name == "BrokenImageError" else thing("one line")
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is thing
+    assert str(again) == str(error)
