@@ -29,7 +29,8 @@ def retry(
 ) -> int:
     """Send captures back to batched, in one transaction; return how many.
 
-    A removed one keeps its subject: the next upload links it again and sends nothing anew.
+    A removed one keeps its subject: the next upload links it again and sends nothing anew. Excluded ones stay
+    where they are, as no upload would take them up.
 
     Args:
         ledger: the ledger.
@@ -52,6 +53,8 @@ def retry(
             raise UsageError(
                 f"capture {capture_id} is {rows[0].state}, not {' or '.join(states)}: nothing was changed"
             )
+        if rows[0].excluded is not None:
+            raise UsageError(f"capture {capture_id} is excluded ({rows[0].excluded}): see `ctstate include`")
     if season is not None:
         ledger.season(season)
     if batch is not None:
@@ -59,13 +62,17 @@ def retry(
     if ledger.count(selection) == 0:
         return 0
     count = last = 0
-    with ledger.atomic_run("retry", {"states": list(states), "season": season, "batch": batch}) as (
-        connection,
-        run_id,
-    ):
+    arguments = {
+        "states": list(states), "season": season, "batch": batch, "sites": list(sites),
+        "capture_ids": list(capture_ids), "reason": reason,
+    }  # fmt: skip
+    with ledger.atomic_run("retry", arguments) as (connection, run_id):
         while True:
             page = connection.execute(
-                select(capture).where(capture.c.id > last, selection.clause()).order_by(capture.c.id).limit(_PAGE)
+                select(capture)
+                .where(capture.c.id > last, selection.clause(), capture.c.excluded.is_(None))
+                .order_by(capture.c.id)
+                .limit(_PAGE)
             ).all()
             count += sum(corrections.retry(connection, run_id, row, reason) for row in page)
             if len(page) < _PAGE:

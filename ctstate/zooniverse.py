@@ -48,6 +48,9 @@ T = TypeVar("T")
 PAGE_SIZE = 100
 """The most a page holds; the server cuts more to it (docs/panoptes-api.md, section 1)."""
 
+SILENCE_S = 5.0
+"""A call that fails for longer is worth a warning: somebody may sit and wait."""
+
 MOST_IDS_IN_PATH = 400
 """Ids in the path of a DELETE of links: proxies often stop at 8 kB, so the path stays under 4 kB."""
 
@@ -336,7 +339,8 @@ class Zooniverse(Panoptes):  # type: ignore[misc]
                 wait = self.backoff.wait(attempt, error.retry_after)
                 if time.monotonic() + wait - began > self.backoff.give_up:
                     raise
-                log.info("%s; trying again in %.1f s", error, wait)
+                level = logging.WARNING if time.monotonic() - began > SILENCE_S else logging.INFO
+                log.log(level, "%s; trying again in %.1f s", error, wait)
                 self.counts.retries += 1
                 attempt += 1
                 if self.patience.wait(wait):

@@ -11,7 +11,7 @@ from ctstate.commands import cli
 
 def reference() -> str:
     """Return docs/cli.md."""
-    root = click.Context(cli, info_name="ctstate", max_content_width=100)
+    root = click.Context(cli, info_name="ctstate", max_content_width=100, help_option_names=["-h", "--help"])
     parts = ["# Command line reference\n", "Made from `--help` by `make docs`.\n", _block("ctstate", cli, root)]
     for name in cli.list_commands(root):
         command = cli.get_command(root, name)

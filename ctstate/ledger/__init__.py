@@ -33,7 +33,7 @@ from ctstate.ledger.database import (
     parse_url,
     transaction,
 )
-from ctstate.ledger.migrate import HEAD, bring_up_to_date, version_of
+from ctstate.ledger.migrate import HEAD, bring_up_to_date, look_at_version
 from ctstate.ledger.selection import Selection
 from ctstate.schema import batch, capture, meta, run, season
 from ctstate.slurm.queue import WATCH
@@ -78,18 +78,17 @@ class Ledger:
             if path.exists() and path.stat().st_size == 0 and not create:
                 raise LedgerMissingError(f"ledger {name}: the file is empty; `ctstate manifest` makes a ledger")
         backup = None
+        if path is not None and path.exists() and (read_only or not on_network(path)):
+            # Looked at read-only first: what is no ledger must not be touched, not even its journal mode. (Where
+            # memory cannot be shared, a ledger that comes from a local disk opens only for writing.)
+            engine = make_engine(url, read_only=True)
+            version = look_at_version(engine, name)
+            if read_only and version != HEAD:
+                # A report may be the first to open an older ledger: it is migrated as by any other verb.
+                cls.open(url_or_path).close()
         if not read_only:
             engine = make_engine(url)
             backup = bring_up_to_date(engine, name, path)
-        else:
-            engine = make_engine(url, read_only=True)
-            with transaction(engine, name, write=False) as connection:
-                version = version_of(connection)
-            if version != HEAD:
-                # A report may be the first to open an older ledger: it is migrated as by any other verb.
-                engine.dispose()
-                cls.open(url_or_path).close()
-                engine = make_engine(url, read_only=True)
         ledger = cls(name, engine, path, backup)
         if not read_only:
             ledger._give_identity()

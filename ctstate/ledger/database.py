@@ -101,6 +101,8 @@ def make_engine(url: URL, *, read_only: bool = False) -> Engine:
     assert path is not None
     journal = "TRUNCATE" if on_network(path) else "WAL"
     file_url = f"file:{quote(os.path.abspath(path))}?mode={'ro' if read_only else 'rwc'}"
+    if read_only and not os.access(path.absolute().parent, os.W_OK) and not Path(f"{path}-wal").exists():
+        file_url += "&immutable=1"  # a reader who may not write in the folder, and nobody who writes meanwhile
 
     def connect() -> Any:
         import sqlite3

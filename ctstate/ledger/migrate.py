@@ -58,6 +58,15 @@ def _backup(path: Path, version: str) -> Path:
     return copy
 
 
+def look_at_version(engine: Engine, name: str) -> Optional[str]:
+    """Return the revision of the ledger behind `engine`, or None for an empty database; see `version_of`."""
+    with transaction(engine, name, write=False) as connection:
+        try:
+            return version_of(connection)
+        except LedgerError as error:
+            raise LedgerError(f"ledger {name}: {error}") from None
+
+
 def bring_up_to_date(engine: Engine, name: str, path: Optional[Path]) -> Optional[Path]:
     """Make an empty database a ledger, or migrate an older one after a backup copy beside it.
 
@@ -68,11 +77,7 @@ def bring_up_to_date(engine: Engine, name: str, path: Optional[Path]) -> Optiona
         LedgerVersionError: a newer ctstate made it.
         LedgerError: it is no ledger, or cannot be written.
     """
-    with transaction(engine, name, write=False) as connection:
-        try:
-            version = version_of(connection)
-        except LedgerError as error:
-            raise LedgerError(f"ledger {name}: {error}") from None
+    version = look_at_version(engine, name)
     if version == HEAD:
         return None
     copy = None

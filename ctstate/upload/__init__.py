@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Optional
+from urllib.parse import urlsplit
 
 from sqlalchemy import Row, func, select, update
 from sqlalchemy.engine import Connection
@@ -20,6 +21,7 @@ from ctstate.ledger import Ledger, LiveRun, claims
 from ctstate.schema import batch, capture, image, run
 from ctstate.states import PENDING
 from ctstate.subjects import subject_set_name
+from ctstate.upload.allowance import AllowanceWatch, shortfall
 from ctstate.upload.encoding import Encoders
 from ctstate.upload.pipeline import Pipeline, Tally, Work
 from ctstate.upload.stop import StopSignal
@@ -74,6 +76,8 @@ class UploadOptions:
         ):
             if value is not None and (value < 1 or (most is not None and value > most)):
                 raise UsageError(f"{name} must be 1 or more" + (f" and at most {most}" if most else ""))
+        if not 0 <= self.settle <= 86_400:
+            raise UsageError(f"--settle-seconds must be a number of seconds, not {self.settle}")
         if (self.subject_set_id or self.subject_set_name) and self.batch is None:
             raise UsageError("--subject-set-id and --subject-set-name need --batch: one batch is one subject set")
         if self.subject_set_name is not None and "," in self.subject_set_name:
@@ -112,13 +116,7 @@ class UploadPlan:
     @property
     def warning(self) -> str:
         """What to do before a long run; empty where nothing is wrong."""
-        allowance = self.account.allowance
-        if allowance is not None and self.pending > allowance:
-            return (
-                f"account {self.account.login} may upload {allowance} more subjects, {self.pending} are pending; "
-                f"ask Zooniverse (contact@zooniverse.org) to raise its limit of {self.account.subject_limit}"
-            )
-        return ""
+        return shortfall(self.account, self.pending)
 
 
 @dataclass
@@ -140,6 +138,11 @@ def plan_upload(ledger: Ledger, zooniverse: Zooniverse, options: UploadOptions) 
         NotFoundError: no such project or subject set.
         ZooniverseError: see `Zooniverse`.
     """
+    local = urlsplit(zooniverse.endpoint).hostname in ("127.0.0.1", "localhost", "::1")
+    if options.settle < SETTLE_S and not local:
+        raise UsageError(
+            f"--settle-seconds below {SETTLE_S:.0f} is for a sandbox: Zooniverse may work on a request for 65 seconds"
+        )
     season = ledger.season(options.season)
     batches = ledger.batches(season.id)
     if options.batch is not None and not (options.batch == COMPLETE and not batches):
@@ -331,7 +334,11 @@ def _upload(
         pipeline = Pipeline(ledger, live, zooniverse, stop, work, floor, encoders)
         tally = pipeline.tally
         if sets:
-            pipeline.carry_out(on_progress)
+            watch = AllowanceWatch(ledger, zooniverse, list(sets), warned=bool(plan.warning))
+            try:
+                pipeline.carry_out(on_progress)
+            finally:
+                watch.close()
         outcome = "stopped" if stop.requested else "done"
         message = stop.reason
     except CtstateError as error:

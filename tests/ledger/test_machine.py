@@ -212,7 +212,8 @@ class LedgerMachine(RuleBasedStateMachine):
         with self.ledger.read() as connection:
             rows = {row.id: row for row in connection.execute(capture.select())}
             events = dict(
-                (tuple(r) for r in connection.execute(text("SELECT capture_id, count(*) FROM event GROUP BY capture_id")))
+                tuple(r)
+                for r in connection.execute(text("SELECT capture_id, count(*) FROM event GROUP BY capture_id"))
             )
             chain = connection.execute(text("SELECT capture_id, source, target FROM event ORDER BY id")).all()
         for key, model in self.model.items():

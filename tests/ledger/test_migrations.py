@@ -47,7 +47,9 @@ def older(path: Path, revision: str) -> None:
 
 def schema_of(path: Path) -> list[str]:
     with closing(sqlite3.connect(path)) as raw:
-        return sorted(" ".join(sql.split()) for (sql,) in raw.execute("SELECT sql FROM sqlite_master WHERE sql <> ''"))
+        return sorted(
+            " ".join(sql.split()) for (sql,) in raw.execute("SELECT sql FROM sqlite_master WHERE sql <> ''")
+        )
 
 
 def test_head_is_the_newest_migration() -> None:
@@ -116,5 +118,9 @@ def test_what_is_no_ledger_is_refused(tmp_path: Path) -> None:
 def test_read_only_is_so_by_construction(tmp_path: Path) -> None:
     path = tmp_path / "l.db"
     Ledger.open(path, create=True).close()
-    with Ledger.open(path, read_only=True) as ledger, pytest.raises(LedgerError, match="no permission"), ledger.read() as c:
+    with (
+        Ledger.open(path, read_only=True) as ledger,
+        pytest.raises(LedgerError, match="no permission"),
+        ledger.read() as c,
+    ):
         c.exec_driver_sql("INSERT INTO meta VALUES ('a', 'b')")

@@ -35,7 +35,9 @@ def silence(ledger: Ledger, run_id: int) -> None:
     """Make a run look as if it had been silent for a day, on another host."""
     with ledger.write() as connection:
         connection.execute(
-            text("UPDATE run SET heartbeat_at = '2020-01-01T00:00:00.000000Z', host_id = 'elsewhere' WHERE id = :r"),
+            text(
+                "UPDATE run SET heartbeat_at = '2020-01-01T00:00:00.000000Z', host_id = 'elsewhere' WHERE id = :r"
+            ),
             {"r": run_id},
         )
 
@@ -222,7 +224,9 @@ def test_writers_wait_for_each_other(new_ledger) -> None:
         "    print(got[0].capture_id)\n"
     )
     command = [sys.executable, "-c", code, str(ledger.path)]
-    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(8)]
+    processes = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(8)
+    ]
     outputs = [process.communicate(timeout=120) for process in processes]
     assert [error for _, error in outputs if error] == []
     claimed = [line for output, _ in outputs for line in output.split()]

@@ -400,3 +400,34 @@ def test_images_are_made_as_asked(new_season) -> None:
     sizes = season.rows("SELECT bytes FROM image")
     assert all(0 < size < 2000 for (size,) in sizes)
     season.check()
+
+
+def test_the_allowance_is_watched_while_it_goes_on(new_season, sandbox, caplog) -> None:
+    from ctstate.upload.allowance import AllowanceWatch
+
+    season = new_season(3, sandbox)
+    season.upload(limit=1)
+    with Ledger.open(season.path) as ledger:
+        watch = AllowanceWatch(ledger, season.connect(), [1], warned=False)
+        watch.look()
+        assert caplog.text == ""
+        sandbox.set_account(subject_limit=2, recount=True)
+        watch.look()
+        watch.look()
+        watch.close()
+    assert caplog.text.count("may upload 1 more subjects, 2 are pending") == 1
+
+
+def test_a_short_settle_is_for_a_sandbox(new_season) -> None:
+    season = new_season(1)
+    with pytest.raises(UsageError, match="settle"):
+        season.options(settle=-1)
+    with pytest.raises(UsageError, match="settle"):
+        season.options(settle=float("nan"))
+    from ctstate.credentials import Credentials
+    from ctstate.upload import plan_upload
+    from ctstate.zooniverse import Zooniverse
+
+    real = Zooniverse("https://zooniverse.invalid", Credentials("a", "b"))
+    with Ledger.open(season.path) as ledger, pytest.raises(UsageError, match="for a sandbox"):
+        plan_upload(ledger, real, season.options(settle=5))
