@@ -28,7 +28,7 @@ PROCESSES = (1, 4, 16, 64)
 def fill(path: Path, captures: int) -> None:
     with Ledger.open(path, create=True) as ledger, ledger.atomic_run("fill", {}) as (connection, run_id):
         connection.execute(
-            text("INSERT INTO season (id, name, attribution, license, created_at) VALUES (1, 'S', 'a', 'l', 't')")
+            text("INSERT INTO season (name, attribution, license, created_at) VALUES ('S', 'a', 'l', 't')")
         )
         connection.execute(
             text("INSERT INTO batch (id, season_id, name, created_at) VALUES (1, 1, 'complete', 't')")

@@ -141,7 +141,7 @@ def plan_upload(ledger: Ledger, zooniverse: Zooniverse, options: UploadOptions) 
     local = urlsplit(zooniverse.endpoint).hostname in ("127.0.0.1", "localhost", "::1")
     if options.settle < SETTLE_S and not local:
         raise UsageError(
-            f"--settle-seconds below {SETTLE_S:.0f} is for a sandbox: Zooniverse may work on a request for 65 seconds"
+            f"--settle-seconds below {SETTLE_S:.0f} is for a sandbox: Zooniverse may work on a request for 65 s"
         )
     season = ledger.season(options.season)
     batches = ledger.batches(season.id)
