@@ -36,8 +36,9 @@ def fill(path: Path, captures: int) -> None:
         connection.execute(
             text(
                 "WITH RECURSIVE n(k) AS (SELECT 1 UNION ALL SELECT k + 1 FROM n WHERE k < :count)"
-                " INSERT INTO capture (id, capture_id, season_id, season, site, roll, capture, capture_number, state,"
-                " run_id, moved_at) SELECT k, 'S#A#1#' || k, 1, 'S', 'A', '1', k, k, 'manifested', :run, :at FROM n"
+                " INSERT INTO capture (id, capture_id, season_id, season, site, roll, capture, capture_number,"
+                " state, run_id, moved_at)"
+                " SELECT k, 'S#A#1#' || k, 1, 'S', 'A', '1', k, k, 'manifested', :run, :at FROM n"
             ),
             {"count": captures, "run": run_id, "at": now()},
         )
