@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional, TypeVar
+from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -145,10 +146,25 @@ class _Session(requests.Session):
         adapter = HTTPAdapter(pool_connections=4, pool_maxsize=connections + 4, max_retries=0)
         self.mount("https://", adapter)
         self.mount("http://", adapter)
+        # With an auth of its own, requests looks into no ~/.netrc: an entry there would replace the token.
+        self.auth = _as_it_is
+        self._environment: dict[tuple[str, str], Any] = {}
+
+    def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
+        # Proxies and certificates by the environment, looked up once per host and not at every request.
+        parts = urlsplit(str(url))
+        key = (parts.scheme, parts.netloc)
+        if key not in self._environment:
+            self._environment[key] = super().merge_environment_settings(url, proxies, stream, verify, cert)
+        return self._environment[key]
 
     def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
         kwargs.setdefault("timeout", self._timeout)
         return super().request(method, url, *args, **kwargs)
+
+
+def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
 
 
 class Zooniverse(Panoptes):  # type: ignore[misc]
