@@ -302,7 +302,7 @@ def _place(facts: _Facts) -> Result:
             f"{kind}, a file system that several hosts share{journal}",
             "write-ahead logging is unsafe between hosts: let no verb run, open it once with this ctstate"
             if wal
-            else "test its locks between nodes with --nodes 2; for workers on several nodes PostgreSQL is better",
+            else "test its locks between nodes with --nodes 2 before workers of several nodes share it",
         )
     return OK, f"{kind}{journal}", ""
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import email.utils
+import functools
 import logging
 import random
 import threading
@@ -495,13 +496,7 @@ class Zooniverse(Panoptes):  # type: ignore[misc]
         path = f"/subject_sets/{set_id}/links/subjects"
 
         def once() -> None:
-            try:
-                reply, _ = self.post(path, json=body)
-            except RequestRefusedError as error:
-                if error.status == 409:
-                    raise UnavailableError(str(error), 409, error.request_id, maybe_done=False) from None
-                raise
-            _only(reply, "subject_sets", f"POST {path}")
+            _only(self._unless_conflict("POST", path, body), "subject_sets", f"POST {path}")
 
         self._keep_trying(once)
 
@@ -513,18 +508,17 @@ class Zooniverse(Panoptes):  # type: ignore[misc]
         """
         for start in range(0, len(subject_ids), MOST_IDS_IN_PATH):
             ids = ",".join(str(key) for key in subject_ids[start : start + MOST_IDS_IN_PATH])
-            self._repeat_conflicts("DELETE", f"/subject_sets/{set_id}/links/subjects/{ids}")
+            path = f"/subject_sets/{set_id}/links/subjects/{ids}"
+            self._keep_trying(functools.partial(self._unless_conflict, "DELETE", path))
 
-    def _repeat_conflicts(self, method: str, path: str, json: Any = None, etag: Optional[str] = None) -> Any:
-        def once() -> Any:
-            try:
-                return self.json_request(method, path, json=json, etag=etag)[0]
-            except RequestRefusedError as error:
-                if error.status == 409:
-                    raise UnavailableError(str(error), 409, error.request_id, maybe_done=False) from None
-                raise
-
-        return self._keep_trying(once)
+    def _unless_conflict(self, method: str, path: str, json: Any = None) -> Any:
+        """Send a links call; a 409 did nothing and may be repeated."""
+        try:
+            return self.json_request(method, path, json=json)[0]
+        except RequestRefusedError as error:
+            if error.status == 409:
+                raise UnavailableError(str(error), 409, error.request_id, maybe_done=False) from None
+            raise
 
     # -- subjects ----------------------------------------------------------------------------------------
 

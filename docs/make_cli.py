@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -33,4 +34,7 @@ def _block(title: str, command: click.Command, context: click.Context) -> str:
 
 
 if __name__ == "__main__":
-    Path(__file__).with_name("cli.md").write_text(reference(), encoding="utf-8")
+    if sys.argv[1:] == ["--print"]:
+        sys.stdout.write(reference())
+    else:
+        Path(__file__).with_name("cli.md").write_text(reference(), encoding="utf-8")

@@ -66,20 +66,14 @@ class LockVerdict:
 
 
 ADVICE_ONE_HOST = (
-    "SQLite cannot be used on this file system: keep the ledger on a local disk of the host that runs all workers, "
-    "or use a PostgreSQL ledger"
+    "SQLite cannot be used on this file system: keep the ledger on a local disk of the host that runs all workers"
 )
 ADVICE_TWO_NODES = (
-    "use workers of one node only, or a PostgreSQL ledger; a system administrator can mount Lustre with `flock` "
+    "use workers of one node only; a system administrator can mount Lustre with `flock` "
     "instead of `localflock`, or NFS without `nolock` and `local_lock`"
 )
-ADVICE_NOT_SHARED = (
-    "the nodes do not see the same file: put the ledger on a file system that all of them share, or use a "
-    "PostgreSQL ledger"
-)
-ADVICE_UNKNOWN = (
-    "until it is known that locks hold between nodes, run all workers on one node, or use a PostgreSQL ledger"
-)
+ADVICE_NOT_SHARED = "the nodes do not see the same file: put the ledger on a file system that all of them share"
+ADVICE_UNKNOWN = "until it is known that locks hold between nodes, run all workers on one node"
 
 
 # -- tests ------------------------------------------------------------------------------------------------------

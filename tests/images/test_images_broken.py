@@ -7,12 +7,12 @@ import pickle
 from pathlib import Path
 
 import pytest
-from conftest import choose
 from image_files import corners, frame, opened, save, saved, secret_exif
 from PIL import Image, ImageFile
 
 from ctstate.errors import BrokenImageError
 from ctstate.images import ImageOptions, encode_image
+from tests.images.conftest import choose
 
 AS_IT_IS = ImageOptions(compress=False)
 

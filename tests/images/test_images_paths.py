@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import choose
 from image_files import frame, opened, save, secret_exif, with_every_secret
 from PIL import Image, features
 
 from ctstate.images import EncodedImage, ImageOptions, codecs, encode_image
+from tests.images.conftest import choose
 
 OPTIONS = ImageOptions()
 

@@ -363,7 +363,7 @@ def test_encoder_name_follows_the_environment(encoder: str, monkeypatch: pytest.
 
 
 def test_simplejpeg_without_opencv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from conftest import choose
+    from tests.images.conftest import choose
 
     choose("simplejpeg", monkeypatch)
     for mode in ("RGB", "L"):

@@ -1,26 +1,3 @@
-"""A season on a sandbox for each test."""
+"""The fixtures of the upload tests serve here too."""
 
-from __future__ import annotations
-
-import itertools
-from collections.abc import Callable
-from pathlib import Path
-
-import pytest
-
-from ctstate.sandbox import SandboxProcess
-from tests.upload_help import Season
-
-_numbers = itertools.count(1)
-
-
-@pytest.fixture
-def new_season(tmp_path: Path, module_sandbox: SandboxProcess) -> Callable[..., Season]:
-    """`new_season(captures)`: a season of a name of its own, on the sandbox that the module's tests share."""
-    module_sandbox.clear_faults()
-
-    def make(captures: int = 6, zooniverse: SandboxProcess = module_sandbox) -> Season:
-        number = next(_numbers)
-        return Season(tmp_path / f"season{number}", zooniverse, captures, f"UP{number}_S1")
-
-    return make
+from tests.upload.conftest import new_season  # noqa: F401
