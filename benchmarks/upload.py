@@ -8,7 +8,7 @@ of 2048x1536 a capture.
 (c) the longer of: encoding the same images on all cores and nothing else; a minimal client that sends the fewest
     possible requests over the same number of connections, with images encoded beforehand.
 
-    python benchmarks/upload.py [--captures 600] [--stock-captures 60]
+    python benchmarks/upload.py [--captures 1500] [--stock-captures 40]
 """
 
 from __future__ import annotations
@@ -221,8 +221,8 @@ def minimal_client(z: SandboxProcess, images: list[list[bytes]], connections: in
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--captures", type=int, default=600)
-    parser.add_argument("--stock-captures", type=int, default=60)
+    parser.add_argument("--captures", type=int, default=1500)
+    parser.add_argument("--stock-captures", type=int, default=40)
     parser.add_argument("--connections", type=int, default=8)
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=1)
