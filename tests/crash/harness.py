@@ -32,6 +32,7 @@ from ctstate.invariant import violations
 from ctstate.ledger import Ledger
 from ctstate.sandbox import SandboxProcess, SandboxSettings
 from ctstate.zooniverse import Zooniverse
+from tests.upload_help import delete_set
 
 SETTLE_S = 1.5
 LEASE_S = 6.0
@@ -186,9 +187,7 @@ class Round:
         zooniverse = Zooniverse(self.sandbox.url, Credentials(self.sandbox.login, self.sandbox.password))
         sets = zooniverse.sets(int(self.sandbox.project_id))
         if sets:
-            chosen = self.rng.choice(sets)["id"]
-            _, etag = zooniverse.get(f"/subject_sets/{chosen}")
-            zooniverse.delete(f"/subject_sets/{chosen}", etag=etag)
+            delete_set(zooniverse, int(self.rng.choice(sets)["id"]))
             self.totals.sets_deleted += 1
 
     def finish(self) -> list[str]:

@@ -13,7 +13,7 @@ from ctstate.errors import NotFoundError, UsageError
 from ctstate.ledger import Ledger
 from ctstate.reconcile import Survey, reconcile, survey
 from ctstate.retrying import retry
-from tests.upload_help import JPEG, MD5, Season, foreign_subject, set_of
+from tests.upload_help import JPEG, MD5, Season, delete_set, foreign_subject, set_of
 
 
 def look(season: Season, **more: Any) -> Survey:
@@ -98,10 +98,9 @@ def test_deleted_by_a_colleague(new_season) -> None:
 def test_the_whole_set_deleted_by_a_colleague(new_season) -> None:
     season = uploaded(new_season)
     z = season.connect()
-    _, etag = z.get(f"/subject_sets/{set_of(season)}")
     for (subject_id,) in season.rows("SELECT subject_id FROM capture"):
         z.delete_subject(subject_id)
-    z.delete(f"/subject_sets/{set_of(season)}", etag=etag)
+    delete_set(z, set_of(season))
     with pytest.raises(NotFoundError, match="ctstate reconcile"):
         with Ledger.open(season.path) as ledger:
             retry_all(ledger, season)
