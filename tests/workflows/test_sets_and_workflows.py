@@ -10,6 +10,7 @@ import pytest
 from uploaded_season import CAPTURES, UploadedSeason
 
 from ctstate.ledger import Ledger
+from tests.upload_help import delete_set
 
 
 def _sets_of_workflow(world: UploadedSeason) -> list[int]:
@@ -102,8 +103,7 @@ def test_sets_says_what_the_ledger_thinks_of_each(world: UploadedSeason) -> None
     assert two["workflows"] == [int(world.sandbox.workflow_id)]
     assert told[stranger]["batch"] is None
     assert "no batch" in told[stranger]["verdict"]
-    _, etag = zooniverse.get(f"/subject_sets/{two['id']}")
-    zooniverse.delete(f"/subject_sets/{two['id']}", etag=etag)
+    delete_set(zooniverse, int(two["id"]))
     gone = {row["id"]: row for row in json.loads(world.on_project("sets", "--json").stdout)}[two["id"]]
     assert gone["subjects"] is None
     assert "no longer on Zooniverse" in gone["verdict"]
