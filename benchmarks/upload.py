@@ -202,7 +202,7 @@ def minimal_client(z: SandboxProcess, images: list[list[bytes]], connections: in
                 "links": {"project": str(z.project_id)},
             }
             subject = post("/subjects", {"subjects": body})["subjects"][0]
-            for location, data in zip(subject["locations"], item):
+            for location, data in zip(subject["locations"], item, strict=False):
                 put = http.request(
                     "PUT", location["image/jpeg"], body=data,
                     headers={"Content-Type": "image/jpeg", "x-ms-blob-type": "BlockBlob"},

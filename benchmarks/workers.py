@@ -143,7 +143,7 @@ def measure(count: int, ledger: Path, sandbox: SandboxProcess, seconds: float) -
         now = cpu(server), cpu(list(children)), psutil.cpu_times().idle
         stop.set()
         thread.join()
-    shares = [(after - earlier) / took for earlier, after in zip(used, now)]
+    shares = [(after - earlier) / took for earlier, after in zip(used, now, strict=False)]
     mean = sum(waits) / max(len(waits), 1)
     return Step(count, (last - first) / took, *shares, 1000 * mean, 1000 * max(waits, default=0.0))
 

@@ -6,25 +6,25 @@ and only then is the rest free to be uploaded. What files claim (docs/legacy-for
 believed only after looking at Zooniverse.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any
 
 from sqlalchemy import insert, select, text, update
 from sqlalchemy.engine import Connection
 
 from ctstate.clock import now
-from ctstate.errors import NotFoundError, UsageError
-from ctstate.ledger import Ledger, LiveRun, claims, exclusions
+from ctstate.errors import FencedError, NotFoundError, UsageError
+from ctstate.ledger import Ledger, LiveRun, exclusions, set_lease
 from ctstate.reconcile import Survey, reconcile, survey
 from ctstate.schema import batch, capture, image, legacy_subject, season
 from ctstate.states import State
 from ctstate.subjects import ANONYMIZED, CAPTURE_ID, ORIGINAL_IMAGES, subject_set_name
+from ctstate.turns import turn
+from ctstate.upload.begin import claim_set
 from ctstate.zooniverse import PAGE_SIZE, Zooniverse
 
 _SET_NAME = re.compile(r"(?P<season>.+)_(?P<batch>complete|batch_\d+)")
@@ -56,7 +56,7 @@ class AdoptReport:
     to_finish: int = 0
     released: int = 0
     without_id: int = 0
-    left: Optional[Survey] = None
+    left: Survey | None = None
 
 
 def adopt(
@@ -64,10 +64,11 @@ def adopt(
     zooniverse: Zooniverse,
     project_id: int,
     *,
-    subject_set_id: Optional[int] = None,
-    season_name: Optional[str] = None,
-    batch_name: Optional[str] = None,
-    images_root: Optional[str] = None,
+    subject_set_id: int | None = None,
+    season_name: str | None = None,
+    batch_name: str | None = None,
+    images_root: str | None = None,
+    even_if_gone: bool = False,
 ) -> AdoptReport:
     """Build or complete the ledger from Zooniverse. It can be killed and run again at any time.
 
@@ -77,39 +78,43 @@ def adopt(
             None: all batches of the season, whose sets are found by their names or by what files said.
         season_name, batch_name: manifest id and name of the batch.
         images_root: where the images of a season new to the ledger are.
+        even_if_gone: free what files claim also where most of it is not on Zooniverse.
 
     Raises:
-        UsageError: a set whose name does not say season and batch; no such season or batch.
-        NotFoundError: no such project or set.
+        UsageError: most of what files claim is not in this project; a set whose name does not say season and batch;
+        no such season or batch. NotFoundError: no such project or set.
     """
     zooniverse.project(project_id)
     ledger.bind_endpoint(zooniverse.endpoint)
     if subject_set_id is not None:
         chosen = _one_set(zooniverse, project_id, subject_set_id, season_name, batch_name)
         season_name, batch_name = chosen["season"], chosen["batch"]
-    live = ledger.live_run(
-        "adopt", {"project_id": project_id, "subject_set_id": subject_set_id, "season": season_name}
-    )
-    outcome = "failed"
-    try:
+    arguments = {"project_id": project_id, "subject_set_id": subject_set_id, "season": season_name}
+    with ledger.live_run("adopt", arguments) as live:
+        ledger.recover()  # the leases of dead runs with it
         report = AdoptReport(season=season_name or ledger.season(None).name)
+        claimed = _claimed_and_there(ledger, zooniverse, project_id, report.season, even_if_gone)
         if subject_set_id is not None:
             _know_set(ledger, live, project_id, report, batch_name or "", subject_set_id, zooniverse, images_root)
         else:
-            _find_sets(ledger, zooniverse, project_id, report, batch_name)
-        found = survey(ledger, zooniverse, project_id, season=report.season, batch_name=batch_name)
+            _find_sets(ledger, live, zooniverse, project_id, report, batch_name)
+        found = survey(
+            ledger,
+            zooniverse,
+            project_id,
+            season=report.season,
+            batch_name=batch_name,
+            take_over=subject_set_id is not None,
+        )
         taken = [finding for finding in found.findings if finding.kind in _TAKEN]
         done = reconcile(
             ledger, zooniverse, project_id, Survey(found.season, findings=taken), {"for": "adopt", "run": live.id}
         )
         report.adopted, report.to_finish = done.get("adopt", 0), done.get("finish", 0)
         report.batches = sorted({f.batch for f in taken if f.batch} | set(report.batches))
-        _settle_claims(ledger, zooniverse, report)
+        _settle_claims(ledger, claimed, report)
         found.findings = [f for f in found.findings if f.kind not in (*_TAKEN, "not uploaded")]
         report.left = found
-        outcome = "done"
-    finally:
-        live.end(outcome)
     return report
 
 
@@ -117,8 +122,8 @@ def _one_set(
     zooniverse: Zooniverse,
     project_id: int,
     set_id: int,
-    season_name: Optional[str],
-    batch_name: Optional[str],
+    season_name: str | None,
+    batch_name: str | None,
 ) -> dict[str, str]:
     """Return season and batch of a set, by what the user says or by its name."""
     try:
@@ -140,7 +145,12 @@ def _one_set(
 
 
 def _find_sets(
-    ledger: Ledger, zooniverse: Zooniverse, project_id: int, report: AdoptReport, batch_name: Optional[str]
+    ledger: Ledger,
+    live: LiveRun,
+    zooniverse: Zooniverse,
+    project_id: int,
+    report: AdoptReport,
+    batch_name: str | None,
 ) -> None:
     """Give each batch without a set the one that files named, or that has its name."""
     row = ledger.season(report.season)
@@ -153,10 +163,19 @@ def _find_sets(
         if not found:
             found = _named_by_files(ledger, zooniverse, item.id)
         if found:
-            with ledger.write() as connection:
-                claims.note_subject_set(
-                    connection, item.id, project_id, int(found[0]["id"]), found[0]["display_name"]
-                )
+            _bind(ledger, live, zooniverse, project_id, item.id, found[0])
+
+
+def _bind(
+    ledger: Ledger, live: LiveRun, zooniverse: Zooniverse, project_id: int, batch_id: int, row: Mapping[str, Any]
+) -> None:
+    """Write down that a batch has this set, here and there: from now on this ledger feeds it."""
+    with turn(ledger, live, batch_id, zooniverse.patience.wait) as lease:
+        if lease is None:
+            raise FencedError("this run was silent for so long that another took it for dead; run it again")
+        claim_set(ledger, zooniverse, row, take_over=True)
+        with ledger.write() as connection:
+            set_lease.note_subject_set(connection, lease, project_id, int(row["id"]), row["display_name"])
 
 
 def _named_by_files(ledger: Ledger, zooniverse: Zooniverse, batch_id: int) -> list[dict[str, Any]]:
@@ -186,19 +205,20 @@ def _know_set(
     batch_name: str,
     set_id: int,
     zooniverse: Zooniverse,
-    images_root: Optional[str],
+    images_root: str | None,
 ) -> None:
     """Make sure that the ledger knows season, batch, captures and images of a subject set."""
-    name = zooniverse.subject_set(set_id)["display_name"]
-    season_id: Optional[int] = None
-    batch_id: Optional[int] = None
+    row = zooniverse.subject_set(set_id)
+    season_id: int | None = None
+    batch_id: int | None = None
     report.batches.append(batch_name)
     for page in _pages(zooniverse.subjects_in_set(set_id), PAGE_SIZE):
-        with ledger.write() as connection:
-            if season_id is None or batch_id is None:
+        if season_id is None or batch_id is None:
+            with ledger.write() as connection:
                 season_id = _season(connection, report.season, page[0]["metadata"], images_root)
                 batch_id = _batch(connection, season_id, batch_name, set_id)
-                claims.note_subject_set(connection, batch_id, project_id, set_id, name)
+            _bind(ledger, live, zooniverse, project_id, batch_id, row)
+        with ledger.write() as connection:
             for subject in page:
                 if not isinstance(subject["metadata"].get(CAPTURE_ID), str):
                     report.without_id += 1
@@ -206,7 +226,7 @@ def _know_set(
                     report.captures_new += 1
 
 
-def _season(connection: Connection, name: str, metadata: Mapping[str, Any], images_root: Optional[str]) -> int:
+def _season(connection: Connection, name: str, metadata: Mapping[str, Any], images_root: str | None) -> int:
     key = connection.execute(select(season.c.id).where(season.c.name == name)).scalar()
     if key is not None:
         return int(key)
@@ -246,7 +266,8 @@ def _know_capture(
         return False
     parts = [*capture_id.split("#"), "", "", "", ""]
     values = {
-        key: str(metadata.get(f"#{key}", part)) for key, part in zip(("season", "site", "roll", "capture"), parts)
+        key: str(metadata.get(f"#{key}", part))
+        for key, part in zip(("season", "site", "roll", "capture"), parts, strict=False)
     }
     digits = re.search(r"\d+", values["capture"])
     extra = {key: value for key, value in metadata.items() if key not in _OWN_KEYS}
@@ -282,9 +303,37 @@ def _know_capture(
 # -- what files claimed ----------------------------------------------------------------------------------------
 
 
-def _settle_claims(ledger: Ledger, zooniverse: Zooniverse, report: AdoptReport) -> None:
-    """Look at every subject that files claimed and the sets did not show; then the claims bind no more."""
-    key = ledger.season(report.season).id
+def _claimed_and_there(
+    ledger: Ledger, zooniverse: Zooniverse, project_id: int, season_name: str, even_if_gone: bool
+) -> set[int]:
+    """Look at every subject that files claimed; return those that are what the files say.
+
+    Raises:
+        UsageError: most are not there: that is another project (or a set that was deleted).
+    """
+    there: set[int] = set()
+    claims_looked_at = 0
+    for rows in _unchecked_claims(ledger, season_name):
+        wanted = {row.claimed: row.capture_id for row in rows if row.claimed is not None}
+        claims_looked_at += len(wanted)
+        found = zooniverse.subjects_by_id(list(wanted)) if wanted else {}
+        there |= {
+            key
+            for key, subject in found.items()
+            if subject["metadata"].get(CAPTURE_ID) == wanted[key] and int(subject["links"]["project"]) == project_id
+        }
+    if 2 * len(there) < claims_looked_at and not even_if_gone:
+        raise UsageError(
+            f"of {claims_looked_at:,} subjects that the files name, {len(there):,} are in project {project_id} on "
+            f"{zooniverse.endpoint}: is that the right project, and the right folder of files? Nothing was "
+            "changed; --even-if-gone frees the others, to be uploaded again"
+        )
+    return there
+
+
+def _unchecked_claims(ledger: Ledger, season_name: str) -> Iterator[Sequence[Any]]:
+    """Yield what files claimed of a season and was not compared with Zooniverse yet, 500 at a time."""
+    last = 0
     while True:
         with ledger.read() as connection:
             rows = connection.execute(
@@ -297,14 +346,24 @@ def _settle_claims(ledger: Ledger, zooniverse: Zooniverse, report: AdoptReport) 
                     capture.c.subject_id.label("known"),
                 )
                 .join(capture, capture.c.id == legacy_subject.c.capture_id)
-                .where(capture.c.season_id == key, legacy_subject.c.checked_at.is_(None))
+                .join(season, season.c.id == capture.c.season_id)
+                .where(
+                    season.c.name == season_name,
+                    legacy_subject.c.checked_at.is_(None),
+                    legacy_subject.c.id > last,
+                )
                 .order_by(legacy_subject.c.id)
                 .limit(500)
             ).all()
         if not rows:
             return
-        wanted = [row.claimed for row in rows if row.claimed is not None and row.state != State.UPLOADED.value]
-        there = zooniverse.subjects_by_id(wanted) if wanted else {}
+        yield rows
+        last = rows[-1].claim_id
+
+
+def _settle_claims(ledger: Ledger, there: Container[int], report: AdoptReport) -> None:
+    """Write down of each claim what Zooniverse showed; then the claims bind no more."""
+    for rows in _unchecked_claims(ledger, report.season):
         with ledger.write() as connection:
             for row in rows:
                 outcome = _settle_claim(connection, row, there, report)
@@ -316,14 +375,10 @@ def _settle_claims(ledger: Ledger, zooniverse: Zooniverse, report: AdoptReport) 
             exclusions.release_claimed(connection, [row.key for row in rows])
 
 
-def _settle_claim(
-    connection: Connection, row: Any, there: Mapping[int, Mapping[str, Any]], report: AdoptReport
-) -> str:
-    claimed = row.claimed
+def _settle_claim(connection: Connection, row: Any, there: Container[int], report: AdoptReport) -> str:
     if row.state == State.UPLOADED.value:
         return "uploaded"
-    subject = there.get(claimed) if claimed is not None else None
-    if subject is None or subject["metadata"].get(CAPTURE_ID) != row.capture_id:
+    if row.claimed is None or row.claimed not in there:
         report.released += 1
         return "not on Zooniverse: free to be uploaded"
     if row.known is None:
@@ -331,8 +386,9 @@ def _settle_claim(
         connection.execute(
             text(
                 "UPDATE capture SET subject_id = :s WHERE id = :id AND subject_id IS NULL AND state <> 'uploading'"
+                " AND create_sent_at IS NULL AND NOT EXISTS (SELECT 1 FROM capture c WHERE c.subject_id = :s)"
             ),
-            {"s": claimed, "id": row.key},
+            {"s": row.claimed, "id": row.key},
         )
         report.to_finish += 1
     return "made, but never linked: the next upload finishes it"

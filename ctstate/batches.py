@@ -6,6 +6,7 @@ of the capture ids in manifest order, and batch b of N holds positions round((b-
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections.abc import Sequence
@@ -66,10 +67,10 @@ def whole_groups(sizes: Sequence[int], batches: Optional[int], most: Optional[in
         borders = [min(ends, key=lambda end: (abs(end - cut), end)) for _, cut in positions(ends[-1], batches)]
         borders = [0, *borders]
         borders[-1] = ends[-1]
-        return [(start, end) for start, end in zip(borders, borders[1:]) if end > start]
+        return [(start, end) for start, end in itertools.pairwise(borders) if end > start]
     assert most is not None
     ranges, start = [], 0
-    for begin, end in zip(ends, ends[1:]):
+    for begin, end in itertools.pairwise(ends):
         if end - start > most and begin > start:
             ranges.append((start, begin))
             start = begin

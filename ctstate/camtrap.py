@@ -27,13 +27,13 @@ import re
 import sqlite3
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, NamedTuple, Optional
 from urllib.parse import urlsplit
 
 from ctstate.captures import ManifestReport, check_manifest_id, load, real_root
@@ -50,7 +50,7 @@ _MOMENT = re.compile(
     r"(?P<day>\d{4}-\d\d-\d\d)[T ](?P<time>\d\d:\d\d)(:(?P<seconds>\d\d))?([.,](?P<fraction>\d+))?"
     r"(?P<offset>Z|z|[+-]\d\d:?\d\d)"
 )
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 EVENT_ID, INTERVAL, TIME_LAPSE = "eventID", "event interval", "time lapse"
 
@@ -187,7 +187,7 @@ def _rows(resource: Resource, required: Iterable[str]) -> Iterator[tuple[int, di
                 )
             for number, cells in enumerate(reader, start=2):
                 if any(cells):
-                    yield number, {k: "" if v in _MISSING else v for k, v in zip(header, cells)}
+                    yield number, {k: "" if v in _MISSING else v for k, v in zip(header, cells, strict=False)}
     except (OSError, EOFError) as error:
         raise InputError(f"{name}: {getattr(error, 'strerror', None) or error}") from None
     except (UnicodeError, LookupError) as error:

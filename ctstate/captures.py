@@ -12,10 +12,10 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Callable, Optional, TextIO
+from typing import TYPE_CHECKING, Any, Optional, TextIO
 
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
@@ -338,15 +338,15 @@ class _Reader(Incoming):
             values = column(key)
             return values if BLANK.isdisjoint(values) else ["" if value in BLANK else value for value in values]
 
-        ranks = zip(*(optional(key) for key in RANK_COLUMNS))
-        paths = zip(*(optional(key) for key in PATH_COLUMNS))
+        ranks = zip(*(optional(key) for key in RANK_COLUMNS), strict=False)
+        paths = zip(*(optional(key) for key in PATH_COLUMNS), strict=False)
         flags = [(key, codes, column(key)) for key, codes in FLAGS.items() if key in names]
         extras = [column(key) for key in self._extra]
         parsed: list[tuple[Any, ...]] = []
         wanted: list[tuple[int, str]] = []
-        keys = zip(*(column(key) for key in REQUIRED), optional("capture_id"))
+        keys = zip(*(column(key) for key in REQUIRED), optional("capture_id"), strict=False)
         for offset, ((season, site, roll, number, given), rank_pair, path_pair) in enumerate(
-            zip(keys, ranks, paths)
+            zip(keys, ranks, paths, strict=False)
         ):
             row = self.rows + offset + 2  # as a spreadsheet counts, the header being row 1
             if not (season or site or roll or number or path_pair[0] or path_pair[1]):
@@ -429,7 +429,7 @@ class _Reader(Incoming):
 
     def _metadata(self, row: int, values: list[str]) -> Optional[str]:
         metadata: dict[str, Any] = {}
-        for key, value in zip(self._extra, values):
+        for key, value in zip(self._extra, values, strict=False):
             if key.lower() == "#priority":
                 # A priority that is no number loses the priority of every subject of the same links call.
                 number = _number(value)

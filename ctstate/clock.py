@@ -1,28 +1,40 @@
-"""Time as the ledger writes it: text, ISO 8601, UTC, microseconds."""
+"""Time as the ledger writes it: text, ISO 8601, UTC, microseconds.
 
-from __future__ import annotations
+Hosts disagree about the time, by minutes where nobody looks after it. So a time of the ledger tells people when
+something was, and only together with `SKEW_S` may it prove that something is over: how long a thing has lasted is
+measured by one process, on its own `machine().monotonic()`.
+"""
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime
+
+from ctstate.machine import machine
 
 _FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
+
+SKEW_S = 600.0
+"""How far the clocks of two hosts may be apart. `doctor` measures it; exactly-once holds up to here."""
+
+
+def _text(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime(_FORMAT)
 
 
 def now() -> str:
     """Return this moment, for example `2026-11-23T19:02:43.123456Z`."""
-    return datetime.now(timezone.utc).strftime(_FORMAT)
-
-
-def shifted(seconds: float) -> str:
-    """Return the moment `seconds` from now (negative: ago)."""
-    return (datetime.now(timezone.utc) + timedelta(seconds=seconds)).strftime(_FORMAT)
+    return _text(machine().wall())
 
 
 def age(moment: str) -> float:
-    """Return how many seconds ago `moment` was; negative where it lies ahead.
+    """Return how many seconds ago `moment` was by this host's clock; negative where it lies ahead.
 
     Raises:
         ValueError: `moment` is not a time of the ledger.
     """
     # SQLite's own strftime, which triggers use, writes milliseconds; %f takes both.
-    then = datetime.strptime(moment, _FORMAT).replace(tzinfo=timezone.utc)
-    return (datetime.now(timezone.utc) - then).total_seconds()
+    then = datetime.strptime(moment, _FORMAT).replace(tzinfo=UTC)
+    return machine().wall() - then.timestamp()
+
+
+def surely_older(moment: str, seconds: float) -> bool:
+    """Tell whether `moment` is more than `seconds` ago, whichever host wrote it."""
+    return age(moment) > seconds + SKEW_S

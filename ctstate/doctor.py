@@ -48,7 +48,7 @@ CLOCK_WARN_S, CLOCK_FAIL_S = 30.0, 240.0
 MAY_UPLOAD = frozenset({"owner", "collaborator"})
 
 
-class Verdict(str, enum.Enum):
+class Verdict(enum.StrEnum):
     """How a check came out."""
 
     OK = "ok"

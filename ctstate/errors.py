@@ -7,6 +7,7 @@ CtstateError
 ├── LedgerError             the ledger cannot be opened, read or written
 │   ├── LedgerMissingError  there is no ledger at that place
 │   ├── LedgerVersionError  the ledger was made by a newer ctstate
+│   ├── LedgerBehindError   Zooniverse has subjects that this ledger should know and does not
 │   └── IllegalMoveError    the state machine does not know that transition
 ├── FencedError             another run has taken over what this run had claimed
 └── ZooniverseError         Zooniverse (or the way to it) refused or failed
@@ -14,6 +15,7 @@ CtstateError
     ├── NotFoundError       no such project, subject set, subject or workflow (or not this account's)
     ├── AllowanceError      the account's subject limit is reached
     ├── RequestRefusedError a definite refusal (4xx): repeating the same request is pointless
+    ├── WrongAddressError   the address, proxy or answer shows that this is not Zooniverse (or its store) at all
     └── UnavailableError    no answer, or one that does not say whether the work was done
 
 Every message is one line, written for the data manager who sees it. A command prints it and exits with 1
@@ -71,6 +73,10 @@ class IllegalMoveError(LedgerError):
     """The state machine does not know that transition."""
 
 
+class LedgerBehindError(LedgerError):
+    """Zooniverse has subjects that this ledger should know and does not: to upload would double them."""
+
+
 class FencedError(CtstateError):
     """Another run has taken over what this run had claimed; nothing of it was written."""
 
@@ -104,6 +110,13 @@ class AllowanceError(ZooniverseError):
 
 class RequestRefusedError(ZooniverseError):
     """A definite refusal (4xx): repeating the same request is pointless."""
+
+
+class WrongAddressError(ZooniverseError):
+    """The address, proxy or answer shows that this is not Zooniverse (or its store) at all.
+
+    Repeating is pointless, and no capture is to blame.
+    """
 
 
 class UnavailableError(ZooniverseError):

@@ -9,9 +9,9 @@ from __future__ import annotations
 import abc
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, Optional
+from typing import Any, Optional
 
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
@@ -106,8 +106,8 @@ class Incoming(abc.ABC):
         """Look whether the images are there, and put a problem into the rows of those that are not."""
         step = 500
         parts = [wanted[start : start + step] for start in range(0, len(wanted), step)]
-        for part, verdicts in zip(parts, pool.map(self._look_at, parts)):
-            for (index, _), verdict in zip(part, verdicts):
+        for part, verdicts in zip(parts, pool.map(self._look_at, parts), strict=False):
+            for (index, _), verdict in zip(part, verdicts, strict=False):
                 if verdict is None:
                     continue
                 row = parsed[index]

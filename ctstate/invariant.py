@@ -90,7 +90,7 @@ def _uploaded(row: Any, active: Mapping[int, Mapping[str, Any]], images: list[An
         found.append(f"its subject is in sets {subject['subject_sets']}, not in {row.subject_set_id}")
     if len(subject["images"]) != len(images):
         found.append(f"{len(subject['images'])} images, not {len(images)}")
-    for ours, theirs in zip(images, subject["images"]):
+    for ours, theirs in zip(images, subject["images"], strict=False):
         if not theirs["whole"]:
             found.append(f"image {ours.path} is not whole")
         elif ours.md5 and base64.b64decode(theirs["md5"]).hex() != ours.md5:

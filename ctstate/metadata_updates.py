@@ -7,20 +7,19 @@ Keys that the subject has and the ledger does not know stay, as others may have 
 keys of predictions that the ledger itself has replaced (`replaced_prediction`).
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 from sqlalchemy import select, text
 from sqlalchemy.engine import Connection
 
-from ctstate.errors import FencedError, NotFoundError, ZooniverseError
+from ctstate.errors import FencedError, NotFoundError
 from ctstate.ledger import Ledger, LiveRun, Selection, claims
-from ctstate.removal import check_account, check_endpoint
+from ctstate.machine import machine
+from ctstate.removal import check_account
 from ctstate.schema import batch, capture, replaced_prediction
 from ctstate.states import State
 from ctstate.subjects import subject_metadata
@@ -37,7 +36,7 @@ class _Pending(NamedTuple):
 
     row: claims.CaptureRow
     subject_id: int
-    mark: Optional[str]
+    mark: str | None
     replaced: tuple[str, ...]
     last_replaced: int
 
@@ -68,8 +67,8 @@ def update_metadata(
     zooniverse: Zooniverse,
     project_id: int,
     *,
-    season: Optional[str] = None,
-    batch_name: Optional[str] = None,
+    season: str | None = None,
+    batch_name: str | None = None,
     everything: bool = False,
     dry_run: bool = False,
     connections: int = 4,
@@ -91,7 +90,7 @@ def update_metadata(
         FencedError: the run was taken for dead by another.
         ZooniverseError: see `Zooniverse`; what was done until then is written down.
     """
-    check_endpoint(ledger, zooniverse)
+    ledger.check_endpoint(zooniverse.endpoint)
     if season is not None:
         ledger.season(season)
     if batch_name is not None:
@@ -99,26 +98,15 @@ def update_metadata(
     check_account(zooniverse)
     zooniverse.project(project_id)
     report = UpdateReport()
-    live: Optional[LiveRun] = None
-    if not dry_run:
-        arguments = {"project_id": project_id, "season": season, "batch": batch_name, "all": everything}
-        live = ledger.live_run("update-metadata", arguments)
-    outcome, message = "failed", ""
-    try:
-        with ThreadPoolExecutor(max(1, connections)) as pool:
-            for page in _pages(ledger, project_id, season, batch_name, everything):
-                if live is not None and _asked_to_stop(live):
-                    report.stopped = True
-                    break
-                _bring(ledger, zooniverse, page, report, pool, dry_run)
-                on_progress(report.looked_at)
-        outcome = "stopped" if report.stopped else "done"
-    except ZooniverseError as error:
-        message = str(error)
-        raise
-    finally:
-        if live is not None:
-            live.end(outcome, message)
+    arguments = {"project_id": project_id, "season": season, "batch": batch_name, "all": everything}
+    with nullcontext() if dry_run else ledger.live_run("update-metadata", arguments) as live:
+        for page in _pages(ledger, project_id, season, batch_name, everything):
+            if live is not None and _asked_to_stop(live):
+                report.stopped = True
+                live.stopped("asked to stop by `ctstate stop`")
+                break
+            _bring(ledger, zooniverse, page, report, connections, dry_run)
+            on_progress(report.looked_at)
     return report
 
 
@@ -129,7 +117,7 @@ def _asked_to_stop(live: LiveRun) -> bool:
 
 
 def _pages(
-    ledger: Ledger, project_id: int, season: Optional[str], batch_name: Optional[str], everything: bool
+    ledger: Ledger, project_id: int, season: str | None, batch_name: str | None, everything: bool
 ) -> Iterator[list[_Pending]]:
     last = 0
     clause = Selection(states=ON_ZOONIVERSE, season=season, batch=batch_name).clause()
@@ -180,7 +168,7 @@ def _bring(
     zooniverse: Zooniverse,
     page: Sequence[_Pending],
     report: UpdateReport,
-    pool: ThreadPoolExecutor,
+    connections: int,
     dry_run: bool,
 ) -> None:
     """Compare a page with Zooniverse, update what differs, and write down what then agrees."""
@@ -213,7 +201,7 @@ def _bring(
             return False
         return True
 
-    for (item, _, _), done in zip(work, pool.map(update, work)):
+    for (item, _, _), done in zip(work, machine().each(update, work, connections), strict=True):
         if done:
             report.updated += 1
             settled.append(item)

@@ -15,9 +15,7 @@ from typing import Any, Optional
 from sqlalchemy import Row, text
 
 from ctstate.clock import age, now
-from ctstate.errors import ZooniverseError
 from ctstate.ledger import Ledger
-from ctstate.removal import check_endpoint
 from ctstate.workflows import set_ids, the_workflow
 from ctstate.zooniverse import PAGE_SIZE, Zooniverse
 
@@ -72,7 +70,7 @@ def read_progress(
         NotFoundError: no such project or workflow.
         ZooniverseError: see `Zooniverse`; what was seen until then is in the ledger.
     """
-    check_endpoint(ledger, zooniverse)
+    ledger.check_endpoint(zooniverse.endpoint)
     zooniverse.project(project_id)
     batches = _batches(ledger, project_id, season, batch)
     if workflow_id is not None:
@@ -81,9 +79,8 @@ def read_progress(
         flows = zooniverse.workflows(project_id)
     wanted = {"project_id": project_id, "workflow_id": workflow_id, "season": season, "batch": batch}
     since = _unfinished_since(ledger, wanted) or now()
-    live = ledger.live_run("progress", {**wanted, "since": since})
-    outcome, message, seen = "failed", "", 0
-    try:
+    seen = 0
+    with ledger.live_run("progress", {**wanted, "since": since}):
         for item in batches:
             for flow in flows:
                 if workflow_id is None and item.subject_set_id not in set_ids(flow):
@@ -92,12 +89,6 @@ def read_progress(
                     _read(ledger, zooniverse, int(flow["id"]), page)
                     seen += len(page)
                     on_progress(seen)
-        outcome = "done"
-    except ZooniverseError as error:
-        message = str(error)
-        raise
-    finally:
-        live.end(outcome, message)
     return _summary(ledger, {row.id for row in batches}, {int(flow["id"]): flow for flow in flows})
 
 

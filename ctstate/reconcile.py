@@ -3,24 +3,28 @@
 A survey lists a batch's subject set page by page and what this ledger's runs made in no set, matches
 `#capture_id` and the ledger's own mark, and classifies everything it finds. `reconcile` carries the plan out;
 `verify` also asks the store for every image and changes nothing.
+
+Both may run beside live uploads. What a survey saw is old when it is acted on; so each finding is looked at again,
+and what is then written names the capture as it was seen, and changes nothing if it has moved since. What is
+changed or deleted on Zooniverse bears this ledger's mark, or is a subject that the ledger wrote down.
 """
 
-from __future__ import annotations
-
 import itertools
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 
-from sqlalchemy import Row, func, select
+from sqlalchemy import Row, func, insert, select
 from sqlalchemy.engine import Connection
 
+from ctstate import clock
 from ctstate.errors import NotFoundError, UsageError
-from ctstate.ledger import Ledger, LiveRun, claims, corrections
-from ctstate.schema import batch, capture, run
+from ctstate.ledger import Ledger, LiveRun, claims, corrections, set_lease
+from ctstate.machine import machine
+from ctstate.schema import accepted_subject, batch, capture, legacy_subject, run
 from ctstate.states import State
-from ctstate.subjects import CAPTURE_ID, read_mark, subject_metadata
+from ctstate.subjects import CAPTURE_ID, read_mark, subject_metadata, subject_set_name
+from ctstate.turns import turn
 from ctstate.zooniverse import PAGE_SIZE, Zooniverse
 
 HEADS_AT_ONCE = 8
@@ -33,14 +37,19 @@ KINDS: Mapping[str, str] = {
     "set gone": "the whole subject set is no longer on Zooniverse: forget it",
     "duplicate": "another subject of a capture that has one: delete it",
     "classified duplicate": "another subject of a capture that has one, but volunteers classified it: left alone",
+    "foreign duplicate": "another subject of a capture that has one, not made from this ledger: left alone",
     "images": "uploaded, but images are missing or not as sent: to batched, the next upload puts them again",
     "metadata": "metadata differs from the ledger's: update it",
-    "stranger": "in the set, but not this ledger's: never touched",
+    "stranger": "in the set, but not this ledger's: never touched; --accept SUBJECT says that it is fine there",
+    "unknown set": "a set of the batch's name has subjects that the ledger does not know: `ctstate adopt` takes "
+    "it in",
     "not uploaded": "not on Zooniverse yet",
 }
 """What a survey can find, and what is done about it."""
 
-ACTED_ON = frozenset(KINDS) - {"stranger", "classified duplicate", "not uploaded"}
+ACTED_ON = frozenset(KINDS) - {
+    "stranger", "unknown set", "classified duplicate", "foreign duplicate", "not uploaded"
+}  # fmt: skip
 """Kinds that `reconcile --apply` does something about."""
 
 
@@ -57,11 +66,12 @@ class Finding:
 
     kind: str
     batch: str
-    capture_id: Optional[str] = None
-    subject_id: Optional[int] = None
+    capture_id: str | None = None
+    subject_id: int | None = None
     detail: str = ""
     seen: Any = field(default=None, compare=False, repr=False)
     batch_id: int = field(default=0, compare=False, repr=False)
+    set_id: int | None = field(default=None, compare=False, repr=False)
     differs: bool = field(default=False, compare=False, repr=False)  # its metadata, besides
 
 
@@ -74,11 +84,39 @@ class Survey:
     under_way: int = 0
     excluded: int = 0
     taken_back: int = 0  # removed or deleted on purpose, and so it is
+    accepted: int = 0  # strangers that a person said are fine there
     findings: list[Finding] = field(default_factory=list)
 
     def count(self, kind: str) -> int:
         """Return how many findings are of a kind."""
         return sum(1 for finding in self.findings if finding.kind == kind)
+
+    @property
+    def advice(self) -> str:
+        """Which verbs help with what was found; empty where all is well."""
+        kinds = {finding.kind for finding in self.findings}
+        said = []
+        if kinds & ACTED_ON:
+            said.append("`ctstate reconcile --apply` carries out what is proposed.")
+        if "unknown set" in kinds:
+            said.append("`ctstate adopt` takes in a set that is there already; do not upload before.")
+        if "stranger" in kinds:
+            said.append(
+                "Strangers are never touched: `ctstate reconcile --accept SUBJECT` says that one is fine there."
+            )
+        if kinds & {"foreign duplicate", "classified duplicate"}:
+            said.append("Look at the duplicates that are left alone: `ctstate delete` takes one back.")
+        pending = [f for f in self.findings if f.kind == "not uploaded"]
+        if any(f.seen is not None and f.seen.state == State.FAILED.value for f in pending):
+            said.append("`ctstate retry` gives failed captures another try.")
+        if (
+            any(f.seen is None or f.seen.state != State.FAILED.value for f in pending)
+            and "unknown set" not in kinds
+        ):
+            said.append("`ctstate upload` uploads what is not there yet.")
+        if self.under_way:
+            said.append(f"{self.under_way:,} captures are under way at this moment.")
+        return " ".join(said)
 
     @property
     def to_do(self) -> list[Finding]:
@@ -91,7 +129,7 @@ class _Batch(NamedTuple):
 
     id: int
     name: str
-    subject_set_id: Optional[int] = None
+    subject_set_id: int | None = None
 
 
 @dataclass
@@ -108,10 +146,11 @@ def survey(
     zooniverse: Zooniverse,
     project_id: int,
     *,
-    season: Optional[str] = None,
-    batch_name: Optional[str] = None,
-    subject_set_id: Optional[int] = None,
+    season: str | None = None,
+    batch_name: str | None = None,
+    subject_set_id: int | None = None,
     check_images: bool = False,
+    take_over: bool = False,
     on_progress: Callable[[int], None] = lambda subjects: None,
 ) -> Survey:
     """Compare a season, a batch or the batch of a subject set with Zooniverse; nothing is changed.
@@ -122,12 +161,14 @@ def survey(
         season: manifest id; may be None where the ledger holds one season.
         batch_name, subject_set_id: only this batch.
         check_images: ask the store for every image, not only where the ledger is in doubt.
+        take_over: subjects in the sets that bear another ledger's mark are this one's, as that one is lost (`adopt`).
         on_progress: told the number of subjects seen so far.
 
     Raises:
         UsageError: no such season or batch, or a set that is no batch's.
         ZooniverseError: no usable answer; see `Zooniverse`.
     """
+    ledger.check_endpoint(zooniverse.endpoint)
     row = ledger.season(season)
     batches = list(ledger.batches(row.id, batch_name))
     if subject_set_id is not None:
@@ -139,14 +180,15 @@ def survey(
             )
     zooniverse.project(project_id)
     result = Survey(season=row.name)
-    surveyor = _Surveyor(ledger, zooniverse, project_id, row.id, check_images, result, on_progress)
-    with ThreadPoolExecutor(HEADS_AT_ONCE) as pool:
-        for item in batches:
-            surveyor.batch(_Batch(item.id, item.name, item.subject_set_id), pool)
-        surveyor.outside_sets([_Batch(item.id, item.name) for item in batches])
+    surveyor = _Surveyor(ledger, zooniverse, project_id, row.id, check_images, take_over, result, on_progress)
+    for item in batches:
+        surveyor.batch(_Batch(item.id, item.name, item.subject_set_id))
+        if item.subject_set_id is None:
+            surveyor.unknown_set(item.id, item.name, item.subject_set_name or subject_set_name(row.name, item.name))
+    surveyor.outside_sets([_Batch(item.id, item.name, item.subject_set_id) for item in batches])
     if batch_name is None and subject_set_id is None:
         surveyor.unbatched()
-    surveyor.spare_the_classified()
+    surveyor.spare_what_is_not_ours()
     return result
 
 
@@ -158,6 +200,7 @@ class _Surveyor:
         project_id: int,
         season_id: int,
         check_images: bool,
+        take_over: bool,
         result: Survey,
         on_progress: Callable[[int], None],
     ) -> None:
@@ -166,15 +209,14 @@ class _Surveyor:
         self._project = project_id
         self._season = season_id
         self._check = check_images
+        self._take_over = take_over
         self._result = result
         self._on_progress = on_progress
         self._subjects = 0
-        self._first_set: Optional[str] = None  # when the first of the sets was made, by the server's clock
+        self._first_set: str | None = None  # when the first of the sets was made, by the server's clock
         self._accounted: set[int] = set()  # subjects that a finding or an agreement speaks of
 
-    def _found(
-        self, kind: str, item: _Batch, seen: Any = None, subject_id: Optional[int] = None, **more: Any
-    ) -> None:
+    def _found(self, kind: str, item: _Batch, seen: Any = None, subject_id: int | None = None, **more: Any) -> None:
         if subject_id is not None:
             self._accounted.add(subject_id)
         self._result.findings.append(
@@ -185,13 +227,14 @@ class _Surveyor:
                 subject_id=subject_id,
                 seen=seen,
                 batch_id=item.id,
+                set_id=item.subject_set_id,
                 **more,
             )
         )
 
     # -- a batch and its set -----------------------------------------------------------------------------
 
-    def batch(self, item: _Batch, pool: ThreadPoolExecutor) -> None:
+    def batch(self, item: _Batch) -> None:
         """Compare a batch's captures with its subject set."""
         there: dict[int, list[_Seen]] = {}
         set_gone = False
@@ -199,38 +242,77 @@ class _Surveyor:
             try:
                 made = str(self._zooniverse.subject_set(item.subject_set_id)["created_at"])
                 self._first_set = made if self._first_set is None else min(made, self._first_set)
-                there = self._members(item, item.subject_set_id, pool)
+                there = self._members(item, item.subject_set_id)
             except NotFoundError:
                 set_gone = True
                 self._found("set gone", item, detail=f"subject set {item.subject_set_id}")
         for rows in _pages(self._captures_of(item.id, there)):
             self._compare(item, rows, there, set_gone)
 
-    def _members(self, item: _Batch, set_id: int, pool: ThreadPoolExecutor) -> dict[int, list[_Seen]]:
+    def unknown_set(self, batch_id: int, name: str, set_name: str) -> None:
+        """Report a set that has the name of a batch's set, and subjects, but that the ledger does not know."""
+        for row in self._zooniverse.find_sets(self._project, set_name)[:1]:
+            count = self._zooniverse.count_in_set(int(row["id"]))
+            if count:
+                detail = f"{count:,} subjects in set {row['id']}: `ctstate adopt --subject-set-id {row['id']}`"
+                self._found("unknown set", _Batch(batch_id, name), detail=detail)
+
+    def _members(self, item: _Batch, set_id: int) -> dict[int, list[_Seen]]:
         """Return the set's subjects by the key of their capture; report strangers."""
         there: dict[int, list[_Seen]] = {}
         for page in _pages(self._zooniverse.subjects_in_set(set_id), PAGE_SIZE):
-            ids = {str(subject["metadata"].get(CAPTURE_ID)) for subject in page}
-            with self._ledger.read() as connection:
-                keys: dict[str, int] = {
-                    row.capture_id: row.id
-                    for row in connection.execute(
-                        select(capture.c.id, capture.c.capture_id).where(capture.c.capture_id.in_(ids))
-                    )
-                }
-                rows = {row.id: row for row in claims.read_captures(connection, list(keys.values()))}
-            rows_of = [rows.get(keys.get(str(subject["metadata"].get(CAPTURE_ID)), 0)) for subject in page]
-            for subject, row, seen in zip(page, rows_of, pool.map(self._look, page, rows_of)):
+            rows = self._captures_behind(page)
+            pairs = [(subject, rows.get(int(subject["id"]))) for subject in page]
+            looked = machine().each(lambda pair: self._look(*pair), pairs, HEADS_AT_ONCE)
+            for (subject, row), seen in zip(pairs, looked, strict=True):
                 if row is None or seen is None:
-                    shown = subject["metadata"].get(CAPTURE_ID)
-                    self._found("stranger", item, subject_id=int(subject["id"]), detail=f"{CAPTURE_ID} {shown!r}")
+                    self._stranger(item, subject)
                 else:
                     there.setdefault(row.id, []).append(seen)
             self._subjects += len(page)
             self._on_progress(self._subjects)
         return there
 
-    def _look(self, subject: Mapping[str, Any], row: Optional[claims.CaptureRow]) -> Optional[_Seen]:
+    def _stranger(self, item: _Batch, subject: Mapping[str, Any]) -> None:
+        subject_id = int(subject["id"])
+        with self._ledger.read() as connection:
+            accepted = connection.execute(
+                select(accepted_subject.c.subject_id).where(accepted_subject.c.subject_id == subject_id)
+            ).first()
+        if accepted is not None:
+            self._result.accepted += 1
+            return
+        mark = read_mark(subject.get("external_id"))
+        whose = f", made from ledger {mark.ledger_id}" if mark is not None else ""
+        shown = subject["metadata"].get(CAPTURE_ID)
+        self._found("stranger", item, subject_id=subject_id, detail=f"{CAPTURE_ID} {shown!r}{whose}")
+
+    def _captures_behind(self, page: Sequence[Mapping[str, Any]]) -> dict[int, claims.CaptureRow]:
+        """Return the captures of subjects, by subject id: those that the ledger wrote down, those with its own
+        mark, and those with nobody's mark and the `#capture_id`. A subject of another ledger is no capture's."""
+        keys: dict[int, int] = {}
+        names: dict[int, str] = {}
+        for subject in page:
+            mark = read_mark(subject.get("external_id"))
+            ours = mark is not None and mark.ledger_id == self._ledger.ledger_id
+            if mark is None or (self._take_over and not ours):
+                names[int(subject["id"])] = str(subject["metadata"].get(CAPTURE_ID))
+            elif ours:
+                keys[int(subject["id"])] = mark.capture_key
+        with self._ledger.read() as connection:
+            found = connection.execute(
+                select(capture.c.id, capture.c.capture_id, capture.c.subject_id).where(
+                    capture.c.capture_id.in_(set(names.values()))
+                    | capture.c.subject_id.in_([int(subject["id"]) for subject in page])
+                )
+            ).all()
+            by_name = {row.capture_id: row.id for row in found}
+            keys.update({subject_id: by_name[name] for subject_id, name in names.items() if name in by_name})
+            keys.update({row.subject_id: row.id for row in found if row.subject_id is not None})
+            rows = {row.id: row for row in claims.read_captures(connection, sorted(set(keys.values())))}
+        return {subject_id: rows[key] for subject_id, key in keys.items() if key in rows}
+
+    def _look(self, subject: Mapping[str, Any], row: claims.CaptureRow | None) -> _Seen | None:
         """Compare one subject with its capture; its images only where that matters."""
         if row is None:
             return None
@@ -271,11 +353,12 @@ class _Surveyor:
                 ).all()
 
     def _compare(
-        self, item: _Batch, rows: Sequence[Row[Any]], there: Mapping[int, list[_Seen]], set_gone: bool
+        self, item: _Batch, rows: Sequence[Row[Any]], there: dict[int, list[_Seen]], set_gone: bool
     ) -> None:
         # What the ledger knows a subject of, but the set does not hold: is it there at all?
         missing = [row.subject_id for row in rows if row.subject_id is not None and row.id not in there]
         elsewhere = self._zooniverse.subjects_by_id(missing) if missing else {}
+        self._linked_since(item, rows, elsewhere, there)
         for row in rows:
             subjects = there.get(row.id, [])
             if row.state == State.UPLOADING.value:
@@ -285,6 +368,27 @@ class _Surveyor:
                 self._in_set(item, row, subjects)
             elif row.batch_id == item.id:
                 self._not_in_set(item, row, elsewhere, set_gone)
+
+    def _linked_since(
+        self,
+        item: _Batch,
+        rows: Sequence[Row[Any]],
+        elsewhere: Mapping[int, Mapping[str, Any]],
+        there: dict[int, list[_Seen]],
+    ) -> None:
+        """Add what was linked after the set was listed and before the ledger was read: a live upload goes on."""
+        late = [
+            row
+            for row in rows
+            if row.subject_id in elsewhere and str(item.subject_set_id) in _sets(elsewhere[row.subject_id])
+        ]
+        if late:
+            with self._ledger.read() as connection:
+                captures = {row.id: row for row in claims.read_captures(connection, [row.id for row in late])}
+            for row in late:
+                seen = self._look(elsewhere[row.subject_id], captures[row.id])
+                if seen is not None:
+                    there[row.id] = [seen]
 
     def _in_set(self, item: _Batch, row: Row[Any], subjects: list[_Seen]) -> None:
         if row.batch_id is not None and row.batch_id != item.id and row.state == State.UPLOADED.value:
@@ -377,8 +481,15 @@ class _Surveyor:
         for page in _pages(recent):
             for key, subject_id in self._ours_in_no_set(page):
                 lost.setdefault(key, []).append(subject_id)
+        found = set()
         for keys in _pages(iter(sorted(lost))):
-            self._lost(keys, lost, {item.id for item in batches})
+            found |= self._lost(keys, lost, {item.id: item for item in batches})
+        # A capture found lost is no longer simply not uploaded.
+        self._result.findings = [
+            finding
+            for finding in self._result.findings
+            if not (finding.kind == "not uploaded" and finding.capture_id in found)
+        ]
 
     def _ours_in_no_set(self, page: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, int]]:
         """Yield capture key and subject id: by our mark, or by `#capture_id` where nobody's mark is on it."""
@@ -401,20 +512,18 @@ class _Surveyor:
                 for subject_id in unmarked[row.capture_id]:
                     yield row.id, subject_id
 
-    def _lost(self, keys: Sequence[int], lost: Mapping[int, list[int]], batch_ids: Container[int]) -> None:
+    def _lost(self, keys: Sequence[int], lost: Mapping[int, list[int]], batches: Mapping[int, _Batch]) -> set[str]:
+        """Report lost subjects; return the captures that an upload has only to finish."""
         with self._ledger.read() as connection:
-            rows = connection.execute(
-                select(capture, batch.c.name)
-                .join(batch, batch.c.id == capture.c.batch_id)
-                .where(capture.c.id.in_(keys))
-            ).all()
+            rows = connection.execute(select(capture).where(capture.c.id.in_(keys))).all()
+        found = set()
         for row in rows:
-            if row.batch_id not in batch_ids or row.state == State.UPLOADING.value:
+            item = batches.get(row.batch_id)
+            if item is None or row.state == State.UPLOADING.value:
                 continue
-            item = _Batch(row.batch_id, row.name)
             ids = sorted(lost[row.id])
             if row.subject_id is None and row.state in (State.BATCHED.value, State.FAILED.value):
-                self._drop_finding(row.capture_id)
+                found.add(row.capture_id)
                 self._found("finish", item, row, ids[0], detail="made, but never linked")
                 ids = ids[1:]
             for surplus in ids:
@@ -422,26 +531,33 @@ class _Surveyor:
                     self._found(
                         "duplicate", item, row, surplus, detail=f"in no set; kept: subject {row.subject_id}"
                     )
+        return found
 
-    def _drop_finding(self, capture_id: str) -> None:
-        """A capture found lost is no longer simply not uploaded."""
+    def spare_what_is_not_ours(self) -> None:
+        """Volunteers' work is never deleted, nor what was not made from this ledger: these duplicates are
+        reported."""
+        ids = [f.subject_id for f in self._result.findings if f.kind == "duplicate" and f.subject_id is not None]
+        if not ids:
+            return
+        classified = self._zooniverse.classified(self._project, ids)
+        foreign = set(ids) - deletable(self._ledger, self._zooniverse.subjects_by_id(ids))
+        kinds = dict.fromkeys(foreign, "foreign duplicate") | dict.fromkeys(classified, "classified duplicate")
         self._result.findings = [
-            finding
-            for finding in self._result.findings
-            if not (finding.kind == "not uploaded" and finding.capture_id == capture_id)
+            replace(f, kind=kinds.get(f.subject_id or 0, f.kind)) if f.kind == "duplicate" else f
+            for f in self._result.findings
         ]
 
-    def spare_the_classified(self) -> None:
-        """Volunteers' work is never deleted: a duplicate that they classified is only reported."""
-        ids = [f.subject_id for f in self._result.findings if f.kind == "duplicate" and f.subject_id is not None]
-        classified = self._zooniverse.classified(self._project, ids) if ids else set()
-        if classified:
-            self._result.findings = [
-                replace(f, kind="classified duplicate")
-                if f.kind == "duplicate" and f.subject_id in classified
-                else f
-                for f in self._result.findings
-            ]
+
+def deletable(ledger: Ledger, subjects: Mapping[int, Mapping[str, Any]]) -> set[int]:
+    """Return those of these subjects that were made from this ledger, or that a file of the old scripts names."""
+    with ledger.read() as connection:
+        named = set(
+            connection.execute(
+                select(legacy_subject.c.subject_id).where(legacy_subject.c.subject_id.in_(list(subjects)))
+            ).scalars()
+        )
+    marks = {key: read_mark(subject.get("external_id")) for key, subject in subjects.items()}
+    return named | {key for key, mark in marks.items() if mark is not None and mark.ledger_id == ledger.ledger_id}
 
 
 def image_problem(zooniverse: Zooniverse, subject: Mapping[str, Any], row: claims.CaptureRow) -> str:
@@ -452,7 +568,7 @@ def image_problem(zooniverse: Zooniverse, subject: Mapping[str, Any], row: claim
     urls = [str(url) for location in subject["locations"] for url in location.values()]
     if len(urls) != len(row.images):
         return f"{len(urls)} images, not {len(row.images)}"
-    for number, (url, image) in enumerate(zip(urls, row.images), start=1):
+    for number, (url, image) in enumerate(zip(urls, row.images, strict=False), start=1):
         md5 = zooniverse.image_md5(url)
         if md5 is None:
             return f"image {number} of {len(urls)} never arrived"
@@ -461,7 +577,7 @@ def image_problem(zooniverse: Zooniverse, subject: Mapping[str, Any], row: claim
     return ""
 
 
-def _sets(subject: Optional[Mapping[str, Any]]) -> list[str]:
+def _sets(subject: Mapping[str, Any] | None) -> list[str]:
     return [str(key) for key in subject["links"]["subject_sets"]] if subject else []
 
 
@@ -488,43 +604,96 @@ def reconcile(
         how many findings of each kind were settled.
     """
     ledger.bind_endpoint(zooniverse.endpoint)
-    live = ledger.live_run("reconcile", arguments)
     done: dict[str, int] = {}
-    outcome = "failed"
-    try:
-        for finding in found.to_do:
-            if _settle(ledger, zooniverse, project_id, live, finding):
-                done[finding.kind] = done.get(finding.kind, 0) + 1
-        outcome = "done"
-    finally:
-        live.end(outcome)
+    with ledger.live_run("reconcile", arguments) as live:
+        for page in _pages(found.to_do, PAGE_SIZE):
+            for finding in _still_so(ledger, zooniverse, project_id, page):
+                live.make_sure()
+                if _settle(ledger, zooniverse, project_id, live, finding):
+                    done[finding.kind] = done.get(finding.kind, 0) + 1
     return done
+
+
+def _still_so(
+    ledger: Ledger, zooniverse: Zooniverse, project_id: int, findings: Sequence[Finding]
+) -> Iterator[Finding]:
+    """Look at Zooniverse again, and yield the findings that are still true."""
+    ids = sorted({finding.subject_id for finding in findings if finding.subject_id is not None})
+    there = zooniverse.subjects_by_id(ids) if ids else {}
+    doubles = [key for key in ids if any(f.kind == "duplicate" and f.subject_id == key for f in findings)]
+    classified = zooniverse.classified(project_id, doubles) if doubles else set()
+    ours = deletable(ledger, there)
+    for finding in findings:
+        subject = there.get(finding.subject_id or 0)
+        in_set = subject is not None and str(finding.set_id) in _sets(subject)
+        if finding.kind == "set gone":
+            still = finding.set_id is not None and _is_gone(zooniverse, finding.set_id)
+        elif finding.kind == "deleted":
+            still = subject is None
+        elif finding.kind == "unlinked":
+            still = subject is not None and not in_set
+        elif finding.kind == "duplicate":
+            still = finding.subject_id in ours and finding.subject_id not in classified
+        elif finding.kind in ("adopt", "images"):
+            still = in_set
+        else:
+            still = subject is not None
+        if still:
+            yield finding
+
+
+def _is_gone(zooniverse: Zooniverse, set_id: int) -> bool:
+    try:
+        zooniverse.subject_set(set_id)
+    except NotFoundError:
+        return True
+    return False
 
 
 def _settle(ledger: Ledger, zooniverse: Zooniverse, project_id: int, live: LiveRun, finding: Finding) -> bool:
     """Carry out one finding; return False where the capture has moved since it was seen."""
     kind, seen, subject_id = finding.kind, finding.seen, finding.subject_id
+    if kind == "set gone":
+        return _forget_set(ledger, zooniverse, project_id, live, finding)
     if kind == "duplicate":
         assert subject_id is not None
-        zooniverse.delete_subject(subject_id)
-        return True
-    if kind == "metadata" or (kind == "adopt" and finding.differs):
+        return _is_too_many(ledger, zooniverse, seen.id, subject_id) and zooniverse.delete_subject(subject_id)
+    done = True
+    if kind != "metadata":
+        with ledger.write() as connection:
+            done = _correct(connection, live.id, finding, f"reconcile: {finding.detail}")
+    if done and (kind == "metadata" or (kind == "adopt" and finding.differs)):
         assert subject_id is not None
         with ledger.read() as connection:
             row = claims.read_captures(connection, [seen.id])[0]
-        zooniverse.update_metadata(subject_id, subject_metadata(row))
-        if kind == "metadata":
-            return True
-    reason = f"reconcile: {finding.detail}"
-    with ledger.write() as connection:
-        return _correct(connection, project_id, live.id, finding, reason)
+        if row.subject_id == subject_id:
+            zooniverse.update_metadata(subject_id, subject_metadata(row))
+    return done
 
 
-def _correct(connection: Connection, project_id: int, run_id: int, finding: Finding, reason: str) -> bool:
+def _is_too_many(ledger: Ledger, zooniverse: Zooniverse, key: int, subject_id: int) -> bool:
+    """Tell whether the ledger knows another subject of the capture, and that one is there."""
+    with ledger.read() as connection:
+        kept = connection.execute(select(capture.c.subject_id).where(capture.c.id == key)).scalar()
+    return kept is not None and kept != subject_id and bool(zooniverse.subjects_by_id([kept]))
+
+
+def _forget_set(ledger: Ledger, zooniverse: Zooniverse, project_id: int, live: LiveRun, finding: Finding) -> bool:
+    with turn(ledger, live, finding.batch_id, zooniverse.patience.wait) as lease:
+        if lease is None:
+            return False
+        with ledger.write() as connection:
+            known = connection.execute(
+                select(batch.c.subject_set_id).where(batch.c.id == finding.batch_id)
+            ).scalar()
+            if known != finding.set_id:
+                return False
+            set_lease.note_subject_set(connection, lease, project_id, None, None)
+    return True
+
+
+def _correct(connection: Connection, run_id: int, finding: Finding, reason: str) -> bool:
     kind, seen, subject_id = finding.kind, finding.seen, finding.subject_id
-    if kind == "set gone":
-        claims.note_subject_set(connection, finding.batch_id, project_id, None, None)
-        return True
     if kind == "unlinked":
         return corrections.move(connection, run_id, seen, State.REMOVED, reason)
     if kind == "deleted":
@@ -532,17 +701,45 @@ def _correct(connection: Connection, project_id: int, run_id: int, finding: Find
             return corrections.move(connection, run_id, seen, State.DELETED, reason)
         return corrections.forget_subject(connection, seen)
     assert subject_id is not None
-    if kind == "adopt":
-        if seen.state == State.DELETED.value:  # somebody uploaded it again: it takes the way of a retry
-            corrections.retry(connection, run_id, seen, reason)
-            seen = connection.execute(select(capture).where(capture.c.id == seen.id)).one()
-        return corrections.adopt(connection, run_id, seen, subject_id, finding.batch_id, reason)
     if kind == "images":
         return corrections.redo(connection, run_id, seen, subject_id, finding.batch_id, reason)
+    # Another subject takes the place of the one that the ledger had: that one is forgotten first.
+    fresh = corrections.make_room(connection, run_id, seen, subject_id, reason)
+    if fresh is None:
+        return False
+    if kind == "adopt":
+        return corrections.adopt(connection, run_id, fresh, subject_id, finding.batch_id, reason)
     assert kind == "finish"
-    if seen.state == State.BATCHED.value:
-        done = corrections.note_subject(connection, seen, subject_id)
+    if fresh.state == State.BATCHED.value:
+        done = corrections.note_subject(connection, fresh, subject_id)
         if done:
-            corrections.forget_images(connection, seen.id)
+            corrections.forget_images(connection, fresh.id)
         return done
-    return corrections.redo(connection, run_id, seen, subject_id, finding.batch_id, reason)
+    return corrections.redo(connection, run_id, fresh, subject_id, finding.batch_id, reason)
+
+
+def accept(ledger: Ledger, zooniverse: Zooniverse, project_id: int, subject_ids: Sequence[int]) -> int:
+    """Write down that subjects which are no capture's are fine in this ledger's sets; return how many were new.
+
+    Raises:
+        UsageError: a subject is not there, of another project, or a capture's.
+    """
+    ledger.bind_endpoint(zooniverse.endpoint)
+    there = zooniverse.subjects_by_id(subject_ids)
+    for key in subject_ids:
+        if key not in there or int(there[key]["links"]["project"]) != project_id:
+            raise UsageError(f"no subject {key} in project {project_id}: nothing was accepted")
+    new = 0
+    arguments = {"project_id": project_id, "subjects": list(subject_ids)}
+    with ledger.atomic_run("accept", arguments) as (connection, run_id):
+        for key in dict.fromkeys(subject_ids):
+            mine = connection.execute(select(capture.c.capture_id).where(capture.c.subject_id == key)).scalar()
+            if mine is not None:
+                raise UsageError(f"subject {key} is capture {mine}'s: nothing was accepted")
+            known = select(accepted_subject.c.subject_id).where(accepted_subject.c.subject_id == key)
+            if connection.execute(known).first() is None:
+                connection.execute(
+                    insert(accepted_subject).values(subject_id=key, run_id=run_id, accepted_at=clock.now())
+                )
+                new += 1
+    return new

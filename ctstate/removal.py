@@ -5,24 +5,22 @@ again, does the work, looks whether it was done, and only then writes it down: a
 again, and what it had done already counts as done.
 """
 
-from __future__ import annotations
-
 import itertools
-import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 from sqlalchemy import select
 from sqlalchemy.engine import Connection
 
 from ctstate.chosen import Chosen, Criteria, choose
 from ctstate.errors import FencedError, NotFoundError, UsageError, ZooniverseError
-from ctstate.ledger import Ledger, LiveRun, claims, corrections
+from ctstate.ledger import Ledger, LiveRun, corrections
+from ctstate.machine import machine
 from ctstate.schema import batch, capture
 from ctstate.states import State
+from ctstate.turns import turn
 from ctstate.zooniverse import MOST_IDS_IN_PATH, PAGE_SIZE, Zooniverse
 
 REMOVE, DELETE = "remove", "delete"
@@ -30,15 +28,12 @@ REMOVE, DELETE = "remove", "delete"
 DELETED_AT_ONCE = 50
 """Subjects deleted between two commits: what a kill leaves undone in the ledger, not on Zooniverse."""
 
-LEASE_S = 240.0
-"""How long other runs may not link to the set that subjects are taken out of; see `upload.linking`."""
-
 
 class Target(NamedTuple):
     """A subject to take back; `seen` is its capture, None for one that is not this ledger's."""
 
     subject_id: int
-    seen: Optional[Chosen]
+    seen: Chosen | None
     sets: tuple[int, ...] = ()
 
     @property
@@ -152,7 +147,7 @@ def plan_removal(
         raise UsageError(
             f"say which: {verb} never takes everything; --season is a criterion, if all of it is meant"
         )
-    check_endpoint(ledger, zooniverse)
+    ledger.check_endpoint(zooniverse.endpoint)
     ledger.recover()
     choice = choose(ledger, criteria)
     if choice.foreign and not consent.foreign:
@@ -185,16 +180,6 @@ def plan_removal(
             plan.shared += shared
             plan.classified += classified
     return plan
-
-
-def check_endpoint(ledger: Ledger, zooniverse: Zooniverse) -> None:
-    """Refuse a Zooniverse that is not the ledger's: the subject ids of one mean nothing on another.
-
-    Raises:
-        UsageError: the ledger belongs to another.
-    """
-    if ledger.meta("endpoint") is not None:
-        ledger.bind_endpoint(zooniverse.endpoint)
 
 
 def check_account(zooniverse: Zooniverse) -> None:
@@ -342,18 +327,12 @@ def carry_out(
         "foreign": foreign[:1000],
         **{f"even_if_{name}": True for name in ("shared", "classified") if getattr(plan.consent, name)},
     }
-    live = ledger.live_run(plan.verb, arguments)
-    outcome, message = "failed", ""
-    try:
+    with ledger.live_run(plan.verb, arguments) as live:
         ledger.recover()  # the leases of dead runs with it
-        worker = _Worker(ledger, zooniverse, live, plan, reason, on_progress)
-        worker.all(max(1, connections))
-        outcome = "stopped" if worker.report.stopped else "done"
-    except ZooniverseError as error:
-        message = str(error)
-        raise
-    finally:
-        live.end(outcome, message)
+        worker = _Worker(ledger, zooniverse, live, plan, reason, on_progress, max(1, connections))
+        worker.all()
+        if worker.report.stopped:
+            live.stopped("asked to stop by `ctstate stop`")
     return worker.report
 
 
@@ -366,37 +345,43 @@ class _Worker:
         plan: Plan,
         reason: str,
         on_progress: Callable[[int], None],
+        connections: int,
     ) -> None:
         self._ledger = ledger
         self._zooniverse = zooniverse
         self._live = live
         self._plan = plan
+        self._connections = connections
         self._reason = reason
         self._on_progress = on_progress
         self._batches = batches_by_id(ledger)
         self.report = Report()
 
-    def all(self, connections: int) -> None:
+    def all(self) -> None:
         """Do all of the plan, or all until asked to stop."""
         for part in _parts(self._plan.gone, 500):
-            self.report.gone += self._record(part, State.DELETED)
-        with ThreadPoolExecutor(connections) as pool:
-            for set_id, batch_id, part in self._work():
-                if self._asked_to_stop():
-                    return
-                if self._plan.verb == DELETE:
-                    self._delete(part, pool)
-                else:
-                    self._remove(set_id, batch_id, part)
-                self._on_progress(self.report.done + self.report.gone)
+            self.report.gone += self._record(self._still_gone(part), State.DELETED)
+        for set_id, batch_id, part in self._work():
+            if self._asked_to_stop():
+                return
+            if self._plan.verb == DELETE:
+                self._delete(part)
+            else:
+                self._remove(set_id, batch_id, part)
+            self._on_progress(self.report.done + self.report.gone)
 
-    def _work(self) -> Iterator[tuple[Optional[int], int, list[Target]]]:
+    def _still_gone(self, part: list[Target]) -> list[Target]:
+        """Look again: the plan may be hours old."""
+        there = self._zooniverse.subjects_by_id([target.subject_id for target in part])
+        return [target for target in part if target.subject_id not in there]
+
+    def _work(self) -> Iterator[tuple[int | None, int, list[Target]]]:
         """Yield parts of the plan; for `remove`, each of one subject set."""
         if self._plan.verb == DELETE:
             for part in _parts(self._plan.todo, DELETED_AT_ONCE):
                 yield None, 0, part
             return
-        in_sets: dict[tuple[Optional[int], int], list[Target]] = {}
+        in_sets: dict[tuple[int | None, int], list[Target]] = {}
         batch_of = {row.subject_set_id: row.id for row in self._batches.values() if row.subject_set_id is not None}
         for target in self._plan.todo:
             if target.seen is not None:
@@ -416,7 +401,7 @@ class _Worker:
 
     # -- delete --------------------------------------------------------------------------------------------
 
-    def _delete(self, part: list[Target], pool: ThreadPoolExecutor) -> None:
+    def _delete(self, part: list[Target]) -> None:
         with self._ledger.read() as connection:
             part = self._unmoved(connection, part)
         # The plan may be hours old: volunteers may have come to these subjects meanwhile.
@@ -424,7 +409,8 @@ class _Worker:
         self.report.shared += shared
         self.report.classified += classified
         ids = [target.subject_id for target in there]
-        list(pool.map(self._zooniverse.delete_subject, ids))
+        self._live.make_sure()
+        machine().each(self._zooniverse.delete_subject, ids, self._connections)
         # A good answer is no proof: an account that was banned meanwhile gets such.
         left = self._zooniverse.subjects_by_id(ids) if ids else {}
         if left:
@@ -437,14 +423,16 @@ class _Worker:
 
     # -- remove --------------------------------------------------------------------------------------------
 
-    def _remove(self, set_id: Optional[int], batch_id: int, part: list[Target]) -> None:
-        taken = self._take_turn(batch_id, part)
-        if taken is None:
-            return
-        token, part = taken
-        try:
+    def _remove(self, set_id: int | None, batch_id: int, part: list[Target]) -> None:
+        with turn(self._ledger, self._live, batch_id, self._wait) as lease:
+            if lease is None:
+                self._asked_to_stop()
+                return
+            with self._ledger.read() as connection:
+                part = self._unmoved(connection, part)
             ids = [target.subject_id for target in part]
             if set_id is not None and ids:
+                self._live.make_sure()
                 with suppress(NotFoundError):  # the whole set is gone: so they are in it no more
                     self._zooniverse.unlink_subjects(set_id, ids)
             there = self._zooniverse.subjects_by_id(ids) if ids else {}
@@ -458,19 +446,9 @@ class _Worker:
             out = [target for target in part if target.subject_id in there]
             self.report.done += self._record(out, State.REMOVED)
             self.report.gone += self._record(gone, State.DELETED)
-        finally:
-            with self._ledger.write() as connection:
-                claims.drop_lease(connection, batch_id, token)
 
-    def _take_turn(self, batch_id: int, part: list[Target]) -> Optional[tuple[int, list[Target]]]:
-        """Wait until no other run links to the set; then see, in the same transaction, what is still as it was."""
-        while True:
-            with self._ledger.write() as connection:
-                token = claims.take_lease(connection, batch_id, self._live.id, LEASE_S)
-                if token is not None:
-                    return token, self._unmoved(connection, part)
-            if self._asked_to_stop() or self._zooniverse.patience.wait(random.uniform(0.05, 0.5)):
-                return None
+    def _wait(self, seconds: float) -> bool:
+        return self._live.stop_requested.is_set() or self._zooniverse.patience.wait(seconds)
 
     # -- both ----------------------------------------------------------------------------------------------
 

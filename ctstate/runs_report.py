@@ -80,7 +80,7 @@ def list_runs(ledger: Ledger, *, most: Optional[int] = 20) -> list[RunStatus]:
         queue.WATCH.look(watched)
     known = queue.ask()
     with ledger.read() as connection:
-        gone = set(runs.dead(connection))
+        gone = set(runs.dead(connection, runs.Silence()))
         ended = select(run.c.id).where(run.c.ended_at.is_not(None)).order_by(run.c.id.desc())
         newest = ended.limit(most) if most is not None else ended
         rows = connection.execute(

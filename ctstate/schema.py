@@ -77,13 +77,15 @@ run = Table(
     Column("log_file", Text),
     Column("started_at", Time, nullable=False),
     Column("heartbeat_at", Time, nullable=False),
+    Column("beats", Integer, nullable=False, server_default="0"),  # whoever sees it stand still measures by himself
     Column("stop_requested_at", Time),
     Column("ended_at", Time),
     Column("outcome", String(16)),  # done, failed, stopped, lost
     Column("message", Text),
     Column("project_id", Key),
     Column("uploader_id", Key),
-    Column("watermark", Key),  # newest subject of (project, uploader) before the run's first create
+    # Up to this id the ledger was held against all subjects of (project, uploader); grows with the run's creates.
+    Column("watermark", Key),
     Index("ix_run_ended_at", "ended_at"),
 )
 
@@ -109,10 +111,11 @@ batch = Table(
     Column("project_id", Key),
     Column("subject_set_id", Key),
     Column("subject_set_name", Text),
-    # One run at a time makes the subject set or links to it: the server answers 409 otherwise.
+    # One run at a time makes the subject set or links to it (the server answers 409 otherwise), as long as it
+    # lives.
     Column("lease_run_id", Key, ForeignKey("run.id")),
     Column("lease_token", Integer, nullable=False, server_default="0"),
-    Column("lease_until", Time),
+    Column("lease_until", Time),  # of 0.1.0, unused: SQLite 3.26 cannot drop a column
     UniqueConstraint("season_id", "name"),
 )
 
@@ -235,6 +238,15 @@ legacy_subject = Table(
     Column("checked_at", Time),
     Column("outcome", Text),
     UniqueConstraint("capture_id", "subject_id"),
+)
+
+# Subjects in this ledger's sets that are no capture's and that a person said are fine there.
+accepted_subject = Table(
+    "accepted_subject",
+    metadata,
+    Column("subject_id", Key, primary_key=True, autoincrement=False),
+    Column("run_id", Key, ForeignKey("run.id")),
+    Column("accepted_at", Time, nullable=False),
 )
 
 # Every transition, written by trigger; UPDATE and DELETE are refused.

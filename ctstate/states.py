@@ -11,7 +11,7 @@ import enum
 from typing import NamedTuple, Optional
 
 
-class State(str, enum.Enum):
+class State(enum.StrEnum):
     """What is known of a capture. The comment above each state names its way in."""
 
     # A row of a captures CSV (or a subject found on Zooniverse) made it known.

@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 
 from ctstate.errors import NotFoundError, UsageError, ZooniverseError
 from ctstate.ledger import Ledger
-from ctstate.removal import check_account, check_endpoint
+from ctstate.removal import check_account
 from ctstate.schema import batch, capture, season
 from ctstate.states import State
 from ctstate.zooniverse import Zooniverse
@@ -132,7 +132,7 @@ def subject_sets(ledger: Optional[Ledger], zooniverse: Zooniverse, project_id: i
         NotFoundError: no such project.
     """
     if ledger is not None:
-        check_endpoint(ledger, zooniverse)
+        ledger.check_endpoint(zooniverse.endpoint)
     zooniverse.project(project_id)
     linked: dict[int, list[int]] = {}
     for row in zooniverse.workflows(project_id):
@@ -227,7 +227,7 @@ def _change(
     *,
     wanted: bool,
 ) -> LinkReport:
-    check_endpoint(ledger, zooniverse)
+    ledger.check_endpoint(zooniverse.endpoint)
     row = ledger.season(season_name)
     item = ledger.batches(row.id, batch_name)[0]
     if item.subject_set_id is None:

@@ -1,27 +1,30 @@
 """All that talks to Panoptes, the Zooniverse API.
 
-`Zooniverse` is `panoptes_client.Panoptes` (log-in, tokens, headers, routes) with what an uploader needs and
-the official client lacks (docs/panoptes-api.md, section 6): a timeout on every request, kept-alive connections
+`Zooniverse` is `panoptes_client.Panoptes` (headers, routes, the requests of a log-in) with what an uploader needs
+and the official client lacks (docs/panoptes-api.md, section 6): a timeout on every request, kept-alive connections
 that all threads share, errors with a status, Retry-After, exponential backoff with jitter, image PUTs whose
-results are read, and never a second POST of a subject.
+results are read, no redirect to anywhere else, and never a second POST of a subject.
 """
 
-from __future__ import annotations
-
 import base64
+import binascii
 import contextlib
 import email.utils
 import functools
+import hashlib
+import html
 import logging
+import os
 import random
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Optional, TypeVar
-from urllib.parse import urlsplit
+from datetime import UTC
+from typing import Any, TypeVar
+from urllib.parse import urljoin, urlsplit
 
 import requests
+import urllib3.exceptions
 from requests.adapters import HTTPAdapter
 
 from ctstate.credentials import Credentials
@@ -31,13 +34,15 @@ from ctstate.errors import (
     NotFoundError,
     RequestRefusedError,
     UnavailableError,
+    WrongAddressError,
     ZooniverseError,
 )
+from ctstate.machine import machine
 
 # The client configures the root logger when it is imported; a library must not do that to its user.
 _root = logging.getLogger()
 _handlers, _level = list(_root.handlers), _root.level
-from panoptes_client.panoptes import Panoptes, PanoptesAPIException  # noqa: E402
+from panoptes_client.panoptes import Panoptes  # noqa: E402
 
 for _handler in [h for h in _root.handlers if h not in _handlers]:
     _root.removeHandler(_handler)
@@ -55,6 +60,24 @@ SILENCE_S = 5.0
 
 MOST_IDS_IN_PATH = 400
 """Ids in the path of a DELETE of links: proxies often stop at 8 kB, so the path stays under 4 kB."""
+
+MOST_REDIRECTS = 5
+"""How often a GET is sent on, within the same origin, before it is no use."""
+
+MOST_ASKED_S = 300.0
+"""The longest wait that a server's Retry-After is granted: a run is not put to sleep by a mistaken proxy."""
+
+MOST_IMAGE_BYTES = 64 * 1024 * 1024
+"""An image is read back up to here; Zooniverse asks for less than 1 MB."""
+
+TOKEN_LIFE_S = 7200.0
+"""How long a token lives where the answer does not say (docs/panoptes-api.md, section 1)."""
+
+TOKEN_MARGIN_S = 120.0
+"""A token is renewed so long before its end: a request must not outlive it on its way."""
+
+MOST_WORDS = 300
+"""How many characters of the server's own words are worth a person's time."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +109,7 @@ class Backoff:
     most: float = 60.0
     give_up: float = 1800.0
 
-    def wait(self, attempt: int, asked: Optional[float] = None) -> float:
+    def wait(self, attempt: int, asked: float | None = None) -> float:
         """Return how long to wait after the failure number `attempt` (from 0)."""
         jittered = random.uniform(0.0, min(self.most, self.first * 2.0 ** min(attempt, 30)))
         return max(jittered, asked or 0.0)
@@ -97,7 +120,7 @@ class Patience:
 
     def wait(self, seconds: float) -> bool:
         """Wait; return True where waiting is over for good."""
-        time.sleep(seconds)
+        machine().sleep(seconds)
         return False
 
 
@@ -107,12 +130,12 @@ class Account:
 
     id: int
     login: str
-    subject_limit: Optional[int]
+    subject_limit: int | None
     uploaded_subjects_count: int
     banned: bool
 
     @property
-    def allowance(self) -> Optional[int]:
+    def allowance(self) -> int | None:
         """How many more subjects it may upload (the count is up to an hour old); None: no limit known."""
         if self.subject_limit is None:
             return None
@@ -138,7 +161,7 @@ class Counts:
 
 
 class _Session(requests.Session):
-    """A session whose every request has a timeout, the client's own included."""
+    """A session whose every request has a timeout, and that never takes a request to another place."""
 
     def __init__(self, timeouts: Timeouts, connections: int) -> None:
         super().__init__()
@@ -156,12 +179,81 @@ class _Session(requests.Session):
         parts = urlsplit(str(url))
         key = (parts.scheme, parts.netloc)
         if key not in self._environment:
-            self._environment[key] = super().merge_environment_settings(url, proxies, stream, verify, cert)
-        return self._environment[key]
+            found: Any = super().merge_environment_settings(url, proxies, stream, verify, cert)
+            bundle = found["verify"]
+            if isinstance(bundle, str) and not os.path.exists(bundle):
+                raise WrongAddressError(
+                    f"no certificates at {bundle}, which REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names"
+                )
+            self._environment[key] = found
+        return {**self._environment[key], "stream": bool(stream)}
+
+    def get_redirect_target(self, resp: Any) -> None:
+        # requests would follow a POST as a GET, hand the password of a log-in to whom it is sent on to, and fail
+        # on a malformed Location after the work was done.
+        return None
 
     def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
+        """Send a request; only a GET or HEAD is sent on, and only within its origin.
+
+        Raises:
+            WrongAddressError: it is sent on to elsewhere, or again and again.
+        """
         kwargs.setdefault("timeout", self._timeout)
-        return super().request(method, url, *args, **kwargs)
+        _check_address(str(url))
+        response = super().request(method, url, *args, **kwargs)
+        if str(method).upper() not in ("GET", "HEAD"):
+            return response
+        asked, times = response.url, 0
+        while (target := _sent_on_to(response)) is not None:
+            times += 1
+            if times > MOST_REDIRECTS:
+                raise WrongAddressError(
+                    f"{_shown(asked)} is sent on more than {MOST_REDIRECTS} times, at last to {_shown(target)}"
+                )
+            if _origin(target) != _origin(asked):
+                raise WrongAddressError(
+                    f"{_shown(asked)} is sent on to {_shown(target)}, which is another address: "
+                    "is the endpoint right, and no portal or filter in between?"
+                )
+            response.close()
+            response = super().request(method, target, *args, **{**kwargs, "params": None})
+        return response
+
+
+def _check_address(url: str) -> None:
+    """Refuse what is no address before requests and urllib3 do so in half a dozen ways of their own."""
+    try:
+        urlsplit(url).port  # noqa: B018 - a port out of range is found here only
+    except ValueError as error:
+        raise requests.exceptions.InvalidURL(f"{_shown(url)}: {error}") from None
+
+
+def _sent_on_to(response: requests.Response) -> str | None:
+    """Return the address a reply sends on to, if it does."""
+    location = response.headers.get("Location")
+    if response.status_code not in (301, 302, 303, 307, 308) or not location:
+        return None
+    with contextlib.suppress(UnicodeError):  # headers are read as Latin-1, but addresses are sent as UTF-8
+        location = location.encode("latin-1").decode("utf-8")
+    try:
+        target = urljoin(response.url, location)
+        _origin(target)
+    except ValueError:
+        raise WrongAddressError(
+            f"{_shown(response.url)} is sent on to {_one_line(location)!r}, no address"
+        ) from None
+    return target
+
+
+def _origin(url: str) -> tuple[str, str, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname or "", parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+
+
+def _shown(url: str) -> str:
+    """Return an address without what is secret in it: a password, a signature."""
+    return _one_line(re.sub(r"//[^/@]*@", "//", url.partition("?")[0]))
 
 
 def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -178,8 +270,9 @@ class Zooniverse(Panoptes):  # type: ignore[misc]
         connections: how many are kept alive.
         patience: told when waiting is over (a run that is to stop).
 
-    Every method raises LoginError where the account is refused, UnavailableError after `backoff.give_up`
-    seconds of failing, RequestRefusedError for a definite refusal, and what it names itself.
+    Every method raises LoginError where the account is refused, WrongAddressError where something else than
+    Zooniverse is at that address, UnavailableError after `backoff.give_up` seconds of failing, RequestRefusedError
+    for a definite refusal, and what it names itself.
     """
 
     def __init__(
@@ -190,84 +283,176 @@ class Zooniverse(Panoptes):  # type: ignore[misc]
         timeouts: Timeouts = Timeouts(),
         backoff: Backoff = Backoff(),
         connections: int = 8,
-        patience: Optional[Patience] = None,
+        patience: Patience | None = None,
     ) -> None:
         self._timeouts = timeouts
+        self._connections = connections
         self.backoff = backoff
         self.patience = patience or Patience()
         self.counts = Counts()
-        self._lock = threading.RLock()
-        self._used = threading.local()  # .token: the one that this thread's last request carried
-        self.refresh_token: Optional[str] = None
+        self._lock = machine().condition()  # held while one thread logs in for all
+        self.refresh_token: str | None = None
         self._ready = False
-        self.bearer_token: Optional[str] = None
+        self.bearer_token: str | None = None
+        self._token_good_until = 0.0
         super().__init__(endpoint=endpoint.rstrip("/"), username="", password="")
-        self.session = _Session(timeouts, connections)
-        self._images = _Session(Timeouts(timeouts.connect, timeouts.blob), connections)
+        self.session = self._new_session(timeouts)
+        self._images = self._new_session(Timeouts(timeouts.connect, timeouts.blob))
         self.username = credentials.username
         self.password = credentials.password
         self._ready = True
 
+    def _new_session(self, timeouts: Timeouts) -> requests.Session:
+        """Return what requests go through: one for the API and one for the store; a simulator has its own."""
+        return _Session(timeouts, self._connections)
+
     # -- log-in and tokens -------------------------------------------------------------------------------
 
-    def login(self, username: Optional[str] = None, password: Optional[str] = None) -> Any:
+    def login(self, username: str | None = None, password: str | None = None) -> Any:
         """Log in as the official client does, where that was not done yet.
 
         Raises:
             LoginError: user name or password refused.
+            WrongAddressError: what answers is not Zooniverse.
             UnavailableError: no usable answer.
         """
         if not self._ready:
             return None  # the base class logs in while it is built, before its timeouts are in place
         with self._lock:
-            try:
-                with _no_answer(f"log-in at {self.endpoint}"):
-                    return super().login(username, password)
-            except PanoptesAPIException as error:
-                raise LoginError(f"log-in as {self.username!r} at {self.endpoint} refused: {error}") from None
-            except (KeyError, ValueError, IndexError, TypeError):
-                # No x-csrf-token, or a page of a proxy where JSON was expected.
-                raise UnavailableError(f"log-in at {self.endpoint}: no usable answer", maybe_done=False) from None
+            self.username, self.password = username or self.username, password or self.password
+            return None if self.logged_in else self._sign_in()
 
-    def get_bearer_token(self) -> Optional[str]:
+    def get_bearer_token(self) -> str | None:
         """Return a token that is good for two more minutes, renewed where needed.
 
         Raises:
-            LoginError, UnavailableError: see `login`.
+            LoginError, WrongAddressError, UnavailableError: see `login`.
         """
         with self._lock:
-            if self.valid_bearer_token():
-                return self.bearer_token
-            try:
-                return self._renewed()
-            except UnavailableError as error:
-                error.maybe_done = False  # of the request that the token was for: it was not sent yet
-                self._forget_token()
-                raise
+            if not self.valid_bearer_token():
+                try:
+                    self._renew()
+                except ZooniverseError:
+                    self._drop_token()  # the next one begins with nothing
+                    raise
+            return self.bearer_token
 
-    def _renewed(self) -> Optional[str]:
-        for refresh in (True, False):
-            if not refresh:
-                self._forget_token()  # a refresh token that is refused: log in anew
-            try:
-                with _no_answer(f"token of {self.endpoint}"):
-                    super().get_bearer_token()
-                return self.bearer_token
-            except (KeyError, ValueError, TypeError, PanoptesAPIException):
-                if not refresh:
-                    raise UnavailableError(
-                        f"log-in at {self.endpoint}: no token in the answer", maybe_done=False
-                    ) from None
+    def valid_bearer_token(self) -> bool:
+        """Tell whether there is a token that will not die on the way."""
+        return self.bearer_token is not None and machine().monotonic() < self._token_good_until
+
+    def get_csrf_token(self) -> str:
+        """Begin a session with the server; return what a sign-in must bring along."""
+        path = "/users/sign_in"
+        response = self._ask_for_log_in("GET", path, headers=_LOGIN_HEADERS)
+        token = response.headers.get("x-csrf-token")
+        if not 200 <= response.status_code < 300 or not token:
+            raise self._log_in_refused(response, path)
+        return token
+
+    def _sign_in(self) -> requests.Response:
+        self.session.cookies.clear()
+        user = {"login": self.username, "password": self.password, "remember_me": True}
+        body = {"authenticity_token": self.get_csrf_token(), "user": user}
+        path = "/users/sign_in"
+        response = self._ask_for_log_in("POST", path, json=body, headers=_LOGIN_HEADERS)
+        try:
+            if response.status_code != 200:
+                raise ValueError
+            self.logged_in_user_id = int(response.json()["users"][0]["id"])
+        except (KeyError, ValueError, IndexError, TypeError):
+            raise self._log_in_refused(response, path) from None
+        self.logged_in = True
+        return response
+
+    def _renew(self) -> None:
+        """Get a new token: by the refresh token, by the session there is, or by a new log-in."""
+        if self.bearer_token is not None and self.refresh_token:
+            form = {"grant_type": "refresh_token", "refresh_token": self.refresh_token}
+            if self._grant(form) is None:
+                return
+        elif self.logged_in and self._grant({"grant_type": "password"}) is None:
+            return
+        self._drop_token()
+        self._sign_in()
+        refusal = self._grant({"grant_type": "password"})
+        if refusal is not None:
+            raise refusal
+
+    def _grant(self, form: dict[str, str]) -> LoginError | None:
+        """Ask for a token; return the refusal where what it was to be granted for is no good any more.
+
+        Raises:
+            LoginError: refused for anything else.
+        """
+        path, asked = "/oauth/token", machine().monotonic()
+        response = self._ask_for_log_in("POST", path, data={**form, "client_id": self.client_id})
+        body = _json_object(response)
+        token = body.get("access_token")
+        if response.status_code != 200 or not isinstance(token, str) or not re.fullmatch(r"[!-~]+", token):
+            error = self._log_in_refused(response, path)
+            if isinstance(error, LoginError) and body.get("error") == "invalid_grant":
+                return error
+            raise error
+        life = body.get("expires_in")
+        if isinstance(life, bool) or not isinstance(life, (int, float)) or not life > 0:
+            life = TOKEN_LIFE_S
+        margin = TOKEN_MARGIN_S if life >= 2 * TOKEN_MARGIN_S else life / 2
+        self.bearer_token, self._token_good_until = token, asked + life - margin
+        refresh = body.get("refresh_token")
+        self.refresh_token = refresh if isinstance(refresh, str) else None
         return None
 
-    def _forget_token(self, token: Optional[str] = None) -> None:
+    def _ask_for_log_in(self, method: str, path: str, **more: Any) -> requests.Response:
+        """Send a request of a log-in; return any answer but one that says to come again later."""
+        what = f"log-in at {self.endpoint}"
+        try:
+            with _no_answer(what):
+                response = self.session.request(method, f"{self.endpoint}{path}", **more)
+        except UnavailableError as error:
+            error.maybe_done = False  # of the request that the token was for: it was not sent yet
+            raise
+        if response.status_code >= 500 or response.status_code in (408, 429):
+            refusal = _refusal(response, what)
+            assert isinstance(refusal, UnavailableError)
+            refusal.maybe_done = False
+            raise refusal
+        return response
+
+    def _log_in_refused(self, response: requests.Response, path: str) -> ZooniverseError:
+        """Return the error that an answer other than the one hoped for stands for.
+
+        Zooniverse refuses in JSON; anything else is the page of a portal, a filter or another site.
+        """
+        status, request_id = response.status_code, response.headers.get("X-Request-Id")
+        body = _json_object(response)
+        words = _error_words(body) if "error" in body or "errors" in body else ""
+        if status >= 400 and words and status != 407:
+            text = f"log-in as {self.username!r} at {self.endpoint} refused: {words}"
+            return LoginError(text + _reference(response), status, request_id)
+        kind = response.headers.get("Content-Type", "").partition(";")[0].strip()
+        if "json" in kind and not _is_json(response):
+            text = f"log-in at {self.endpoint}: the answer to {path} is cut off"
+            return UnavailableError(text, status, request_id, maybe_done=False)
+        seen = " ".join(filter(None, (str(status), _one_line(kind), repr(_words(response)))))
+        return WrongAddressError(
+            f"log-in at {self.endpoint}: {path} answers {seen}{_elsewhere(response)}, which is not Zooniverse's: "
+            "is the endpoint right, and no portal or filter in between?",
+            status,
+            request_id,
+        )
+
+    def _drop_token(self) -> None:
+        self.bearer_token = None
+        self.refresh_token = None
+        self.logged_in = False
+        self.session.cookies.clear()
+
+    def _forget_token(self, token: str | None) -> None:
         """Log in anew before the next request, unless another thread has done so since `token`."""
         with self._lock:
-            if token is None or token == self.bearer_token:
-                self.bearer_token = None
-                self.refresh_token = None
-                self.logged_in = False
-                self.session.cookies.clear()
+            if token == self.bearer_token:
+                self._drop_token()
 
     # -- requests ----------------------------------------------------------------------------------------
 
@@ -275,11 +460,11 @@ class Zooniverse(Panoptes):  # type: ignore[misc]
         self,
         method: str,
         path: str,
-        params: Optional[Mapping[str, Any]] = None,
-        headers: Optional[Mapping[str, str]] = None,
+        params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
         json: Any = None,
-        etag: Optional[str] = None,
-        endpoint: Optional[str] = None,
+        etag: str | None = None,
+        endpoint: str | None = None,
         retry: bool = False,
     ) -> requests.Response:
         """Send one request, as the base class does; with `retry` (or GET) keep trying while no answer comes.
@@ -289,7 +474,7 @@ class Zooniverse(Panoptes):  # type: ignore[misc]
         """
 
         def once() -> requests.Response:
-            return self._send(method.upper(), path, params, headers, json, etag, endpoint)
+            return self._send(method.upper(), path, params, headers, json, etag, endpoint)[0]
 
         return self._keep_trying(once) if retry or method.upper() == "GET" else once()
 
@@ -297,17 +482,17 @@ class Zooniverse(Panoptes):  # type: ignore[misc]
         self,
         method: str,
         path: str,
-        params: Optional[Mapping[str, Any]] = None,
-        headers: Optional[Mapping[str, str]] = None,
+        params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
         json: Any = None,
-        etag: Optional[str] = None,
-        endpoint: Optional[str] = None,
+        etag: str | None = None,
+        endpoint: str | None = None,
         retry: bool = False,
-    ) -> tuple[Any, Optional[str]]:
+    ) -> tuple[Any, str | None]:
         """Send one request; return the reply's JSON (None where it has no body) and its ETag."""
 
-        def once() -> tuple[Any, Optional[str]]:
-            response = self._send(method.upper(), path, params, headers, json, etag, endpoint)
+        def once() -> tuple[Any, str | None]:
+            response, _ = self._send(method.upper(), path, params, headers, json, etag, endpoint)
             return _json_of(response), response.headers.get("ETag")
 
         return self._keep_trying(once) if retry or method.upper() == "GET" else once()
@@ -316,15 +501,19 @@ class Zooniverse(Panoptes):  # type: ignore[misc]
         self,
         method: str,
         path: str,
-        params: Optional[Mapping[str, Any]],
-        headers: Optional[Mapping[str, str]],
+        params: Mapping[str, Any] | None,
+        headers: Mapping[str, str] | None,
         json: Any,
-        etag: Optional[str],
-        endpoint: Optional[str],
-    ) -> requests.Response:
-        """Send a request once; again only where the server surely did nothing (a dead token)."""
+        etag: str | None,
+        endpoint: str | None,
+    ) -> tuple[requests.Response, str | None]:
+        """Send a request once; again only where the server surely did nothing (a dead token).
+
+        Returns:
+            the reply, and the token that it is a reply to.
+        """
         for last in (False, False, True):
-            token = self._used.token = self.get_bearer_token()
+            token = self.get_bearer_token()
             sent = {**self._http_headers["default"], **self._http_headers.get(method, {}), **(headers or {})}
             sent["Authorization"] = f"Bearer {token}"
             if etag:
@@ -334,8 +523,8 @@ class Zooniverse(Panoptes):  # type: ignore[misc]
             self.counts.api += 1
             with _no_answer(what):
                 response = self.session.request(method, url, params=params, headers=sent, json=json)
-            if response.status_code < 400:
-                return response
+            if 200 <= response.status_code < 300:
+                return response, token
             if response.status_code == 401 and not last:
                 self._forget_token(token)
                 continue
@@ -348,22 +537,22 @@ class Zooniverse(Panoptes):  # type: ignore[misc]
 
     def _keep_trying(self, once: Callable[[], T]) -> T:
         """Repeat a call that may be repeated until it answers, or `backoff.give_up` seconds have gone."""
-        began, attempt = time.monotonic(), 0
+        began, attempt = machine().monotonic(), 0
         while True:
             try:
                 return once()
             except UnavailableError as error:
                 wait = self.backoff.wait(attempt, error.retry_after)
-                if time.monotonic() + wait - began > self.backoff.give_up:
+                if machine().monotonic() + wait - began > self.backoff.give_up:
                     raise
-                level = logging.WARNING if time.monotonic() - began > SILENCE_S else logging.INFO
+                level = logging.WARNING if machine().monotonic() - began > SILENCE_S else logging.INFO
                 log.log(level, "%s; trying again in %.1f s", error, wait)
                 self.counts.retries += 1
                 attempt += 1
                 if self.patience.wait(wait):
                     raise
 
-    def token_is_alive(self, token: Optional[str]) -> bool:
+    def token_is_alive(self, token: str | None) -> bool:
         """Ask `/me` whether the server still knows this very token.
 
         Raises:
@@ -416,9 +605,9 @@ class Zooniverse(Panoptes):  # type: ignore[misc]
         """Return who has which roles in a project, the owner included."""
         return list(self._listed("project_roles", {"project_id": project_id}))
 
-    def server_date(self) -> Optional[str]:
+    def server_date(self) -> str | None:
         """Return the `Date` that the server put on a reply just now."""
-        found: Optional[str] = self.http_request("GET", "/me").headers.get("Date")
+        found: str | None = self.http_request("GET", "/me").headers.get("Date")
         return found
 
     # -- subject sets ------------------------------------------------------------------------------------
@@ -454,7 +643,18 @@ class Zooniverse(Panoptes):  # type: ignore[misc]
         The set's own `set_member_subjects_count` is minutes late and counts deactivated ones too
         (docs/panoptes-api.md, section 3).
         """
-        return self._keep_trying(lambda: self._count("subjects", {"subject_set_id": set_id}))
+        return self.count_in_sets([set_id])
+
+    def count_in_sets(self, set_ids: Sequence[int]) -> int:
+        """Return how many active subjects these subject sets have, exact at once; see `count_in_set`.
+
+        One request for up to a hundred sets; a subject in several of them counts once.
+        """
+        total = 0
+        for start in range(0, len(set_ids), PAGE_SIZE):
+            ids = ",".join(map(str, set_ids[start : start + PAGE_SIZE]))
+            total += self._keep_trying(functools.partial(self._count, "subjects", {"subject_set_id": ids}))
+        return total
 
     def create_set(self, project_id: int, name: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
         """Make a subject set, once; see `ensure_set`."""
@@ -480,6 +680,25 @@ class Zooniverse(Panoptes):  # type: ignore[misc]
                 if found:
                     return found[0]
                 raise
+
+        return self._keep_trying(once)
+
+    def mark_set(self, set_id: int, key: str, value: str) -> dict[str, Any]:
+        """Write one key into a subject set's metadata and keep the others; return the set as it then is.
+
+        The server checks nothing, and the last writer wins: whoever marks at the same time may undo this, so look
+        at what is returned (docs/panoptes-api.md, section 3).
+
+        Raises:
+            NotFoundError: the set is not there.
+        """
+        path = f"/subject_sets/{set_id}"
+
+        def once() -> dict[str, Any]:
+            merged = {**(self.subject_set(set_id).get("metadata") or {}), key: value}
+            reply = self._unless_conflict("PUT", path, {"subject_sets": {"metadata": merged}})
+            _only(reply, "subject_sets", f"PUT {path}")
+            return self.subject_set(set_id)
 
         return self._keep_trying(once)
 
@@ -512,7 +731,7 @@ class Zooniverse(Panoptes):  # type: ignore[misc]
             self._keep_trying(functools.partial(self._unless_conflict, "DELETE", path))
 
     def _unless_conflict(self, method: str, path: str, json: Any = None) -> Any:
-        """Send a links call; a 409 did nothing and may be repeated."""
+        """Send what touches a subject set; a 409 did nothing and may be repeated."""
         try:
             return self.json_request(method, path, json=json)[0]
         except RequestRefusedError as error:
@@ -529,7 +748,7 @@ class Zooniverse(Panoptes):  # type: ignore[misc]
         return 0
 
     def newest_subjects(
-        self, project_id: int, uploader_id: Optional[int] = None, *, down_to: int = 0, page_size: int = 1
+        self, project_id: int, uploader_id: int | None = None, *, down_to: int = 0, page_size: int = 1
     ) -> Iterator[dict[str, Any]]:
         """Yield an uploader's (or everybody's) subjects in a project, newest first, above the id `down_to`.
 
@@ -591,7 +810,13 @@ class Zooniverse(Panoptes):  # type: ignore[misc]
         }
         reply, etag = self.post("/subjects", json={"subjects": body})
         row = _only(reply, "subjects", "POST /subjects")
-        return Created(int(row["id"]), etag or "", _urls(row))
+        key, urls = _id_of(row), _urls(row)
+        if key is None or len(urls) != len(mimes):
+            raise UnavailableError(
+                f"POST /subjects: no usable answer (subject {_one_line(str(row['id']))!r}, {len(urls)} places for "
+                f"{len(mimes)} images)"
+            )
+        return Created(key, etag or "", urls)
 
     def subject(self, subject_id: int) -> tuple[dict[str, Any], str]:
         """Return a subject and its ETag.
@@ -715,8 +940,10 @@ class Zooniverse(Panoptes):  # type: ignore[misc]
 
     # -- images ------------------------------------------------------------------------------------------
 
-    def put_image(self, url: str, data: bytes, mime: str, md5: str) -> None:
-        """Put an image to the store, which vouches for it: it compares the MD5 and returns its own.
+    def put_image(self, url: str, data: bytes, mime: str, md5: str) -> bool:
+        """Put an image to the store, which compares the MD5; return whether it vouched for it with its own.
+
+        Where it did not (False), something that is not the store may have answered: ask for the image.
 
         Args:
             url: signed, from `create_subject` or `fresh_urls`.
@@ -726,43 +953,79 @@ class Zooniverse(Panoptes):  # type: ignore[misc]
 
         Raises:
             RequestRefusedError: status 403: the URL has expired.
+            WrongAddressError: it is no URL.
         """
         digest = base64.b64encode(bytes.fromhex(md5)).decode("ascii")
         headers = {"Content-Type": mime, "Content-MD5": digest, "x-ms-blob-type": "BlockBlob"}
 
-        def once() -> None:
+        def once() -> bool:
             self.counts.images += 1
             with _no_answer("PUT of an image"):
                 response = self._images.put(url, data=data, headers=headers)
-            if response.status_code >= 400:
+            if not 200 <= response.status_code < 300:
                 refusal = _refusal(response, "PUT of an image")
                 if response.status_code == 400:  # damaged on its way: the store compared the MD5
                     raise UnavailableError(str(refusal), 400, maybe_done=False)
                 raise refusal
             stored = response.headers.get("Content-MD5")
-            if stored and stored != digest:
-                raise UnavailableError(f"PUT of an image: stored as {stored}, sent as {digest}")
-
-        self._keep_trying(once)
-
-    def image_md5(self, url: str) -> Optional[str]:
-        """Return the MD5 of a stored image as hex digits; None where it never arrived or is empty.
-
-        An empty text means that the store has the image but does not tell its MD5.
-        """
-
-        def once() -> Optional[str]:
-            self.counts.images += 1
-            with _no_answer("HEAD of an image"):
-                response = self._images.head(url.partition("?")[0], allow_redirects=True)
-            if response.status_code == 404 or response.headers.get("Content-Length") == "0":
-                return None
-            if response.status_code >= 400:
-                raise _refusal(response, "HEAD of an image")
-            told = response.headers.get("Content-MD5")
-            return base64.b64decode(told).hex() if told else ""
+            if not stored:
+                return False
+            if stored.strip() != digest:
+                raise UnavailableError(f"PUT of an image: stored as {_one_line(stored)}, sent as {digest}")
+            return True
 
         return self._keep_trying(once)
+
+    def image_md5(self, url: str) -> str | None:
+        """Return the MD5 of a stored image as hex digits; None where it never arrived or is empty.
+
+        The store tells it; one that does not is asked for the whole image.
+
+        Raises:
+            WrongAddressError: it is no URL, or leads elsewhere.
+        """
+        public = url.partition("?")[0]
+
+        def once() -> str | None:
+            self.counts.images += 1
+            with _no_answer("HEAD of an image"):
+                response = self._images.head(public)
+            if response.status_code == 404:
+                return None
+            if not 200 <= response.status_code < 300:
+                raise _refusal(response, "HEAD of an image")
+            if response.headers.get("Content-Length") == "0":
+                return None
+            return _md5_told(response) or self._md5_of_body(public)
+
+        return self._keep_trying(once)
+
+    def _md5_of_body(self, url: str) -> str | None:
+        """Read an image and return its MD5; None where it is not there or empty."""
+        what = "GET of an image"
+        until = machine().monotonic() + self._timeouts.blob
+        digest, size = hashlib.md5(usedforsecurity=False), 0
+        self.counts.images += 1
+        with _no_answer(what):
+            # As it is stored: what a server packs for the way has another MD5.
+            response = self._images.get(url, stream=True, headers={"Accept-Encoding": "identity"})
+            with contextlib.closing(response):
+                if response.status_code == 404:
+                    return None
+                if not 200 <= response.status_code < 300:
+                    raise _refusal(response, what)
+                for part in response.iter_content(8192):
+                    digest.update(part)
+                    size += len(part)
+                    if size > MOST_IMAGE_BYTES:
+                        raise ZooniverseError(f"{what}: more than {MOST_IMAGE_BYTES >> 20} MiB at {_shown(url)}")
+                    if machine().monotonic() > until:
+                        raise UnavailableError(f"{what}: not read within {self._timeouts.blob:.0f} s")
+        declared = response.headers.get("Content-Length", "")
+        whole = not _is_number(declared) or "Content-Encoding" in response.headers
+        if not whole and declared.lstrip("0") != str(size or ""):  # not every urllib3 minds a body that ends early
+            raise UnavailableError(f"{what}: the answer broke off after {size} of {_one_line(declared)} bytes")
+        return digest.hexdigest() if size else None
 
     # -- lists -------------------------------------------------------------------------------------------
 
@@ -783,31 +1046,60 @@ class Zooniverse(Panoptes):  # type: ignore[misc]
                 return
             page += 1
 
+    def _ask_for_list(self, kind: str, params: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
+        """Return the reply, and the token that it is a reply to."""
+
+        def once() -> tuple[dict[str, Any], str | None]:
+            response, token = self._send("GET", f"/{kind}", params, None, None, None, None)
+            reply = _json_of(response)
+            return reply if isinstance(reply, dict) else {}, token
+
+        return self._keep_trying(once)
+
     def _page(self, kind: str, params: Mapping[str, Any]) -> tuple[list[dict[str, Any]], bool]:
         for _ in range(3):
-            reply, _etag = self.json_request("GET", f"/{kind}", params=params)
-            token = self._used.token
-            if not isinstance(reply, dict) or kind not in reply:
+            reply, token = self._ask_for_list(kind, params)
+            rows = reply.get(kind)
+            if not isinstance(rows, list):
                 raise UnavailableError(f"GET /{kind}: no usable answer")
-            rows = list(reply[kind])
             if rows or self.token_is_alive(token):
-                meta = reply.get("meta", {}).get(kind, {})
-                return rows, not rows or meta.get("next_page") is None
+                return rows, not rows or _meta(reply, kind).get("next_page") is None
             self._forget_token(token)
         raise UnavailableError(f"GET /{kind}: the token dies again and again")
 
     def _count(self, kind: str, filters: Mapping[str, Any]) -> int:
         """Return how many rows a list has; 0 is believed only of a token that `/me` knows, as in `_page`."""
         for _ in range(3):
-            reply, _etag = self.json_request("GET", f"/{kind}", params={**filters, "page_size": 1})
-            token = self._used.token
-            if not isinstance(reply, dict) or "count" not in reply.get("meta", {}).get(kind, {}):
+            reply, token = self._ask_for_list(kind, {**filters, "page_size": 1})
+            count = _meta(reply, kind).get("count")
+            if not isinstance(count, int):
                 raise UnavailableError(f"GET /{kind}: no usable answer")
-            count = int(reply["meta"][kind]["count"])
             if count or self.token_is_alive(token):
                 return count
             self._forget_token(token)
         raise UnavailableError(f"GET /{kind}: the token dies again and again")
+
+
+_LOGIN_HEADERS = {"Accept": "application/json", "Content-Type": "application/json"}
+"""As the official client has them."""
+
+_NO_ADDRESS = (
+    requests.exceptions.MissingSchema,
+    requests.exceptions.InvalidSchema,
+    requests.exceptions.InvalidURL,
+    requests.exceptions.TooManyRedirects,
+    urllib3.exceptions.LocationValueError,
+)
+"""What requests and urllib3 raise before they send anything, since there is nowhere to send it to."""
+
+_NOT_CONNECTED = (
+    requests.exceptions.ConnectTimeout,
+    urllib3.exceptions.ConnectTimeoutError,
+    urllib3.exceptions.NewConnectionError,
+    # Not every urllib3 has it; where it has, it is a NewConnectionError so far.
+    getattr(urllib3.exceptions, "NameResolutionError", urllib3.exceptions.NewConnectionError),
+)
+"""What is raised while a connection is being made, to the server or to a proxy, and never later."""
 
 
 @contextlib.contextmanager
@@ -815,32 +1107,84 @@ def _no_answer(what: str) -> Iterator[None]:
     """Turn the ways in which no answer comes into one error, which knows whether the request was sent."""
     try:
         yield
-    except (requests.exceptions.ConnectTimeout, requests.exceptions.ProxyError) as error:
-        raise UnavailableError(f"{what}: no connection ({_plain(error)})", maybe_done=False) from error
-    except requests.exceptions.SSLError as error:
-        raise UnavailableError(f"{what}: no secure connection ({_plain(error)})", maybe_done=False) from error
-    except requests.exceptions.ConnectionError as error:
-        # Only a connection that was never made is sure not to have carried the request.
-        never_sent = "NewConnectionError" in repr(error) or "NameResolutionError" in repr(error)
-        message = "no connection" if never_sent else "the connection broke"
-        raise UnavailableError(f"{what}: {message} ({_plain(error)})", maybe_done=not never_sent) from error
-    except requests.exceptions.Timeout as error:
-        raise UnavailableError(f"{what}: no answer in time") from error
-    except (requests.exceptions.ContentDecodingError, requests.exceptions.ChunkedEncodingError) as error:
-        raise UnavailableError(f"{what}: the answer broke off ({_plain(error)})") from error
+    except _NO_ADDRESS as error:
+        raise WrongAddressError(f"{what}: no usable address ({_without_secrets(str(error))})") from error
+    except requests.exceptions.InvalidJSONError as error:  # never sent, and will not be any other time
+        raise RequestRefusedError(f"{what}: cannot be written as JSON ({_plain(error)})") from error
     except requests.exceptions.RequestException as error:
-        raise UnavailableError(f"{what}: {_plain(error)}") from error
+        refused = _refused_by_proxy(error)
+        if refused is not None:
+            text = f"{what}: the proxy refused to connect ({refused})"
+            raise UnavailableError(text, maybe_done=False) from error
+        if _never_connected(error):
+            raise UnavailableError(f"{what}: no connection ({_plain(error)})", maybe_done=False) from error
+        raise UnavailableError(f"{what}: {_how_it_broke(error)}") from error
+
+
+def _how_it_broke(error: requests.exceptions.RequestException) -> str:
+    if isinstance(error, requests.exceptions.Timeout):
+        return "no answer in time"
+    if isinstance(error, (requests.exceptions.ContentDecodingError, requests.exceptions.ChunkedEncodingError)):
+        return f"the answer broke off ({_plain(error)})"
+    if isinstance(error, requests.exceptions.SSLError):
+        return f"the secure connection failed ({_plain(error)})"
+    if isinstance(error, requests.exceptions.ConnectionError):
+        return f"the connection broke ({_plain(error)})"
+    return _plain(error)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and all that it names as its causes, in whichever of the ways that urllib3 has had.
+
+    Not `__context__`: that may be an error of an earlier request, which somebody was handling when this one was
+    sent.
+    """
+    waiting, seen = [error], set()
+    while waiting:
+        this = waiting.pop(0)
+        if id(this) in seen:
+            continue
+        seen.add(id(this))
+        yield this
+        named = (this.__cause__, getattr(this, "reason", None), getattr(this, "original_error", None), *this.args)
+        waiting += [cause for cause in named if isinstance(cause, BaseException)]
+
+
+def _never_connected(error: BaseException) -> bool:
+    """Tell whether there never was a connection that could have carried the request.
+
+    This alone is sure. With a proxy or TLS, a connection that breaks after the request was sent comes as a
+    ProxyError or an SSLError too.
+    """
+    return any(isinstance(cause, _NOT_CONNECTED) for cause in _causes(error))
+
+
+def _refused_by_proxy(error: BaseException) -> str | None:
+    """Return what a proxy answered that would not connect us (CONNECT), if that is what happened."""
+    for cause in _causes(error):
+        if isinstance(cause, urllib3.exceptions.ProxyError):
+            for inner in _causes(cause):
+                # http.client has no type of its own for it; this is an OSError without a number.
+                if type(inner) is OSError and str(inner).startswith("Tunnel connection failed: "):
+                    return _one_line(str(inner).partition(": ")[2])
+    return None
 
 
 def _plain(error: BaseException) -> str:
-    """Return the innermost reason, which is what a person can use."""
-    reason: Any = error
+    """Return the innermost reason, which is what a person can use, without passwords and signatures."""
+    reason = error
     while True:
-        inner = getattr(reason, "reason", None) or next((a for a in reason.args if isinstance(a, Exception)), None)
-        if not isinstance(inner, Exception):
+        named = [getattr(reason, "reason", None), *reason.args]
+        inner = next((cause for cause in named if isinstance(cause, Exception)), None)
+        if inner is None:
             break
         reason = inner
-    return str(reason).rpartition(": ")[2] or type(reason).__name__
+    return _without_secrets(str(reason).rpartition(": ")[2] or type(reason).__name__)
+
+
+def _without_secrets(text: str) -> str:
+    """Take the passwords and signatures out of the addresses in a text."""
+    return _one_line(re.sub(r"(//)[^/@\s]*@|\?[^\s'\")]+", r"\1", text))
 
 
 def _json_of(response: requests.Response) -> Any:
@@ -867,46 +1211,132 @@ def _only(reply: Any, kind: str, what: str) -> dict[str, Any]:
     A banned account gets a good status with an empty body, and nothing is done (docs/panoptes-api.md, section 1).
     """
     rows = reply.get(kind) if isinstance(reply, dict) else None
-    if not rows or not isinstance(rows[0], dict) or "id" not in rows[0]:
+    if not isinstance(rows, list) or not rows or not isinstance(rows[0], dict) or "id" not in rows[0]:
         raise UnavailableError(f"{what}: an empty answer (an account that is banned gets such)")
     return dict(rows[0])
 
 
 def _urls(row: Mapping[str, Any]) -> list[str]:
-    return [str(url) for location in row["locations"] for url in location.values()]
+    locations = row.get("locations")
+    if not isinstance(locations, list):
+        return []
+    return [str(url) for location in locations if isinstance(location, dict) for url in location.values()]
 
 
-def _message(response: requests.Response) -> str:
+def _id_of(row: Mapping[str, Any]) -> int | None:
+    """Return the id of a resource, or None where it is none that a database could hold."""
+    key = row.get("id")
+    if isinstance(key, str) and _is_number(key) and len(key) < 20:
+        key = int(key)
+    return key if type(key) is int and 0 < key < 2**63 else None
+
+
+def _meta(reply: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    meta = reply.get("meta")
+    found = meta.get(kind) if isinstance(meta, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _md5_told(response: requests.Response) -> str | None:
+    """Return the MD5 that a store tells, as hex digits; None for anything that is none."""
+    try:
+        digest = base64.b64decode(response.headers.get("Content-MD5", "").strip(), validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    return digest.hex() if len(digest) == 16 else None
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()  # `²` is a digit, too, and no number
+
+
+def _one_line(text: str, most: int = MOST_WORDS) -> str:
+    """Return a text of others' as one printable line, not too long."""
+    line = " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
+    return line if len(line) <= most else line[: most - 1] + "…"
+
+
+def _is_json(response: requests.Response) -> bool:
+    try:
+        response.json()
+    except ValueError:
+        return False
+    return True
+
+
+def _json_object(response: requests.Response) -> dict[str, Any]:
+    """Return a reply's JSON object; an empty one where it is anything else."""
     try:
         body = response.json()
     except ValueError:
-        return ""
-    if not isinstance(body, dict):
-        return ""
-    errors: Iterable[Any] = body.get("errors") or [{"message": body.get("error", "")}]
-    return "; ".join(str(e.get("message", "")) for e in errors if isinstance(e, dict)).replace("\n", " ")
+        return {}
+    return body if isinstance(body, dict) else {}
 
 
-def _retry_after(response: requests.Response) -> Optional[float]:
-    value = response.headers.get("Retry-After", "")
-    if value.isdigit():
-        return float(value)
+def _error_words(body: Mapping[str, Any]) -> str:
+    """Return what the server says of its refusal; all of `errors`, `error` and `error_description` are in use."""
+    errors = body.get("errors")
+    if isinstance(errors, list) and errors:
+        told = [error.get("message") if isinstance(error, dict) else error for error in errors]
+        return _one_line("; ".join(str(words) for words in told if words))
+    for key in ("error_description", "error", "message"):
+        words = body.get(key)
+        if words and isinstance(words, str):
+            return _one_line(words)
+    return ""
+
+
+def _words(response: requests.Response) -> str:
+    """Return the server's own words: of its JSON, or of the page (its title, else how it begins)."""
+    told = _error_words(_json_object(response))
+    if told:
+        return told
+    kind = response.headers.get("Content-Type", "text/plain")
+    if not re.match(r"text/|application/(\S*\+)?xml|application/xhtml", kind, re.IGNORECASE):
+        return ""
+    beginning = response.content[:65536]
+    try:
+        page = beginning.decode(response.encoding or "utf-8", "replace")
+    except LookupError:
+        page = beginning.decode("utf-8", "replace")
+    title = re.search(r"<title[^>]*>(.*?)</title", page, re.IGNORECASE | re.DOTALL)
+    text = title.group(1) if title else re.sub(r"(?is)<(script|style)\b.*?</\1\s*>|<[^>]*>", " ", page)
+    return _one_line(html.unescape(text)).removeprefix(str(response.status_code)).strip(" :-")
+
+
+def _elsewhere(response: requests.Response) -> str:
+    location = response.headers.get("Location") if 300 <= response.status_code < 400 else None
+    return f" (sent on to {_shown(location)})" if location else ""
+
+
+def _reference(response: requests.Response) -> str:
+    request_id = response.headers.get("X-Request-Id")
+    return f" [request {_one_line(request_id, 80)}]" if request_id else ""
+
+
+def _retry_after(response: requests.Response) -> float | None:
+    value = response.headers.get("Retry-After", "").strip()
+    if _is_number(value):
+        return min(float(value), MOST_ASKED_S)
     try:
         when = email.utils.parsedate_to_datetime(value)
-    except (TypeError, ValueError, IndexError):
+        if when.tzinfo is None:  # "-0000": UTC, of an unknown place
+            when = when.replace(tzinfo=UTC)
+        return min(max(0.0, when.timestamp() - machine().wall()), MOST_ASKED_S)
+    except (TypeError, ValueError, IndexError, OverflowError):
         return None
-    return max(0.0, when.timestamp() - time.time())
 
 
 def _refusal(response: requests.Response, what: str) -> ZooniverseError:
-    """Return the error that a reply with status 400 or more stands for."""
+    """Return the error that a reply stands for that is not a good one."""
     status, request_id = response.status_code, response.headers.get("X-Request-Id")
-    message = _message(response)
-    text = (
-        f"{what}: {status}"
-        + (f" {message}" if message else "")
-        + (f" [request {request_id}]" if request_id else "")
-    )
+    words = _words(response)
+    text = f"{what}: {status}" + (f" {words}" if words else "") + _elsewhere(response) + _reference(response)
+    if status < 400:
+        # Not followed: who was sent on has not been served, but perhaps the work was done before.
+        return UnavailableError(text, status, request_id)
+    if status == 407:
+        return WrongAddressError(f"{text}: the proxy wants a user name and password", status, request_id)
     if status in (429, 503):
         # 429 was turned away; a 503 may come from a proxy after the server did the work.
         return UnavailableError(
@@ -916,8 +1346,8 @@ def _refusal(response: requests.Response, what: str) -> ZooniverseError:
         return UnavailableError(text, status, request_id, retry_after=_retry_after(response))
     if status == 401:
         return LoginError(text, status, request_id)
-    if status == 403 and "has uploaded" in message:
-        return AllowanceError(message, status, request_id)
+    if status == 403 and "has uploaded" in _error_words(_json_object(response)):
+        return AllowanceError(words, status, request_id)
     if status == 404:
         return NotFoundError(text, status, request_id)
     return RequestRefusedError(text, status, request_id)

@@ -1,10 +1,8 @@
 """What the end-to-end tests of uploads share: a season on a sandbox, and the invariant after everything."""
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 from ctstate.captures import load_captures
 from ctstate.credentials import Credentials
@@ -38,7 +36,7 @@ class Season:
         with Ledger.open(self.path, create=True) as ledger:
             load_captures(ledger, self.captures_csv, attribution="a", license="l", images_root=folder / "images")
 
-    def connect(self, backoff: Backoff = QUICK, password: Optional[str] = None) -> Zooniverse:
+    def connect(self, backoff: Backoff = QUICK, password: str | None = None) -> Zooniverse:
         credentials = Credentials(self.z.login, password or self.z.password)
         return Zooniverse(self.z.url, credentials, backoff=backoff)
 
@@ -49,7 +47,7 @@ class Season:
         wanted.setdefault("images", ImageOptions())
         return UploadOptions(**wanted)
 
-    def upload(self, stop: Optional[StopSignal] = None, backoff: Backoff = QUICK, **more: Any) -> UploadReport:
+    def upload(self, stop: StopSignal | None = None, backoff: Backoff = QUICK, **more: Any) -> UploadReport:
         """Upload in this process, through a ledger opened anew."""
         with Ledger.open(self.path) as ledger:
             return upload(ledger, self.connect(backoff), self.options(**more), stop=stop)
@@ -57,7 +55,8 @@ class Season:
     def check(self, complete: bool = True) -> None:
         """Fail unless the invariant holds."""
         with Ledger.open(self.path) as ledger:
-            assert violations(ledger, self.z.state(), complete=complete) == []
+            found = violations(ledger, self.z.state(), complete=complete)
+            assert found == [], "\n".join(found)
 
     def rows(self, sql: str) -> list[Any]:
         """Ask the ledger."""
@@ -69,13 +68,16 @@ class Season:
         return [subject for subject in self.z.state()["subjects"] if subject["active"]]
 
 
-def foreign_subject(season: Season, capture_id: str, images: int, link: bool = True, put: bool = True) -> int:
-    """Make a subject as the old scripts would: no mark of ctstate's on it."""
+def foreign_subject(
+    season: Season, capture_id: str, images: int, link: bool = True, put: bool = True, mark: str | None = None
+) -> int:
+    """Make a subject as the old scripts would, with no mark of ctstate's on it; or with one."""
     z = season.connect()
     body = {
         "locations": ["image/jpeg"] * images,
         "metadata": {"#capture_id": capture_id},
         "links": {"project": season.z.project_id},
+        **({"external_id": mark} if mark is not None else {}),
     }
     reply, _ = z.post("/subjects", json={"subjects": body})
     row = reply["subjects"][0]
@@ -85,6 +87,15 @@ def foreign_subject(season: Season, capture_id: str, images: int, link: bool = T
     if link:
         z.link_subjects(int(set_of(season)), [int(row["id"])])
     return int(row["id"])
+
+
+def mark_of(season: Season, capture_id: str, claim: int = 1) -> str:
+    """The mark that this season's ledger puts on a capture's subject."""
+    ((ledger_id, key),) = season.rows(
+        f"SELECT (SELECT value FROM meta WHERE name = 'ledger_id'), id FROM capture WHERE capture_id = "
+        f"'{capture_id}'"
+    )
+    return f"ctstate:{ledger_id}:{key}:{claim}"
 
 
 def set_of(season: Season) -> int:

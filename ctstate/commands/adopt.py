@@ -1,9 +1,5 @@
 """ctstate adopt"""
 
-from __future__ import annotations
-
-from typing import Optional
-
 import click
 
 from ctstate.adopt import adopt as carry_out
@@ -18,15 +14,19 @@ from ctstate.commands.shared import account_options, batch_option, connect, plac
 @batch_option
 @click.option("--subject-set-id", type=int, help="Take in this set; else the sets of the season's batches.")
 @click.option("--images-root", type=click.Path(), help="Where the images are, for a season new to the ledger.")
+@click.option(
+    "--even-if-gone", is_flag=True, help="Free what files claim also where most of it is not on Zooniverse."
+)
 @places
 def adopt(
     where: Places,
     project_id: int,
-    password_file: Optional[str],
-    season: Optional[str],
-    batch: Optional[str],
-    subject_set_id: Optional[int],
-    images_root: Optional[str],
+    password_file: str | None,
+    season: str | None,
+    batch: str | None,
+    subject_set_id: int | None,
+    images_root: str | None,
+    even_if_gone: bool,
 ) -> None:
     """Take in what the old scripts (or others) have uploaded.
 
@@ -41,6 +41,7 @@ def adopt(
             season_name=season,
             batch_name=batch,
             images_root=images_root,
+            even_if_gone=even_if_gone,
         )
     click.echo(
         f"Season {report.season} ({', '.join(report.batches) or 'no batch'}): {report.captures_new:,} captures new "

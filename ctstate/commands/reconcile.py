@@ -1,9 +1,5 @@
 """ctstate reconcile"""
 
-from __future__ import annotations
-
-from typing import Optional
-
 import click
 
 from ctstate import reconcile as library
@@ -29,17 +25,25 @@ SHOWN = 20
 @click.option("--subject-set-id", type=int, help="The batch that has this set.")
 @click.option("--check-images", is_flag=True, help="Ask the store for every image, not only the doubtful ones.")
 @click.option("--apply", "carry_out", is_flag=True, help="Carry the plan out.")
+@click.option(
+    "--accept",
+    type=int,
+    multiple=True,
+    metavar="SUBJECT",
+    help="This stranger is fine in its set; remembered. May be given several times.",
+)
 @json_option
 @places
 def reconcile(
     where: Places,
     project_id: int,
-    password_file: Optional[str],
-    season: Optional[str],
-    batch: Optional[str],
-    subject_set_id: Optional[int],
+    password_file: str | None,
+    season: str | None,
+    batch: str | None,
+    subject_set_id: int | None,
     check_images: bool,
     carry_out: bool,
+    accept: tuple[int, ...],
     as_json: bool,
 ) -> None:
     """Compare the ledger with what Zooniverse really has, and make the two agree.
@@ -49,6 +53,7 @@ def reconcile(
     with where.open() as ledger:
         zooniverse = connect(where, password_file)
         ledger.recover()
+        accepted = library.accept(ledger, zooniverse, project_id, accept) if accept else 0
         found = library.survey(
             ledger,
             zooniverse,
@@ -65,9 +70,12 @@ def reconcile(
     if as_json:
         echo_json({**survey_as_json(found), "applied": done})
         return
+    if accept:
+        click.echo(f"{accepted:,} subjects accepted as they are.")
     echo_survey(found)
     if not found.to_do:
-        click.echo("Nothing to do.")
+        left = found.advice
+        click.echo(f"Nothing to do here. {left}" if left else "Nothing to do.")
     elif done is None:
         click.echo("Nothing was changed. --apply carries this out.")
     else:
@@ -81,6 +89,7 @@ def survey_as_json(found: library.Survey) -> dict[str, object]:
         "agree": found.agree,
         "under_way": found.under_way,
         "excluded": found.excluded,
+        "accepted": found.accepted,
         "taken_back": found.taken_back,
         "to_do": len(found.to_do),
         "findings": [
@@ -103,6 +112,8 @@ def echo_survey(found: library.Survey) -> None:
         rows.append(("taken back", found.taken_back, "removed or deleted on purpose"))
     if found.under_way:
         rows.append(("under way", found.under_way, "a live run has them: left alone"))
+    if found.accepted:
+        rows.append(("accepted", found.accepted, "no capture's, but said to be fine there"))
     if found.excluded:
         rows.append(("excluded", found.excluded, "not to be uploaded"))
     rows += [(kind, found.count(kind), meaning) for kind, meaning in library.KINDS.items() if found.count(kind)]

@@ -136,7 +136,7 @@ def sql(where: Places, question: str, as_csv: bool, as_json: bool) -> None:
         raise UsageError("give either --csv or --json")
     with where.open(read_only=True) as ledger, reports.ask(ledger, question) as answer:
         if as_json:
-            echo_json([dict(zip(answer.columns, row)) for row in answer.rows])
+            echo_json([dict(zip(answer.columns, row, strict=False)) for row in answer.rows])
         elif as_csv:
             echo_csv(answer.columns, answer.rows)
         else:

@@ -76,14 +76,15 @@ def echo_json(value: Any) -> None:
 def echo_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Print rows in aligned columns, numbers to the right."""
     shown = [["" if value is None else str(value) for value in row] for row in rows]
-    widths = [max(len(text) for text in column) for column in zip(header, *shown)]
+    widths = [max(len(text) for text in column) for column in zip(header, *shown, strict=False)]
     numeric = [
         bool(shown) and all(_is_number(row[index]) for row in shown if row[index]) for index in range(len(header))
     ]
 
     def line(cells: Sequence[str]) -> str:
         parts = (
-            cell.rjust(width) if right else cell.ljust(width) for cell, width, right in zip(cells, widths, numeric)
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(cells, widths, numeric, strict=False)
         )
         return "  ".join(parts).rstrip()
 

@@ -1,7 +1,5 @@
 """ctstate upload"""
 
-from __future__ import annotations
-
 import logging
 import os
 import signal
@@ -10,14 +8,13 @@ import time
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
-from typing import Optional
 
 import click
 
 from ctstate.commands.root import Places
 from ctstate.commands.shared import account_options, batch_option, connect, places, season_option
 from ctstate.images import ImageOptions
-from ctstate.upload import SETTLE_S, StopSignal, Tally, UploadOptions, UploadPlan, plan_upload
+from ctstate.upload import SETTLE_S, StopSignal, Tally, UploadOptions, UploadPlan, UploadReport, plan_upload
 from ctstate.upload import upload as carry_out
 
 LOG_EVERY_S = 30.0
@@ -59,12 +56,12 @@ LOG_EVERY_S = 30.0
 def upload(
     where: Places,
     project_id: int,
-    password_file: Optional[str],
-    season: Optional[str],
-    batch: Optional[str],
-    subject_set_id: Optional[int],
-    subject_set_name: Optional[str],
-    image_root_path: Optional[str],
+    password_file: str | None,
+    season: str | None,
+    batch: str | None,
+    subject_set_id: int | None,
+    subject_set_name: str | None,
+    image_root_path: str | None,
     save_quality: int,
     max_pixel_of_largest_side: int,
     dont_compress_images: bool,
@@ -73,10 +70,10 @@ def upload(
     n_processes: int,
     connections: int,
     link_batch_size: int,
-    limit: Optional[int],
+    limit: int | None,
     dry_run: bool,
-    log_dir: Optional[str],
-    log_filename: Optional[str],
+    log_dir: str | None,
+    log_filename: str | None,
     settle_seconds: float,
 ) -> None:
     """Upload captures to Zooniverse, each exactly once; run it again to resume.
@@ -130,13 +127,30 @@ def upload(
     )
     if tally.fenced:
         click.echo(f"{tally.fenced:,} captures had been taken over by another run and were left to it.")
-    if tally.failed:
-        click.echo('See why with `ctstate sql "SELECT * FROM v_failures"`; `ctstate retry` gives them another try.')
     if report.stopped:
         click.echo(f"Stopped cleanly: {report.stopped}. Run the same command again to go on.")
-        raise SystemExit(75)
-    if tally.failed:
-        raise SystemExit(1)
+    code = _say_what_is_left(report, limit)
+    if code:
+        raise SystemExit(code)
+
+
+def _say_what_is_left(report: UploadReport, limit: int | None) -> int:
+    """Say what of the selection is not on Zooniverse and which verb helps; return the exit code."""
+    left = report.left
+    if left.failed:
+        click.echo(
+            f'{left.failed:,} captures are failed: see why with `ctstate sql "SELECT * FROM v_failures"`; '
+            "`ctstate retry` gives them another try."
+        )
+    if left.unbatched:
+        click.echo(f"{left.unbatched:,} captures are in no batch: `ctstate batch` puts them into some.")
+    if left.pending:
+        doubt = f", {left.in_doubt:,} of them to be looked for" if left.in_doubt else ""
+        why = " (--limit)" if limit is not None and not report.stopped else ""
+        click.echo(f"{left.pending:,} captures are left{doubt}{why}: run the same command again.")
+    if left.pending or report.stopped:
+        return 75
+    return 1 if left.failed or left.unbatched else 0
 
 
 def _echo_plan(plan: UploadPlan) -> None:
@@ -147,8 +161,6 @@ def _echo_plan(plan: UploadPlan) -> None:
             f"  {planned.name}: {planned.pending:,} captures ({planned.images:,} images) "
             f"-> {where}, {planned.set_name!r}"
         )
-    if plan.unbatched:
-        click.echo(f"{plan.unbatched:,} captures are in no batch yet and stay where they are: see `ctstate batch`.")
     if plan.warning:
         click.echo(f"Warning: {plan.warning}.", err=True)
 
@@ -162,7 +174,7 @@ class _Progress:
         self._began = time.monotonic()
         self._said = self._began
 
-    def plan(self, plan: UploadPlan, limit: Optional[int]) -> None:
+    def plan(self, plan: UploadPlan, limit: int | None) -> None:
         _echo_plan(plan)
         self._total = plan.pending if limit is None else min(limit, plan.pending)
         self._began = self._said = time.monotonic()
@@ -197,7 +209,7 @@ def _duration(seconds: float) -> str:
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
 
 
-def _start_log(log_dir: Optional[str], log_filename: Optional[str]) -> Optional[str]:
+def _start_log(log_dir: str | None, log_filename: str | None) -> str | None:
     """Log to a file where one is wanted, else to the terminal's error stream; return the file."""
     logger = logging.getLogger("ctstate")
     logger.setLevel(logging.INFO)
@@ -221,7 +233,7 @@ def _start_log(log_dir: Optional[str], log_filename: Optional[str]) -> Optional[
 def _listen(stop: StopSignal) -> None:
     """Turn signals into a clean stop; a second Ctrl-C ends the process at once (what it had is recovered later)."""
 
-    def asked(number: int, frame: Optional[FrameType]) -> None:
+    def asked(number: int, frame: FrameType | None) -> None:
         name = signal.Signals(number).name
         if number == signal.SIGINT and stop.requested:
             os._exit(130)

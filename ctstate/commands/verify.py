@@ -1,9 +1,5 @@
 """ctstate verify"""
 
-from __future__ import annotations
-
-from typing import Optional
-
 import click
 
 from ctstate import reconcile as library
@@ -29,9 +25,9 @@ from ctstate.commands.shared import (
 def verify(
     where: Places,
     project_id: int,
-    password_file: Optional[str],
-    season: Optional[str],
-    batch: Optional[str],
+    password_file: str | None,
+    season: str | None,
+    batch: str | None,
     as_json: bool,
 ) -> None:
     """Check a season on Zooniverse: each capture one subject, in the right set, every image whole, nothing else.
@@ -48,8 +44,6 @@ def verify(
         if not found.findings and not found.under_way:
             click.echo(f"All is well: {found.agree:,} captures, each exactly once, every image whole.")
         else:
-            click.echo(
-                "Not all is well. `ctstate reconcile` proposes what to do; `ctstate upload` uploads the rest."
-            )
+            click.echo(f"Not all is well. {found.advice}")
     if found.findings or found.under_way:
         raise SystemExit(1)

@@ -5,24 +5,19 @@ with Ledger.open("season.db") as ledger:
         print(row.capture_id, row.reason)
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import os
-import threading
-import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Self
 
 from sqlalchemy import Row, func, insert, select, update
 from sqlalchemy.engine import Connection
 
-from ctstate.clock import now
-from ctstate.errors import LedgerError, LedgerMissingError, UsageError
+from ctstate.errors import CtstateError, FencedError, LedgerError, LedgerMissingError, UsageError
 from ctstate.ledger import runs
 from ctstate.ledger.database import (
     check_place,
@@ -35,6 +30,7 @@ from ctstate.ledger.database import (
 )
 from ctstate.ledger.migrate import HEAD, bring_up_to_date, look_at_version
 from ctstate.ledger.selection import Selection
+from ctstate.machine import machine
 from ctstate.schema import batch, capture, meta, run, season
 from ctstate.slurm.queue import WATCH
 from ctstate.states import State
@@ -49,14 +45,17 @@ _PAGE = 500
 class Ledger:
     """One ledger, open. Make it with `Ledger.open`; use it in a `with` or call `close`."""
 
-    def __init__(self, name: str, engine: Any, path: Optional[Path], migrated_from: Optional[Path]) -> None:
+    def __init__(self, name: str, engine: Any, path: Path | None, migrated_from: Path | None) -> None:
         self.name = name
         self.path = path
         self.backup = migrated_from
         self._engine = engine
+        self._silence = runs.Silence()
 
     @classmethod
-    def open(cls, url_or_path: str | os.PathLike[str], *, create: bool = False, read_only: bool = False) -> Ledger:
+    def open(
+        cls, url_or_path: str | os.PathLike[str], *, create: bool = False, read_only: bool = False
+    ) -> "Ledger":
         """Open a ledger; bring an older one up to date after a backup copy beside it (`ledger.backup`).
 
         Args:
@@ -98,7 +97,7 @@ class Ledger:
         """Close all connections."""
         self._engine.dispose()
 
-    def __enter__(self) -> Ledger:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -106,7 +105,7 @@ class Ledger:
 
     # -- transactions --------------------------------------------------------------------------------------
 
-    def write(self, connection: Optional[Connection] = None) -> AbstractContextManager[Connection]:
+    def write(self, connection: Connection | None = None) -> AbstractContextManager[Connection]:
         """Return a write transaction: committed on leaving, rolled back on an error.
 
         Raises:
@@ -114,7 +113,7 @@ class Ledger:
         """
         return transaction(self._engine, self.name, write=True, connection=connection)
 
-    def read(self, connection: Optional[Connection] = None) -> AbstractContextManager[Connection]:
+    def read(self, connection: Connection | None = None) -> AbstractContextManager[Connection]:
         """Return a read transaction: one consistent picture; keep it short, as it holds back checkpoints."""
         return transaction(self._engine, self.name, write=False, connection=connection)
 
@@ -133,7 +132,7 @@ class Ledger:
                 if connection.execute(select(meta.c.value).where(meta.c.name == "ledger_id")).first() is None:
                     connection.execute(insert(meta).values(name="ledger_id", value=uuid.uuid4().hex[:12]))
 
-    def meta(self, name: str) -> Optional[str]:
+    def meta(self, name: str) -> str | None:
         """Return a fact about the ledger (`ledger_id`, `endpoint`), or None."""
         with self.read() as connection:
             value = connection.execute(select(meta.c.value).where(meta.c.name == name)).scalar()
@@ -146,8 +145,17 @@ class Ledger:
         assert value is not None
         return value
 
+    def check_endpoint(self, endpoint: str) -> None:
+        """Refuse a Zooniverse that is not the ledger's: subject ids of a rehearsal mean nothing on the real one.
+
+        Raises:
+            UsageError: the ledger is tied to another.
+        """
+        if self.meta("endpoint") is not None:
+            self.bind_endpoint(endpoint)
+
     def bind_endpoint(self, endpoint: str) -> None:
-        """Tie the ledger to one Zooniverse: subject ids of a rehearsal mean nothing on the real one.
+        """Tie the ledger to one Zooniverse.
 
         Raises:
             UsageError: it is tied to another already.
@@ -191,7 +199,7 @@ class Ledger:
             yield connection, run_id
             runs.end(connection, run_id, "done")
 
-    def live_run(self, verb: str, arguments: Mapping[str, Any], log_file: Optional[str] = None) -> LiveRun:
+    def live_run(self, verb: str, arguments: Mapping[str, Any], log_file: str | None = None) -> "LiveRun":
         """Start a run of many transactions, with a heartbeat; see `LiveRun`."""
         return LiveRun(self, verb, arguments, log_file)
 
@@ -202,7 +210,7 @@ class Ledger:
         if elsewhere:
             WATCH.look(elsewhere)  # a call over the network: in no transaction
         with self.read() as connection:
-            lost = runs.dead(connection, lease)
+            lost = runs.dead(connection, self._silence, lease)
             orphans = connection.execute(
                 select(capture.c.id)
                 .where(
@@ -214,11 +222,11 @@ class Ledger:
         if not lost and orphans is None:
             return 0
         with self.write() as connection:
-            return runs.recover(connection, runs.dead(connection, lease))
+            return runs.recover(connection, runs.dead(connection, self._silence, lease))
 
     # -- questions -----------------------------------------------------------------------------------------
 
-    def captures(self, selection: Optional[Selection] = None) -> Iterator[Row[Any]]:
+    def captures(self, selection: Selection | None = None) -> Iterator[Row[Any]]:
         """Yield the captures of a selection as rows of the table `capture`, by id.
 
         Reads page by page, so that memory is bounded and no reader holds the ledger for long.
@@ -235,13 +243,13 @@ class Ledger:
                 return
             last = rows[-1].id
 
-    def count(self, selection: Optional[Selection] = None) -> int:
+    def count(self, selection: Selection | None = None) -> int:
         """Return how many captures a selection holds."""
         with self.read() as connection:
             query = select(func.count()).select_from(capture).where((selection or Selection()).clause())
             return int(connection.execute(query).scalar_one())
 
-    def season(self, name: Optional[str]) -> Row[Any]:
+    def season(self, name: str | None) -> Row[Any]:
         """Return the season of that name, or the only one there is.
 
         Raises:
@@ -257,7 +265,7 @@ class Ledger:
             raise UsageError(f"name a season with --season: the ledger holds {', '.join(r.name for r in rows)}")
         return rows[0]
 
-    def batches(self, season_id: int, name: Optional[str] = None) -> Sequence[Row[Any]]:
+    def batches(self, season_id: int, name: str | None = None) -> Sequence[Row[Any]]:
         """Return a season's batches, or the one of that name, in the order they were made.
 
         Raises:
@@ -284,23 +292,38 @@ def _no_season(name: str, rows: Sequence[Row[Any]]) -> Any:
 class LiveRun:
     """A run of many transactions. A thread says every ten seconds that it lives.
 
+    Use it in a `with`: left without an error it ends with `outcome` (`done`, unless `stopped` was called), left
+    with one it ends as failed, with the error's message.
+
     Attributes:
         id: of the row in `run`.
         stop_requested: set when `ctstate stop` asked this run to stop.
         lost: set when others took this run for dead; it must do nothing more.
     """
 
-    def __init__(self, ledger: Ledger, verb: str, arguments: Mapping[str, Any], log_file: Optional[str]) -> None:
+    def __init__(self, ledger: Ledger, verb: str, arguments: Mapping[str, Any], log_file: str | None) -> None:
         self._ledger = ledger
         with ledger.write() as connection:
             self.id = runs.start(connection, verb, arguments, log_file)
-        self.stop_requested = threading.Event()
-        self.lost = threading.Event()
-        self.started_at = now()
-        self._ended = threading.Event()
-        self._beat_at = _awake()
-        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
-        self._thread.start()
+        self.stop_requested = machine().event()
+        self.lost = machine().event()
+        self._outcome, self._message = "done", ""
+        self._ended = machine().event()
+        self._beat_at = machine().monotonic()
+        self._thread = machine().thread(self._beat, "heartbeat")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is None:
+            self.end(self._outcome, self._message)
+        else:
+            self.end("failed", str(error) if isinstance(error, CtstateError) else type(error).__name__)
+
+    def stopped(self, reason: str) -> None:
+        """Let the run end as stopped, with the reason."""
+        self._outcome, self._message = "stopped", reason
 
     def _beat(self) -> None:
         while not self._ended.wait(runs.HEARTBEAT_S):
@@ -312,7 +335,7 @@ class LiveRun:
 
     def beat(self) -> None:
         """Say that the run lives, and hear what others have to say to it."""
-        before = _awake()
+        before = machine().monotonic()
         with self._ledger.write() as connection:
             answer = runs.beat(connection, self.id)
         if answer == runs.LOST:
@@ -325,9 +348,21 @@ class LiveRun:
     def surely_alive(self) -> bool:
         """Tell whether no other run can have taken this one for dead yet, nor will for a fifth of the lease.
 
-        Asked before each create: a worker that was suspended finds out here, before it sends anything.
+        Asked before each request that must not be sent by two: a worker that was suspended finds out here, before
+        it sends anything.
         """
-        return not self.lost.is_set() and _awake() - self._beat_at < 0.8 * runs.LEASE_S
+        return not self.lost.is_set() and machine().monotonic() - self._beat_at < 0.8 * runs.LEASE_S
+
+    def make_sure(self) -> None:
+        """Make sure that the run is alive to all others, with a heartbeat where the last one is old.
+
+        Raises:
+            FencedError: others took it for dead, or may do so at any moment.
+        """
+        if not self.surely_alive():
+            self.beat()
+            if not self.surely_alive():
+                raise FencedError("this run was silent for so long that another took it for dead; run it again")
 
     def end(self, outcome: str, message: str = "") -> None:
         """Write down how the run ended and stop its heartbeat."""
@@ -335,8 +370,3 @@ class LiveRun:
         self._thread.join()
         with self._ledger.write() as connection:
             runs.end(connection, self.id, outcome, message)
-
-
-def _awake() -> float:
-    # CLOCK_BOOTTIME goes on while the machine sleeps; time.monotonic() does not.
-    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()

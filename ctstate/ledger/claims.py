@@ -4,19 +4,17 @@ Every write here is fenced: it names the claim it was given and changes nothing 
 the capture since. The functions take a write transaction, so that one commit can carry many of them.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any
 
-from sqlalchemy import bindparam, select, text, update
+from sqlalchemy import select, text, update
 from sqlalchemy.engine import Connection
 
-from ctstate.clock import now, shifted
+from ctstate.clock import now
 from ctstate.errors import FencedError
-from ctstate.schema import batch, capture, image, prediction, run, season
+from ctstate.schema import capture, image, prediction, season
 from ctstate.states import State
 
 
@@ -27,7 +25,7 @@ class ImageRow:
     id: int
     rank: int
     path: str  # as in the captures CSV
-    md5: Optional[str]  # of the bytes that were last made for Zooniverse, hex
+    md5: str | None  # of the bytes that were last made for Zooniverse, hex
     arrived: bool
 
 
@@ -46,7 +44,7 @@ class CaptureRow:
     extra: Mapping[str, Any]  # further CSV columns for the subject
     predictions: Mapping[str, Any]  # what predict attached, ready for the subject
     images: tuple[ImageRow, ...]
-    subject_id: Optional[int]
+    subject_id: int | None
     state: str = ""
 
 
@@ -57,9 +55,9 @@ class Claim:
     row: CaptureRow
     token: int
     batch_id: int
-    ambiguous_at: Optional[str]
-    create_run_id: Optional[int]
-    create_floor: Optional[int]
+    ambiguous_at: str | None
+    create_run_id: int | None
+    create_floor: int | None
 
     @property
     def capture_id(self) -> str:
@@ -200,6 +198,10 @@ _CREATED = text(
     "UPDATE capture SET subject_id = :subject, create_run_id = NULL, create_sent_at = NULL, create_floor = NULL,"
     " ambiguous_at = NULL" + _MINE
 )
+_SEEN_UP_TO = text(
+    "UPDATE run SET watermark = :subject WHERE id = (SELECT run_id FROM capture WHERE id = :id)"
+    " AND watermark < :subject"
+)
 _NOT_CREATED = text(
     "UPDATE capture SET create_run_id = NULL, create_sent_at = NULL, create_floor = NULL, ambiguous_at = NULL"
     + _MINE
@@ -212,10 +214,14 @@ _MOVED = text(
     " CASE WHEN create_sent_at IS NOT NULL AND ambiguous_at IS NULL THEN :at ELSE ambiguous_at END" + _MINE
 )
 _CHECK = text("SELECT 1 FROM capture" + _MINE)
-_ENCODED = text("UPDATE image SET md5 = :md5, bytes = :bytes, note = :note, arrived_at = NULL WHERE id = :id")
-_ARRIVED = text("UPDATE image SET arrived_at = :at WHERE id = :id")
+_ITS_IMAGE = (
+    " WHERE id = :image AND capture_id = :id AND EXISTS (SELECT 1 FROM capture c WHERE c.id = image.capture_id"
+    " AND c.claim = :claim AND c.state = 'uploading')"
+)
+_ENCODED = text("UPDATE image SET md5 = :md5, bytes = :bytes, note = :note, arrived_at = NULL" + _ITS_IMAGE)
+_ARRIVED = text("UPDATE image SET arrived_at = :at" + _ITS_IMAGE)
 _NOT_ARRIVED = text("UPDATE image SET arrived_at = NULL WHERE capture_id = :id")
-_BROKEN = text("UPDATE image SET problem = 'broken', problem_reason = :reason WHERE id = :id")
+_BROKEN = text("UPDATE image SET problem = 'broken', problem_reason = :reason" + _ITS_IMAGE)
 
 
 def _fenced(connection: Connection, mine: Claim, statement: Any, **values: Any) -> None:
@@ -236,16 +242,14 @@ def still_mine(connection: Connection, mine: Claim) -> None:
 
 def note_encoded(connection: Connection, mine: Claim, facts: Sequence[EncodedFacts]) -> None:
     """Write down the bytes that are about to be sent; none of them has arrived."""
-    still_mine(connection, mine)
-    connection.execute(
-        _ENCODED, [{"id": f.image_id, "md5": f.md5, "bytes": f.bytes, "note": f.note or None} for f in facts]
-    )
+    for fact in facts:
+        note = fact.note or None
+        _fenced(connection, mine, _ENCODED, image=fact.image_id, md5=fact.md5, bytes=fact.bytes, note=note)
 
 
 def note_broken(connection: Connection, mine: Claim, image_id: int, reason: str) -> None:
     """Leave an image out from now on, as it cannot be decoded."""
-    still_mine(connection, mine)
-    connection.execute(_BROKEN, {"id": image_id, "reason": reason})
+    _fenced(connection, mine, _BROKEN, image=image_id, reason=reason)
 
 
 def note_create_intent(connection: Connection, mine: Claim, run_id: int, floor: int) -> None:
@@ -254,8 +258,9 @@ def note_create_intent(connection: Connection, mine: Claim, run_id: int, floor: 
 
 
 def note_created(connection: Connection, mine: Claim, subject_id: int) -> None:
-    """Write down the subject, whether just made or found."""
+    """Write down the subject, whether just made or found, and that the ledger knows of all up to it."""
     _fenced(connection, mine, _CREATED, subject=subject_id)
+    connection.execute(_SEEN_UP_TO, {"id": mine.row.id, "subject": subject_id})
 
 
 def note_not_created(connection: Connection, mine: Claim) -> None:
@@ -276,58 +281,11 @@ def note_subject_gone(connection: Connection, mine: Claim) -> None:
 
 def note_arrived(connection: Connection, mine: Claim, image_ids: Sequence[int]) -> None:
     """Write down that the store vouched for these images."""
-    still_mine(connection, mine)
     moment = now()
-    connection.execute(_ARRIVED, [{"id": key, "at": moment} for key in image_ids])
+    for key in image_ids:
+        _fenced(connection, mine, _ARRIVED, image=key, at=moment)
 
 
-def note_moved(connection: Connection, mine: Claim, state: State, reason: Optional[str] = None) -> None:
+def note_moved(connection: Connection, mine: Claim, state: State, reason: str | None = None) -> None:
     """Move a claimed capture to `uploaded`, `failed` or back to `batched`, and so end the claim."""
     _fenced(connection, mine, _MOVED, state=state.value, at=now(), reason=reason)
-
-
-# -- the lease of a batch's subject set ------------------------------------------------------------------------
-
-
-def take_lease(connection: Connection, batch_id: int, run_id: int, seconds: float) -> Optional[int]:
-    """Take or prolong the right to make a batch's subject set and to link to it.
-
-    Returns:
-        a token for `drop_lease`, or None while another live run has the lease.
-    """
-    ended = select(run.c.id).where(run.c.ended_at.is_not(None))
-    free = (
-        batch.c.lease_until.is_(None)
-        | (batch.c.lease_until < now())
-        | (batch.c.lease_run_id == run_id)
-        | batch.c.lease_run_id.in_(ended)
-    )
-    taken = connection.execute(
-        update(batch)
-        .where(batch.c.id == batch_id, free)
-        .values(lease_run_id=run_id, lease_until=shifted(seconds), lease_token=batch.c.lease_token + 1)
-    ).rowcount
-    if not taken:
-        return None
-    return int(connection.execute(select(batch.c.lease_token).where(batch.c.id == batch_id)).scalar_one())
-
-
-def drop_lease(connection: Connection, batch_id: int, token: int) -> None:
-    """Give the lease back, unless another run has it already."""
-    connection.execute(
-        update(batch)
-        .where(batch.c.id == batch_id, batch.c.lease_token == bindparam("token"))
-        .values(lease_until=None, lease_run_id=None),
-        {"token": token},
-    )
-
-
-def note_subject_set(
-    connection: Connection, batch_id: int, project_id: int, subject_set_id: Optional[int], name: Optional[str]
-) -> None:
-    """Write down which subject set a batch has (None: it has none any more)."""
-    connection.execute(
-        update(batch)
-        .where(batch.c.id == batch_id)
-        .values(project_id=project_id, subject_set_id=subject_set_id, subject_set_name=name)
-    )

@@ -4,9 +4,7 @@ Each names the state in which the capture was seen and changes nothing if it has
 correction never fights an upload that goes on meanwhile.
 """
 
-from __future__ import annotations
-
-from typing import Any, Optional
+from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
@@ -15,13 +13,16 @@ from ctstate.clock import now
 from ctstate.ledger.exclusions import CLAIMED_BY_OLD_SCRIPTS, NO_USABLE_IMAGE
 from ctstate.states import State
 
-_SEEN = " WHERE id = :id AND state = :seen AND claim = :claim"
+_SEEN = " WHERE id = :id AND state = :seen AND claim = :claim AND subject_id IS :subject_seen"
 _SETTLED = "create_run_id = NULL, create_sent_at = NULL, create_floor = NULL, ambiguous_at = NULL"
 _MOVE = "state = :state, run_id = :run, moved_at = :at, reason = :reason"
 
 
 def _do(connection: Connection, change: str, seen: Any, **values: Any) -> bool:
-    parameters = {"id": seen.id, "seen": seen.state, "claim": seen.claim, "at": now(), **values}
+    parameters = {
+        "id": seen.id, "seen": seen.state, "claim": seen.claim, "subject_seen": seen.subject_id, "at": now(),
+        **values,
+    }  # fmt: skip
     return connection.execute(text(f"UPDATE capture SET {change}{_SEEN}"), parameters).rowcount == 1
 
 
@@ -31,7 +32,7 @@ def adopt(connection: Connection, run_id: int, seen: Any, subject_id: int, batch
     Args:
         connection: a write transaction.
         run_id: of the run that found it.
-        seen: the capture as it was seen, with `id`, `state` and `claim`.
+        seen: the capture as it was seen, with `id`, `state`, `claim` and `subject_id`.
         subject_id, batch_id: the subject, and the batch in whose set it is.
         reason: for the history.
     """
@@ -60,13 +61,39 @@ def adopt(connection: Connection, run_id: int, seen: Any, subject_id: int, batch
     return done
 
 
+def make_room(connection: Connection, run_id: int, seen: Any, subject_id: int, reason: str) -> Any:
+    """Forget the subject that a capture had, where it is to have another; return the capture as it then is.
+
+    Returns:
+        None where it moved meanwhile.
+    """
+    if seen.subject_id not in (None, subject_id) or seen.state == State.DELETED.value:
+        done = True
+        if seen.state == State.UPLOADED.value:
+            done = move(connection, run_id, seen, State.REMOVED, reason)
+            seen = _now(connection, seen)
+        if done and seen.state in (State.REMOVED.value, State.DELETED.value):  # it takes the way of a retry
+            done = retry(connection, run_id, seen, reason)
+            seen = _now(connection, seen)
+        if not done or (seen.subject_id is not None and not forget_subject(connection, seen)):
+            return None
+        seen = _now(connection, seen)
+    return seen
+
+
+def _now(connection: Connection, seen: Any) -> Any:
+    return connection.execute(
+        text("SELECT id, state, claim, subject_id FROM capture WHERE id = :id"), {"id": seen.id}
+    ).one()
+
+
 def note_subject(connection: Connection, seen: Any, subject_id: int) -> bool:
     """Write down the subject of a capture that an upload has still to finish."""
     return _do(connection, f"subject_id = :subject, {_SETTLED}", seen, subject=subject_id)
 
 
 def redo(
-    connection: Connection, run_id: int, seen: Any, subject_id: Optional[int], batch_id: int, reason: str
+    connection: Connection, run_id: int, seen: Any, subject_id: int | None, batch_id: int, reason: str
 ) -> bool:
     """Send a capture back to batched, its images to be put again; the next upload finishes it."""
     done = _do(

@@ -37,7 +37,7 @@ WAIT_S = 60.0
 """How long one side waits for the other to be seen; NFS may show a new file a minute late (nfs(5), acdirmax)."""
 
 
-class Locks(str, enum.Enum):
+class Locks(enum.StrEnum):
     """What a test found."""
 
     HOLD = "hold"

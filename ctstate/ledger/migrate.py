@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Optional
 
@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection, Engine
 from ctstate.errors import LedgerError, LedgerVersionError
 from ctstate.ledger.database import transaction
 
-HEAD = "0004"
+HEAD = "0005"
 """The revision this code works with; a test holds it against the migrations."""
 
 
@@ -51,7 +51,7 @@ def _upgrade(connection: Connection) -> None:
 
 
 def _backup(path: Path, version: str) -> Path:
-    stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S")
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
     copy = path.with_name(f"{path.name}.backup-{version}-{stamp}")
     with closing(sqlite3.connect(str(path))) as source, closing(sqlite3.connect(str(copy))) as target:
         source.backup(target)

@@ -1,7 +1,5 @@
 """Runs: who writes to the ledger, whether they still live, and what becomes of what dead ones had claimed."""
 
-from __future__ import annotations
-
 import getpass
 import json
 import os
@@ -9,19 +7,20 @@ import socket
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 from sqlalchemy import case, func, insert, select, update
 from sqlalchemy.engine import Connection
 
 from ctstate import __version__
-from ctstate.clock import age, now
+from ctstate.clock import age, now, surely_older
+from ctstate.machine import machine
 from ctstate.schema import capture, run
 from ctstate.slurm.queue import WATCH, Job, job_of_this_process
 from ctstate.states import State
 
 LEASE_S = float(os.environ.get("CTSTATE_LEASE_SECONDS", "300"))
-"""A run that was silent for so long is dead: its captures are recovered, and it must not send a create.
+"""A run that is known to be silent for so long is dead: its captures are recovered, and it must not send a create.
 
 All runs of a ledger must agree on it; CTSTATE_LEASE_SECONDS is for rehearsals, such as the crash harness.
 """
@@ -85,7 +84,7 @@ def _gone_from_here(here: Whereabouts, row: Any) -> bool:
     return zombie or (bool(row.pid_started) and _started(row.pid) != row.pid_started)
 
 
-def start(connection: Connection, verb: str, arguments: Mapping[str, Any], log_file: Optional[str] = None) -> int:
+def start(connection: Connection, verb: str, arguments: Mapping[str, Any], log_file: str | None = None) -> int:
     """Write down that an invocation begins, and return the run's id.
 
     Args:
@@ -128,14 +127,34 @@ def _username() -> str:
         return str(os.getuid())
 
 
-def beat(connection: Connection, run_id: int) -> Optional[str]:
+class Silence:
+    """How long other runs have been silent, as one process saw it, by its own clock.
+
+    What a heartbeat says of the time was written by another host's clock, which may be off by minutes. That it has
+    not moved while this process looked on is certain.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[int, tuple[int, float]] = {}  # run: the beats it had, and since when by this process
+
+    def of(self, run_id: int, beats: int) -> float:
+        """Return for how many seconds at least the run has not beaten; look again to learn more."""
+        moment = machine().monotonic()
+        known = self._seen.get(run_id)
+        if known is None or known[0] != beats:
+            self._seen[run_id] = (beats, moment)
+            return 0.0
+        return moment - known[1]
+
+
+def beat(connection: Connection, run_id: int) -> str | None:
     """Say that the run lives.
 
     Returns:
         `stop` where somebody asked it to stop, `lost` where others took it for dead, else None.
     """
     live = (run.c.id == run_id) & run.c.ended_at.is_(None)
-    if connection.execute(update(run).where(live).values(heartbeat_at=now())).rowcount == 0:
+    if connection.execute(update(run).where(live).values(heartbeat_at=now(), beats=run.c.beats + 1)).rowcount == 0:
         return LOST
     asked = connection.execute(select(run.c.stop_requested_at).where(run.c.id == run_id)).scalar()
     return "stop" if asked else None
@@ -150,7 +169,7 @@ def end(connection: Connection, run_id: int, outcome: str, message: str = "") ->
     )
 
 
-def slurm_job(arguments: str) -> Optional[Job]:
+def slurm_job(arguments: str) -> Job | None:
     """Return the Slurm job that a run wrote into its arguments, or None."""
     facts = json.loads(arguments).get("slurm")
     try:
@@ -168,11 +187,17 @@ def look_at_jobs(connection: Connection) -> list[int]:
     return [row.id for row in rows if row.host_id != here.host_id]
 
 
-def dead(connection: Connection, lease: float = LEASE_S) -> list[int]:
+def dead(connection: Connection, silence: Silence, lease: float = LEASE_S) -> list[int]:
     """Return the runs that have not ended but cannot be alive.
 
-    Those are: silent for `lease` seconds; gone from this host; in a Slurm job that no longer runs (by what squeue
-    said last, see `WATCH`); or in a Slurm job that was requeued and has begun anew.
+    Those are: seen to be silent for `lease` seconds; silent for so long that no difference between two hosts'
+    clocks explains it; gone from this host; in a Slurm job that no longer runs (by what squeue said last, see
+    `WATCH`); or in a Slurm job that was requeued and has begun anew.
+
+    Args:
+        connection: a transaction.
+        silence: what this process saw of the runs so far.
+        lease: see LEASE_S.
     """
     here = whereabouts()
     rows = connection.execute(
@@ -182,6 +207,7 @@ def dead(connection: Connection, lease: float = LEASE_S) -> list[int]:
             run.c.pid,
             run.c.pid_started,
             run.c.heartbeat_at,
+            run.c.beats,
             run.c.slurm_job,
             run.c.arguments,
         ).where(run.c.ended_at.is_(None))
@@ -189,8 +215,9 @@ def dead(connection: Connection, lease: float = LEASE_S) -> list[int]:
     jobs = {row.id: slurm_job(row.arguments) for row in rows if row.slurm_job is not None}
 
     def gone(row: Any) -> bool:
-        silent = age(row.heartbeat_at)
-        if silent > lease or _gone_from_here(here, row):
+        if silence.of(row.id, row.beats) > lease or surely_older(row.heartbeat_at, lease):
+            return True
+        if _gone_from_here(here, row):
             return True
         job = jobs.get(row.id)
         if job is None:
@@ -198,12 +225,12 @@ def dead(connection: Connection, lease: float = LEASE_S) -> list[int]:
         if any(other is not None and other.supersedes(job) for other in jobs.values()):
             return True
         # A process of this host was just seen to live, and that is more than Slurm knows.
-        return row.host_id != here.host_id and WATCH.gone(row.id, job, silent)
+        return row.host_id != here.host_id and WATCH.gone(row.id, job, age(row.heartbeat_at))
 
     return [row.id for row in rows if gone(row)]
 
 
-def request_stop(connection: Connection, run_ids: Optional[Collection[int]] = None) -> list[int]:
+def request_stop(connection: Connection, run_ids: Collection[int] | None = None) -> list[int]:
     """Ask runs that have not ended to stop cleanly; each hears it with its next heartbeat.
 
     Args:

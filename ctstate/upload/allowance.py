@@ -1,15 +1,13 @@
 """Watching the account's allowance while an upload goes on (docs/panoptes-api.md, section 2)."""
 
-from __future__ import annotations
-
 import logging
-import threading
 from collections.abc import Sequence
 
 from sqlalchemy import func, select
 
 from ctstate.errors import CtstateError
 from ctstate.ledger import Ledger
+from ctstate.machine import machine
 from ctstate.schema import capture
 from ctstate.states import State
 from ctstate.zooniverse import Account, Zooniverse
@@ -45,8 +43,8 @@ class AllowanceWatch:
         self._zooniverse = zooniverse
         self._batches = list(batches)
         self._warned = warned
-        self._ended = threading.Event()
-        threading.Thread(target=self._watch, name="allowance", daemon=True).start()
+        self._ended = machine().event()
+        self._thread = machine().thread(self._watch, "allowance")
 
     def close(self) -> None:
         """Look no more."""

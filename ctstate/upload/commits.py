@@ -4,21 +4,18 @@ Each commit waits for the disk once, however many captures it speaks of, and no 
 transaction while it talks to Zooniverse.
 """
 
-from __future__ import annotations
-
-import queue
-import threading
-import time
+from collections import deque
 from collections.abc import Callable
-from typing import Optional
+from typing import Any, NamedTuple
 
 from sqlalchemy.engine import Connection
 
-from ctstate.errors import FencedError
+from ctstate.errors import CtstateError, FencedError, LedgerError
 from ctstate.ledger import Ledger
+from ctstate.machine import machine
 
-Operation = Callable[[Connection], None]
-Then = Callable[[Optional[FencedError]], None]
+Operation = Callable[[Connection], Any]
+Then = Callable[[Any, CtstateError | None], None]
 
 MOST_IN_ONE_COMMIT = 500
 
@@ -26,65 +23,89 @@ GATHER_S = 0.04
 """How long a commit waits for more to carry: nothing waits for it but the pipeline, which has work meanwhile."""
 
 
+class _Handed(NamedTuple):
+    operation: Operation
+    then: Then
+
+
 class Committer:
     """Writes operations in the order they were submitted.
 
     Args:
         ledger: where to.
-        on_fatal: called once with the error when a commit fails; nothing is written after that.
+        fatal: called with the error once a commit has failed; nothing is written after that, and each operation is
+            answered with a LedgerError.
     """
 
-    def __init__(self, ledger: Ledger, on_fatal: Callable[[BaseException], None]) -> None:
+    def __init__(self, ledger: Ledger, fatal: Callable[[BaseException], None]) -> None:
         self._ledger = ledger
-        self._on_fatal = on_fatal
-        self._queue: queue.SimpleQueue[Optional[tuple[Operation, Optional[Then]]]] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
-        self._thread.start()
+        self._fatal = fatal
+        self._queue: deque[_Handed] = deque()
+        self._closing = False
+        self._broken: CtstateError | None = None
+        self._condition = machine().condition()
+        self._thread = machine().thread(self._run, "committer")
 
-    def submit(self, operation: Operation, then: Optional[Then] = None) -> None:
+    def submit(self, operation: Operation, then: Then) -> None:
         """Hand in a write.
 
         Args:
             operation: writes; a FencedError it raises concerns it alone.
-            then: called after the commit, with the FencedError where there was one.
+            then: called after the commit, with what the operation returned, or with the error.
         """
-        self._queue.put((operation, then))
+        with self._condition:
+            self._queue.append(_Handed(operation, then))
+            self._condition.notify_all()
 
     def close(self) -> None:
-        """Write what was handed in and stop."""
-        self._queue.put(None)
+        """Write what was handed in and end the thread."""
+        with self._condition:
+            self._closing = True
+            self._condition.notify_all()
         self._thread.join()
 
-    def _run(self) -> None:
-        going = True
-        while going:
-            part = [self._queue.get()]
-            if part[0] is not None:
-                time.sleep(GATHER_S)
-            while len(part) < MOST_IN_ONE_COMMIT:
-                try:
-                    part.append(self._queue.get_nowait())
-                except queue.Empty:
-                    break
-            work = [pair for pair in part if pair is not None]
-            going = len(work) == len(part)
-            try:
-                self._commit(work)
-            except BaseException as error:  # noqa: BLE001 - handed to the run, which ends with it
-                self._on_fatal(error)
-                return
+    def _next(self) -> list[_Handed]:
+        with self._condition:
+            while not self._queue and not self._closing:
+                self._condition.wait()
+        if not self._closing:
+            machine().sleep(GATHER_S)
+        with self._condition:
+            return [self._queue.popleft() for _ in range(min(len(self._queue), MOST_IN_ONE_COMMIT))]
 
-    def _commit(self, work: list[tuple[Operation, Optional[Then]]]) -> None:
-        verdicts: list[Optional[FencedError]] = []
-        if not work:
-            return
+    def _run(self) -> None:
+        while True:
+            part = self._next()
+            if not part and self._closing:
+                return
+            try:
+                answers = self._commit(part)
+            except CtstateError as error:
+                self._break(error, part)
+            except BaseException as error:  # noqa: BLE001 - handed to the run, which ends with it
+                self._break(error, part)
+            else:
+                for handed, (answer, fenced) in zip(part, answers, strict=True):
+                    handed.then(answer, fenced)
+
+    def _break(self, error: BaseException, part: list[_Handed]) -> None:
+        self._broken = (
+            error if isinstance(error, CtstateError) else LedgerError(f"the ledger cannot be written: {error}")
+        )
+        self._fatal(error)
+        for handed in part:
+            handed.then(None, self._broken)
+
+    def _commit(self, part: list[_Handed]) -> list[tuple[Any, FencedError | None]]:
+        if self._broken is not None:
+            raise self._broken
+        answers: list[tuple[Any, FencedError | None]] = []
+        if not part:
+            return answers
         with self._ledger.write() as connection:
-            for operation, _ in work:
+            for handed in part:
                 try:
-                    operation(connection)
-                    verdicts.append(None)
+                    answers.append((handed.operation(connection), None))
                 except FencedError as error:
-                    verdicts.append(error)
-        for (_, then), verdict in zip(work, verdicts):
-            if then is not None:
-                then(verdict)
+                    answers.append((None, error))
+        return answers

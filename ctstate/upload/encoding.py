@@ -1,7 +1,5 @@
 """Encoding in processes of their own: all cores at work, and a decoder that dies takes no upload with it."""
 
-from __future__ import annotations
-
 import contextlib
 import multiprocessing
 import os
@@ -11,12 +9,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import Connection
-from typing import Union
 
 from ctstate.errors import BrokenImageError
 from ctstate.images import EncodedImage, ImageOptions, encode_image
+from ctstate.upload.story import EncoderDiedError, StopAskedError
 
-Encoded = Union[EncodedImage, BrokenImageError]
+Encoded = EncodedImage | BrokenImageError
+
+Then = Callable[[list[Encoded] | None, BaseException | None], None]
 
 # Imported once, before the encoding processes fork from it; what is not installed is passed over.
 _PRELOAD = ["ctstate.upload.encoding", "PIL.JpegImagePlugin", "numpy", "simplejpeg", "cv2"]
@@ -79,14 +79,21 @@ class Encoders:
             for _ in range(self._processes):
                 self._pool.submit(encode_all, [], self._options)
 
-    def encode(self, paths: Sequence[str], then: Callable[[Union[list[Encoded], BaseException]], None]) -> None:
-        """Encode a capture's images in a process; `then` gets the results, or what went wrong with the pool."""
+    def encode(self, paths: Sequence[str], then: Then) -> None:
+        """Encode a capture's images in a process; `then` gets the results, or the error.
+
+        The errors: EncoderDiedError where a process of the pool was killed; StopAskedError after `close`.
+        """
 
         def done(future: Future[list[Encoded]]) -> None:
             if future.cancelled():
+                then(None, StopAskedError("the run ended"))
                 return
             error = future.exception()
-            then(future.result() if error is None else error)
+            if isinstance(error, BrokenProcessPool):
+                then(None, EncoderDiedError("an encoding process was killed"))
+            else:
+                then(None if error is not None else future.result(), error)
 
         with self._lock:
             try:
@@ -99,6 +106,6 @@ class Encoders:
         future.add_done_callback(done)
 
     def close(self) -> None:
-        """End the processes; what they have not begun is dropped."""
-        with self._lock:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+        """End the processes; what they have not begun is dropped. May be called again."""
+        # Without the lock: whoever is answered now may want it.
+        self._pool.shutdown(wait=True, cancel_futures=True)

@@ -1,9 +1,6 @@
 """How a run is asked to stop: by a signal, by `ctstate stop`, or by what it meets."""
 
-from __future__ import annotations
-
-import threading
-
+from ctstate.machine import machine
 from ctstate.zooniverse import Patience
 
 
@@ -11,7 +8,7 @@ class StopSignal(Patience):
     """Set once; threads that wait for Zooniverse wake up at once and give their captures back."""
 
     def __init__(self) -> None:
-        self._event = threading.Event()
+        self._event = machine().event()
         self.reason = ""
 
     def request(self, reason: str) -> None:

@@ -219,7 +219,7 @@ def test_orientation_is_reset_in_place(order: str) -> None:
     assert metadata.exif_orientation(exif) == metadata.exif_orientation(exif[6:]) == 8
     upright = metadata.exif_upright(exif)
     assert metadata.exif_orientation(upright) == 1
-    assert [a != b for a, b in zip(exif, upright)].count(True) == 1
+    assert [a != b for a, b in zip(exif, upright, strict=False)].count(True) == 1
     for cut in range(len(exif)):
         assert metadata.exif_orientation(exif[:cut]) in (1, 8)
         assert len(metadata.exif_upright(exif[:cut])) == cut

@@ -1,18 +1,16 @@
 """Dead runs, recovery, fencing, leases."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from sqlalchemy import text
 
 from ctstate.errors import FencedError
-from ctstate.ledger import Ledger, Selection, claims, runs
+from ctstate.ledger import Ledger, Selection, claims, runs, set_lease
+from ctstate.machine import Machine, running_on
 from ctstate.states import State
 
 
@@ -40,6 +38,12 @@ def silence(ledger: Ledger, run_id: int) -> None:
             ),
             {"r": run_id},
         )
+
+
+def elsewhere(ledger: Ledger, run_id: int) -> None:
+    """Let a run be another host's: whether its process lives cannot be seen from here."""
+    with ledger.write() as connection:
+        connection.execute(text("UPDATE run SET host_id = 'elsewhere' WHERE id = :r"), {"r": run_id})
 
 
 def test_a_capture_is_claimed_by_one_run_only(new_ledger) -> None:
@@ -154,15 +158,50 @@ def test_the_sleeper_itself_notices(new_ledger) -> None:
     assert one(ledger, "SELECT outcome FROM run WHERE id = :r", r=live.id).outcome == "lost"
 
 
-def test_a_run_that_was_not_heard_for_long_does_not_trust_itself(new_ledger, monkeypatch) -> None:
+class Elsewhen(Machine):
+    """A machine whose process has just slept for so many seconds, and whose clock is off."""
+
+    def __init__(self, seconds: float, wall: float = 0.0) -> None:
+        self.slept, self.off = seconds, wall
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.slept
+
+    def wall(self) -> float:
+        return super().wall() + self.off
+
+
+def test_a_run_that_was_not_heard_for_long_does_not_trust_itself(new_ledger) -> None:
     ledger = new_ledger(1)
-    live = ledger.live_run("upload", {})
-    asleep = time.clock_gettime(time.CLOCK_BOOTTIME) + runs.LEASE_S
-    monkeypatch.setattr("ctstate.ledger._awake", lambda: asleep)
-    assert not live.surely_alive()
-    live.beat()
-    assert live.surely_alive()
-    live.end("done")
+    with ledger.live_run("upload", {}) as live, running_on(Elsewhen(runs.LEASE_S)):
+        assert not live.surely_alive()
+        live.make_sure()
+        assert live.surely_alive()
+
+
+def test_a_clock_that_is_ahead_declares_nobody_dead(new_ledger) -> None:
+    """Ten minutes are twice a lease; only a silence that this process saw itself, or a much longer one, counts."""
+    ledger = new_ledger(2)
+    run_id = start(ledger)
+    take(ledger, run_id)
+    elsewhere(ledger, run_id)
+    with running_on(Elsewhen(0, wall=600)):
+        assert ledger.recover() == 0
+    with running_on(Elsewhen(runs.LEASE_S + 1)):
+        assert ledger.recover() == 2  # it saw the run not beat for a lease, by its own measure
+    assert one(ledger, "SELECT outcome FROM run WHERE id = :r", r=run_id).outcome == "lost"
+
+
+def test_a_run_that_beats_is_alive_whatever_the_clocks_say(new_ledger) -> None:
+    ledger = new_ledger(1)
+    run_id = start(ledger)
+    take(ledger, run_id)
+    elsewhere(ledger, run_id)
+    assert ledger.recover() == 0
+    with ledger.write() as connection:
+        runs.beat(connection, run_id)
+    with running_on(Elsewhen(runs.LEASE_S + 1, wall=-600)):
+        assert ledger.recover() == 0
 
 
 def test_a_stop_that_was_asked_for_reaches_the_run(new_ledger) -> None:
@@ -180,24 +219,29 @@ def test_one_run_at_a_time_has_a_batch_s_lease(new_ledger) -> None:
     ledger = new_ledger(1)
     first, second = start(ledger), start(ledger)
 
-    def lease(run_id: int, seconds: float = 60):
+    def lease_of(run_id: int):
         with ledger.write() as connection:
-            return claims.take_lease(connection, 1, run_id, seconds)
+            return set_lease.take(connection, 1, run_id)
 
-    token = lease(first)
-    assert token is not None
-    assert lease(second) is None
-    assert lease(first) == token + 1  # its own may be prolonged
+    lease = lease_of(first)
+    assert lease is not None
+    assert lease_of(second) is None
+    again = lease_of(first)
+    assert again.token == lease.token + 1  # its own may be taken anew
     with ledger.write() as connection:
-        claims.drop_lease(connection, 1, token)  # an old token drops nothing
-    assert lease(second) is None
+        set_lease.drop(connection, lease)  # an old one drops nothing
+    assert lease_of(second) is None
+    with pytest.raises(FencedError), ledger.write() as connection:
+        set_lease.note_subject_set(connection, lease, 1001, 5001, "old")
     with ledger.write() as connection:
-        claims.drop_lease(connection, 1, token + 1)
-    assert lease(second, -1) is not None
-    assert lease(first) is not None  # the other's had run out
+        set_lease.note_subject_set(connection, again, 1001, 5001, "new")
+        set_lease.drop(connection, again)
+    assert lease_of(second) is not None
+    assert lease_of(first) is None
     with ledger.write() as connection:
-        runs.end(connection, first, "done")
-    assert lease(second) is not None  # whose run has ended holds nothing
+        runs.end(connection, second, "done")
+    assert lease_of(first) is not None  # whose run has ended holds nothing
+    assert lease_of(second) is None  # and gets nothing
 
 
 def test_a_broken_write_leaves_nothing_half_done(new_ledger) -> None:

@@ -78,7 +78,9 @@ def test_update_of_state_follows_the_table(raw: sqlite3.Connection, source: Stat
         ("UPDATE capture SET batch_id = NULL WHERE id = 1", "has_batch"),
         ("UPDATE capture SET state = 'uploaded' WHERE id = 1", "has_subject"),
         ("UPDATE capture SET create_sent_at = 'now' WHERE id = 1", "doubt_is_marked"),
-        ("UPDATE capture SET subject_id = 5", "UNIQUE"),
+        ("UPDATE capture SET subject_id = 5", "another capture has that subject"),
+        ("UPDATE OR REPLACE capture SET subject_id = 5 WHERE id IN (1, 2)", "another capture has that subject"),
+        ("UPDATE capture SET claim = -1 WHERE id = 1", "claims only grow"),
     ],
 )
 def test_what_would_break_the_ledger_is_refused(raw: sqlite3.Connection, statement: str, message: str) -> None:

@@ -85,7 +85,7 @@ def test_old_header(season_csv: Any, call_ctstate: Any, ask: Any, row: Any) -> N
 def test_new_header(season_csv: Any, call_ctstate: Any, ask: Any) -> None:
     season_csv.image("S1/B04/x.jpg")
     values = ("my id", "S1", "B04", 1, 7, 2, "x.jpg", "B04/x.jpg", "2017", "0", "", "0", "")
-    season_csv([dict(zip(NEW, values))])
+    season_csv([dict(zip(NEW, values, strict=False))])
     assert call_ctstate(*season_csv.arguments()).code == 0
     assert ask(IMAGES) == [("my id", 2, "S1/B04/x.jpg", None, None)]
 
@@ -255,7 +255,9 @@ def test_flags(season_csv: Any, call_ctstate: Any, ask: Any, row: Any, column: s
     season_csv([row(number, **{column: value}) for number, value in enumerate(values, 1)])
     assert call_ctstate(*season_csv.arguments()).code == 0
     found = ask("SELECT problem FROM image ORDER BY id")
-    assert dict(zip(values, found)) == {value: ("excluded" if value in excluding else None,) for value in values}
+    assert dict(zip(values, found, strict=False)) == {
+        value: ("excluded" if value in excluding else None,) for value in values
+    }
 
 
 @pytest.mark.parametrize("value", sorted(GARBAGE))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ctstate.adopt import adopt
-from ctstate.errors import NotFoundError, UsageError
+from ctstate.errors import LedgerBehindError, NotFoundError, UsageError
 from ctstate.ledger import Ledger, Selection
 from ctstate.manifests import import_manifest, import_tracker
 from ctstate.states import State
@@ -129,7 +129,8 @@ def test_nothing_claimed_is_uploaded_before_it_was_looked_for(legacy: Legacy) ->
     with Ledger.open(legacy.path, create=True) as ledger:
         import_manifest(ledger, manifest, images_root=str(legacy.folder / "images"))
         import_tracker(ledger, tracker)
-        upload(ledger, legacy.season.connect(), legacy.season.options(season=legacy.name))
+        with pytest.raises(LedgerBehindError, match="ctstate adopt"):
+            upload(ledger, legacy.season.connect(), legacy.season.options(season=legacy.name))
     assert legacy.active()[f"{legacy.name}#B04#1#1"] == 1
     with Ledger.open(legacy.path) as ledger:
         adopt(ledger, legacy.season.connect(), legacy.project)
@@ -181,3 +182,22 @@ def test_what_cannot_be_adopted_is_said_in_a_line(legacy: Legacy) -> None:
             adopt(ledger, legacy.season.connect(), legacy.project, subject_set_id=424242)
         with pytest.raises(UsageError, match="give --season and --batch"):
             adopt(ledger, legacy.season.connect(), legacy.project, subject_set_id=odd)
+
+
+def test_the_adopt_of_a_wrong_project_frees_no_claim(legacy: Legacy, sandbox) -> None:
+    """The files name subjects; in this project (or on this Zooniverse) there are none of them."""
+    for number in (1, 2, 3):
+        legacy.upload(number)
+    manifest, tracker = legacy.files()
+    from tests.upload_help import Season
+
+    other = Season(legacy.folder / "other", sandbox, 1, "OTHER_S1")
+    with Ledger.open(legacy.path, create=True) as ledger:
+        import_manifest(ledger, manifest, images_root=str(legacy.folder / "images"))
+        import_tracker(ledger, tracker)
+        with pytest.raises(UsageError, match="of 3 subjects that the files name, 0 are in project"):
+            adopt(ledger, other.connect(), int(other.z.project_id), season_name=legacy.name)
+        assert ledger.count(Selection(states=[State.MANIFESTED, State.BATCHED])) == len(legacy.records)
+        with ledger.read() as connection:
+            checked = "SELECT count(*) FROM legacy_subject WHERE checked_at IS NOT NULL"
+            assert connection.exec_driver_sql(checked).scalar() == 0

@@ -1,7 +1,5 @@
 """Every difference between ledger and Zooniverse is found, named, settled, and then found no more."""
 
-from __future__ import annotations
-
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,9 +9,10 @@ import pytest
 from ctstate.batches import split
 from ctstate.errors import NotFoundError, UsageError
 from ctstate.ledger import Ledger
-from ctstate.reconcile import Survey, reconcile, survey
+from ctstate.reconcile import ACTED_ON, Survey, accept, reconcile, survey
 from ctstate.retrying import retry
-from tests.upload_help import JPEG, MD5, Season, delete_set, foreign_subject, set_of
+from ctstate.zooniverse import Zooniverse
+from tests.upload_help import JPEG, MD5, Season, delete_set, foreign_subject, mark_of, set_of
 
 
 def look(season: Season, **more: Any) -> Survey:
@@ -27,7 +26,7 @@ def settle(season: Season, **more: Any) -> Counter[str]:
         found = survey(ledger, season.connect(), int(season.z.project_id), **more)
         done = reconcile(ledger, season.connect(), int(season.z.project_id), found, {})
     again = look(season, **more)
-    assert [f for f in again.findings if f.kind not in ("not uploaded", "stranger", "classified duplicate")] == []
+    assert [f for f in again.findings if f.kind in ACTED_ON] == []
     return Counter(done)
 
 
@@ -39,7 +38,7 @@ def uploaded(new_season: Any, captures: int = 4) -> Season:
 
 def first(season: Season) -> Any:
     return season.rows(
-        "SELECT c.id, c.capture_id, c.subject_id, count(i.id) AS images FROM capture c"
+        "SELECT c.id, c.capture_id, c.subject_id, c.state, count(i.id) AS images FROM capture c"
         " JOIN image i ON i.capture_id = c.id WHERE c.id = 1 GROUP BY c.id"
     )[0]
 
@@ -123,10 +122,75 @@ def retry_all(ledger: Ledger, season: Season) -> None:
 def test_a_duplicate_is_deleted_and_the_ledger_s_own_stays(new_season) -> None:
     season = uploaded(new_season)
     row = first(season)
-    extra = foreign_subject(season, row.capture_id, row.images)
+    extra = foreign_subject(season, row.capture_id, row.images, mark=mark_of(season, row.capture_id))
     found = look(season)
     assert [(f.kind, f.subject_id) for f in found.findings] == [("duplicate", extra)]
     assert settle(season) == {"duplicate": 1}
+    season.check()
+
+
+def test_a_duplicate_that_was_not_made_from_this_ledger_is_left_alone(new_season) -> None:
+    season = uploaded(new_season)
+    row = first(season)
+    extra = foreign_subject(season, row.capture_id, row.images)
+    assert settle(season) == {}
+    assert [(f.kind, f.subject_id) for f in look(season).findings] == [("foreign duplicate", extra)]
+
+
+def test_the_subjects_of_another_ledger_are_strangers_until_they_are_accepted(new_season) -> None:
+    season = uploaded(new_season)
+    row = first(season)
+    extra = foreign_subject(season, row.capture_id, row.images, mark=f"ctstate:{'0' * 12}:{row.id}:1")
+    assert [(f.kind, f.subject_id) for f in look(season).findings] == [("stranger", extra)]
+    assert settle(season) == {}
+    assert extra in {int(subject["id"]) for subject in season.subjects()}
+    project = int(season.z.project_id)
+    with Ledger.open(season.path) as ledger:
+        with pytest.raises(UsageError, match="is capture"):
+            accept(ledger, season.connect(), project, [row.subject_id])
+        with pytest.raises(UsageError, match="no subject 5 in project"):
+            accept(ledger, season.connect(), project, [extra, 5])
+        assert accept(ledger, season.connect(), project, [extra]) == 1
+        assert accept(ledger, season.connect(), project, [extra]) == 0
+    found = look(season)
+    assert (found.findings, found.accepted) == ([], 1)
+    season.upload()  # and no upload stumbles over it
+
+
+def test_what_a_live_upload_links_meanwhile_is_not_thrown_out(new_season, monkeypatch) -> None:
+    """The set is listed, then the ledger is read; in between a worker links and writes down that it did."""
+    season = new_season(4)
+    season.upload(limit=2)
+    members = Zooniverse.subjects_in_set
+
+    def and_then_they_are_linked(self, set_id):
+        listed = list(members(self, set_id))
+        season.upload()
+        return iter(listed)
+
+    monkeypatch.setattr(Zooniverse, "subjects_in_set", and_then_they_are_linked)
+    project = int(season.z.project_id)
+    with Ledger.open(season.path) as ledger:
+        zooniverse = season.connect()
+        monkeypatch.setattr(Zooniverse, "count_in_sets", lambda self, ids: 0)
+        found = survey(ledger, zooniverse, project)
+    monkeypatch.undo()
+    assert found.findings == []
+    assert found.agree == 4
+    season.check()
+
+
+def test_what_was_found_is_looked_at_again_before_it_is_acted_on(new_season) -> None:
+    season = uploaded(new_season)
+    row = first(season)
+    z = season.connect()
+    z.unlink_subjects(set_of(season), [row.subject_id])
+    found = look(season)
+    assert [f.kind for f in found.findings] == ["unlinked"]
+    z.link_subjects(set_of(season), [row.subject_id])  # the colleague who took it out thought better of it
+    with Ledger.open(season.path) as ledger:
+        assert reconcile(ledger, z, int(season.z.project_id), found, {}) == {}
+    assert first(season).state == "uploaded"
     season.check()
 
 

@@ -385,14 +385,14 @@ def test_kill_in_the_middle_of_a_remove_and_run_it_again(world: UploadedSeason) 
 
 
 def test_remove_waits_for_a_run_that_links(world: UploadedSeason) -> None:
-    from ctstate.ledger import claims
+    from ctstate.ledger import set_lease
 
     with world.open() as ledger:
         live = ledger.live_run("upload", {})
         with ledger.write() as connection:
             batch = world.captures()[0].batch_id
-            token = claims.take_lease(connection, batch, live.id, 240.0)
-            assert token is not None
+            lease = set_lease.take(connection, batch, live.id)
+            assert lease is not None
         process = world.start(
             "remove", "--batch", "batch_1", *BECAUSE, "--yes", "--project-id", world.sandbox.project_id
         )
@@ -402,7 +402,7 @@ def test_remove_waits_for_a_run_that_links(world: UploadedSeason) -> None:
         time.sleep(0.7)
         assert "unlink subjects" not in world.sandbox.requests()["routes"]
         with ledger.write() as connection:
-            claims.drop_lease(connection, batch, token)
+            set_lease.drop(connection, lease)
         output, _ = process.communicate(timeout=60)
         assert process.returncode == 0, output
         live.end("done")

@@ -1,0 +1,51 @@
+"""Carrying out what a story wants of Zooniverse for its one capture."""
+
+from collections.abc import Callable
+from typing import Any
+
+from ctstate.ledger import LiveRun
+from ctstate.upload.story import Create, FreshUrls, Prove, Put, Want
+from ctstate.zooniverse import Created, Zooniverse
+
+
+def create(want: Create, live: LiveRun, zooniverse: Zooniverse, project_id: int) -> Created:
+    """Make a subject with one POST.
+
+    Raises:
+        FencedError: others may take this run for dead; nothing was sent.
+        ZooniverseError: see `Zooniverse.create_subject`.
+    """
+    # The last moment to notice that this process slept (SIGSTOP, a frozen node) through its lease.
+    live.make_sure()
+    return zooniverse.create_subject(project_id, want.mimes, want.metadata, want.external_id)
+
+
+def fresh_urls(want: FreshUrls, zooniverse: Zooniverse) -> list[str]:
+    """Return new places for the images of a subject that is there already.
+
+    Raises:
+        NotFoundError: it is there no more.
+    """
+    subject, etag = zooniverse.subject(want.subject_id)
+    has = tuple(mime for location in subject["locations"] for mime in location)
+    return zooniverse.fresh_urls(want.subject_id, etag, () if has == want.mimes else want.mimes)
+
+
+def put(want: Put, zooniverse: Zooniverse) -> bool:
+    """Put an image; return whether the store vouched for it."""
+    return zooniverse.put_image(want.url, want.image.data, want.image.mime, want.image.md5)
+
+
+def prove(want: Prove, zooniverse: Zooniverse) -> bool:
+    """Ask the store for an image; return whether it is there and the one that was sent."""
+    return zooniverse.image_md5(want.url) == want.md5
+
+
+def act_of(live: LiveRun, zooniverse: Zooniverse, project_id: int) -> dict[type[Want], Callable[[Any], Any]]:
+    """Return what carries out each kind of want."""
+    return {
+        Create: lambda want: create(want, live, zooniverse, project_id),
+        FreshUrls: lambda want: fresh_urls(want, zooniverse),
+        Put: lambda want: put(want, zooniverse),
+        Prove: lambda want: prove(want, zooniverse),
+    }

@@ -1,0 +1,354 @@
+"""Where the promise once had seams: ledgers that are behind, answers that prove nothing, runs that end badly."""
+
+import contextlib
+import shutil
+import sqlite3
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ctstate.adopt import adopt
+from ctstate.captures import load_captures
+from ctstate.errors import CtstateError, LedgerBehindError, LoginError, NotFoundError
+from ctstate.ledger import Ledger, Selection
+from ctstate.reconcile import reconcile, survey
+from ctstate.retrying import retry
+from ctstate.states import State
+from ctstate.upload import StopSignal
+from ctstate.upload.lost_creates import Lost, look
+from ctstate.upload.story import Doubt
+from ctstate.zooniverse import Backoff
+from tests.upload_help import Season, delete_set, foreign_subject, mark_of, set_of
+
+
+def mend(season: Season) -> Counter[str]:
+    """`ctstate reconcile --apply`."""
+    with Ledger.open(season.path) as ledger:
+        found = survey(ledger, season.connect(), int(season.z.project_id))
+        return Counter(reconcile(ledger, season.connect(), int(season.z.project_id), found, {}))
+
+
+def copy_of(season: Season) -> Path:
+    copy = season.folder / "backup.db"
+    with (
+        contextlib.closing(sqlite3.connect(season.path)) as source,
+        contextlib.closing(sqlite3.connect(copy)) as to,
+    ):
+        source.backup(to)
+    return copy
+
+
+def put_back(season: Season, copy: Path) -> None:
+    for more in ("-wal", "-shm"):
+        Path(f"{season.path}{more}").unlink(missing_ok=True)
+    shutil.copyfile(copy, season.path)
+
+
+def creates(season: Season) -> int:
+    return season.z.requests()["routes"].get("create subject", 0)
+
+
+# -- a ledger that is behind -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("before", [0, 1, 3])
+def test_a_backup_that_was_put_back_uploads_nothing_again(new_season, before: int) -> None:
+    season = new_season(8)
+    if before:
+        season.upload(limit=before)
+    backup = copy_of(season)
+    season.upload()
+    season.z.reset_requests()
+    put_back(season, backup)
+    with pytest.raises(LedgerBehindError, match="ctstate (reconcile|adopt)"):
+        season.upload()
+    assert creates(season) == 0
+    if before:
+        mend(season)
+    else:
+        # The backup does not even know the set.
+        set_id = next(
+            int(s["id"]) for s in season.z.state()["subject_sets"] if s["display_name"].startswith(season.name)
+        )
+        with Ledger.open(season.path) as ledger:
+            adopt(ledger, season.connect(), int(season.z.project_id), subject_set_id=set_id)
+    season.upload()
+    assert creates(season) == 0
+    season.check()
+
+
+def test_a_backup_is_noticed_also_by_what_was_made_and_not_linked(new_season) -> None:
+    season = new_season(6)
+    season.upload(limit=1)
+    backup = copy_of(season)
+    season.z.set_faults({"rules": [{"route": "link subjects", "kind": "status_before", "status": 502}]})
+    season.upload(backoff=Backoff(first=0.01, most=0.02, give_up=0.1))
+    season.z.clear_faults()
+    put_back(season, backup)
+    with pytest.raises(LedgerBehindError, match="older copy.*reconcile"):
+        season.upload()
+    assert mend(season)["finish"] > 0
+    season.upload()
+    season.check()
+
+
+def test_a_ledger_made_anew_by_manifest_takes_no_set_over(new_season) -> None:
+    season = new_season(5)
+    season.upload()
+    season.path = season.folder / "anew.db"
+    with Ledger.open(season.path, create=True) as ledger:
+        load_captures(
+            ledger, season.captures_csv, attribution="a", license="l", images_root=season.folder / "images"
+        )
+    season.z.reset_requests()
+    with pytest.raises(LedgerBehindError, match="another ledger.*ctstate adopt --subject-set-id"):
+        season.upload()
+    assert creates(season) == 0
+    with Ledger.open(season.path) as ledger:
+        found = survey(ledger, season.connect(), int(season.z.project_id))
+        assert [f.kind for f in found.findings if f.kind != "not uploaded"] == ["unknown set"]
+        assert "ctstate adopt" in found.advice
+        assert "ctstate upload" not in found.advice
+        set_id = next(
+            int(s["id"]) for s in season.z.state()["subject_sets"] if s["display_name"].startswith(season.name)
+        )
+        report = adopt(ledger, season.connect(), int(season.z.project_id), subject_set_id=set_id)
+        assert report.adopted == 5
+    season.upload()
+    assert creates(season) == 0
+    season.check()
+
+
+def test_two_ledgers_do_not_feed_the_same_set(new_season) -> None:
+    season = new_season(6)
+    first, second = season.path, season.folder / "second.db"
+    with Ledger.open(second, create=True) as ledger:
+        load_captures(
+            ledger, season.captures_csv, attribution="a", license="l", images_root=season.folder / "images"
+        )
+    outcomes: list[Any] = []
+
+    def run(path: Path) -> None:
+        from ctstate.upload import upload
+
+        with Ledger.open(path) as ledger:
+            try:
+                outcomes.append(upload(ledger, season.connect(), season.options()))
+            except CtstateError as error:
+                outcomes.append(error)
+
+    season.z.set_faults({"latency_ms": {"create subject": 50}})
+    threads = [threading.Thread(target=run, args=(path,)) for path in (first, second)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(isinstance(outcome, LedgerBehindError) for outcome in outcomes) == 1, outcomes
+    counts = Counter(subject["metadata"]["#capture_id"] for subject in season.subjects())
+    assert set(counts.values()) == {1}
+
+
+def test_a_set_that_another_ledger_feeds_meanwhile_is_noticed_by_the_next_run(new_season) -> None:
+    season = new_season(4)
+    season.upload(limit=2)
+    ((capture_id,),) = season.rows("SELECT capture_id FROM capture WHERE state = 'batched' LIMIT 1")
+    foreign_subject(season, capture_id, 1, mark=f"ctstate:{'f' * 12}:1:1")
+    with pytest.raises(LedgerBehindError, match="subjects of another ledger"):
+        season.upload()
+
+
+# -- lost creates ----------------------------------------------------------------------------------------------
+
+
+def test_an_older_subject_with_our_mark_does_not_hide_the_one_that_a_lost_create_made(new_season) -> None:
+    """Of two captures in doubt, one has the lower floor; the other's older subject lies above that, and is not it."""
+    season = new_season(2)
+    season.upload(limit=1)
+    rows = season.rows("SELECT id, capture_id FROM capture ORDER BY id")
+    old = foreign_subject(season, rows[0][1], 1, link=False, mark=mark_of(season, rows[0][1]))
+    new = foreign_subject(season, rows[0][1], 1, link=False, mark=mark_of(season, rows[0][1], 2))
+    ((run_id,),) = season.rows("SELECT id FROM run WHERE verb = 'upload'")
+    with Ledger.open(season.path) as ledger:
+        lost = [Lost(rows[0][0], Doubt(run_id, floor=old)), Lost(rows[1][0], Doubt(run_id, floor=old - 10))]
+        assert look(ledger, season.connect(), lost) == {rows[0][0]: new, rows[1][0]: None}
+
+
+def test_a_clean_stop_while_a_lost_create_is_waited_for(new_season) -> None:
+    season = new_season(3)
+    season.z.set_faults({"rules": [{"route": "create subject", "kind": "status_after"}]})
+    stop = StopSignal()
+
+    def when_in_doubt() -> None:
+        while not season.rows("SELECT 1 FROM capture WHERE ambiguous_at IS NOT NULL"):
+            time.sleep(0.02)
+        stop.request("the test says so")
+
+    threading.Thread(target=when_in_doubt, daemon=True).start()
+    report = season.upload(stop, settle=600.0)
+    assert report.stopped == "the test says so"
+    assert report.left.in_doubt > 0
+    assert season.rows("SELECT count(*) FROM capture WHERE state = 'uploading'") == [(0,)]
+    assert season.rows("SELECT outcome FROM run ORDER BY id DESC LIMIT 1") == [("stopped",)]
+    season.check(complete=False)
+    season.z.clear_faults()
+    season.upload()
+    season.check()
+
+
+# -- answers that prove nothing --------------------------------------------------------------------------------
+
+
+def test_an_image_that_no_store_vouched_for_and_nobody_finds_is_not_uploaded(new_season, monkeypatch) -> None:
+    """A captive portal answers every PUT with 200 and a page."""
+    season = new_season(2)
+    from ctstate.zooniverse import Zooniverse
+
+    put = Zooniverse.put_image
+    monkeypatch.setattr(Zooniverse, "put_image", lambda self, url, data, mime, md5: False)
+    report = season.upload()
+    assert report.tally.uploaded == 0
+    assert "portal" in report.stopped
+    assert season.rows("SELECT count(*) FROM capture WHERE state = 'uploaded'") == [(0,)]
+    # A store that keeps the image but does not say its MD5 is asked for it.
+    monkeypatch.setattr(Zooniverse, "put_image", lambda *a: put(*a) and False)
+    assert season.upload().tally.uploaded == 2
+    season.check()
+
+
+# -- runs that end badly ---------------------------------------------------------------------------------------
+
+
+def test_a_fatal_error_while_captures_wait_to_be_encoded_ends_the_run(new_season, sandbox) -> None:
+    season = new_season(80, sandbox)
+    season.z.set_faults({"latency_ms": {"create subject": 100}})
+
+    def revoke() -> None:
+        while not season.rows("SELECT 1 FROM capture WHERE subject_id IS NOT NULL"):
+            time.sleep(0.02)
+        sandbox.set_account(password="changed")
+        sandbox.set_faults({"rules": [{"route": "*", "kind": "unknown_token"}]})
+
+    threading.Thread(target=revoke, daemon=True).start()
+    began = time.monotonic()
+    with pytest.raises(LoginError):
+        season.upload()
+    assert time.monotonic() - began < 60
+    assert season.rows("SELECT count(*) FROM capture WHERE state = 'uploading'") == [(0,)]
+    assert season.rows("SELECT outcome FROM run WHERE verb = 'upload'") == [("failed",)]
+    sandbox.clear_faults()
+    sandbox.set_account(password=sandbox.password)
+    season.check(complete=False)
+    season.upload()
+    season.check()
+
+
+def test_a_ledger_that_cannot_be_written_any_more_ends_the_run(new_season, monkeypatch) -> None:
+    from ctstate.errors import LedgerError
+    from ctstate.upload.commits import Committer
+
+    season = new_season(20)
+    commit = Committer._commit
+    calls = []
+
+    def full(self, part):
+        calls.append(part)
+        if len(calls) == 3:
+            raise LedgerError("the disk is full")
+        return commit(self, part)
+
+    monkeypatch.setattr(Committer, "_commit", full)
+    with pytest.raises(LedgerError, match="the disk is full"):
+        season.upload()
+    monkeypatch.undo()
+    season.upload()
+    season.check()
+
+
+# -- what the last line says, and the exit code ----------------------------------------------------------------
+
+
+@pytest.fixture
+def ctstate(call_ctstate: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """`ctstate(season, "upload", ...)`: the command line with all it needs."""
+
+    def call(season: Season, verb: str, *options: str) -> Any:
+        monkeypatch.setenv("CTSTATE_LEDGER", str(season.path))
+        monkeypatch.setenv("PANOPTES_ENDPOINT", season.z.url)
+        monkeypatch.setenv("PANOPTES_USERNAME", season.z.login)
+        monkeypatch.setenv("PANOPTES_PASSWORD", season.z.password)
+        quick = ("--settle-seconds", "0.3", "--n-processes", "1") if verb == "upload" else ()
+        return call_ctstate(verb, "--project-id", season.z.project_id, *quick, *options)
+
+    return call
+
+
+def test_failed_captures_are_told_every_time(new_season, ctstate) -> None:
+    season = new_season(3)
+    for (path,) in season.rows("SELECT path FROM image WHERE capture_id = 1"):
+        (season.folder / "images" / path).write_bytes(b"no image")
+    for _ in range(2):
+        done = ctstate(season, "upload")
+        assert done.code == 1, done
+        assert "1 captures are failed" in done.stdout
+        assert "ctstate retry" in done.stdout.splitlines()[-1]
+    checked = ctstate(season, "verify")
+    assert checked.code == 1
+    assert "ctstate retry" in checked.stdout
+    assert "ctstate upload" not in checked.stdout
+
+
+def test_a_limit_leaves_something_to_do(new_season, ctstate) -> None:
+    season = new_season(3)
+    done = ctstate(season, "upload", "--limit", "2")
+    assert (done.code, done.stdout.splitlines()[-1]) == (
+        75, "1 captures are left (--limit): run the same command again."
+    )  # fmt: skip
+    assert ctstate(season, "upload", "--limit", "2").code == 0
+    season.check()
+
+
+def test_a_set_that_was_deleted_is_told_also_when_nothing_is_left(new_season, ctstate) -> None:
+    season = new_season(2)
+    season.upload()
+    delete_set(season.connect(), set_of(season))
+    with pytest.raises(NotFoundError):
+        season.upload()
+    done = ctstate(season, "upload")
+    assert done.code == 1
+    assert "no longer on Zooniverse; `ctstate reconcile` shows" in done.error()
+
+
+def test_a_stranger_is_accepted_by_its_id(new_season, ctstate) -> None:
+    season = new_season(2)
+    season.upload()
+    extra = foreign_subject(season, "no capture of ours", 1)
+    assert ctstate(season, "verify").code == 1
+    assert "--accept" in ctstate(season, "reconcile").stdout
+    done = ctstate(season, "reconcile", "--accept", str(extra))
+    assert (done.code, "1 subjects accepted" in done.stdout) == (0, True)
+    checked = ctstate(season, "verify")
+    assert checked.code == 0, checked
+    assert "All is well" in checked.stdout
+
+
+def test_a_ledger_is_not_compared_with_another_zooniverse(new_season, sandbox, ctstate) -> None:
+    season = new_season(1)
+    season.upload()
+    season.z = sandbox
+    for verb in ("verify", "reconcile"):
+        assert "belongs to" in ctstate(season, verb).error()
+
+
+def test_failed_captures_of_one_worker_do_not_stop_the_others_work(new_season) -> None:
+    season = new_season(4)
+    (season.folder / "images" / season.rows("SELECT path FROM image WHERE capture_id = 2")[0][0]).unlink()
+    report = season.upload()
+    assert (report.left.failed, report.left.pending) == (1, 0)
+    with Ledger.open(season.path) as ledger:
+        assert retry(ledger) == 1
+        assert ledger.count(Selection(states=[State.BATCHED])) == 1

@@ -1,0 +1,221 @@
+"""What the server says, how long it asks to wait, and creates and sets whose answers are checked."""
+
+import email.utils
+import json
+
+import pytest
+
+from ctstate.errors import AllowanceError, NotFoundError, RequestRefusedError, UnavailableError
+from ctstate.machine import running_on
+from ctstate.sandbox import SandboxProcess
+from ctstate.zooniverse import Patience
+from tests.zooniverse_http.servers import Reply, Web, portal, says
+from tests.zooniverse_http.test_log_in import Clock
+
+
+def create(z, images: int = 1):
+    return z.create_subject(1, ["image/jpeg"] * images, {"#capture_id": "a"}, "mark")
+
+
+def test_a_refusal_is_one_printable_line_in_the_servers_words(web: Web, connect) -> None:
+    web.answers["POST /api/subjects"] = says(
+        422, {"errors": [{"message": "No.\n\x1b[31m" + "x" * 5000}, {"message": "And no."}]}
+    )
+    with pytest.raises(RequestRefusedError) as caught:
+        create(connect(web.url))
+    message = str(caught.value)
+    assert message.startswith("POST /subjects: 422 No. [31mxxx")
+    assert message.isprintable()
+    assert len(message) < 340
+
+
+@pytest.mark.parametrize(
+    "body", [{"errors": "no"}, {"errors": ["No.", None, 7]}, {"errors": {"a": "b"}}, [], "no", None]
+)
+def test_a_refusal_in_any_form_is_a_refusal(body: object, web: Web, connect) -> None:
+    web.answers["POST /api/subjects"] = says(422, body)
+    with pytest.raises(RequestRefusedError):
+        create(connect(web.url))
+
+
+def test_a_proxys_page_is_told_by_its_title(web: Web, connect) -> None:
+    page = b"<html><head><title>504 Gateway Time-out</title></head><body>nginx</body></html>"
+    web.answers["POST /api/subjects"] = Reply(504, {"Content-Type": "text/html"}, page)
+    with pytest.raises(UnavailableError, match="POST /subjects: 504 Gateway Time-out") as caught:
+        create(connect(web.url))
+    assert caught.value.maybe_done
+    web.answers["POST /api/subjects"] = Reply(
+        502, {"Content-Type": "text/html; charset=nonsense"}, b"<h1>Bad</h1> day"
+    )
+    with pytest.raises(UnavailableError, match="502 Bad day"):
+        create(connect(web.url))
+
+
+def test_the_subject_limit_is_still_known(web: Web, connect) -> None:
+    words = "User has uploaded 9 subjects of 9 maximum"
+    web.answers["POST /api/subjects"] = says(403, {"errors": [{"message": words}]})
+    with pytest.raises(AllowanceError, match=f"^{words}$"):
+        create(connect(web.url))
+    web.answers["POST /api/subjects"] = Reply(403, {"Content-Type": "text/html"}, words.encode())
+    with pytest.raises(RequestRefusedError):
+        create(connect(web.url))
+
+
+NOW = Clock.now
+
+
+@pytest.mark.parametrize(
+    ("asked", "granted"),
+    [
+        ("7", 7), ("0", 0), ("301", 300), ("9" * 400, 300), ("²", None), ("٣", None), ("-5", None), ("1.5", None),
+        ("soon", None), ("", None), (email.utils.formatdate(NOW + 20, usegmt=True), 20),
+        (email.utils.formatdate(NOW + 20), 20), (email.utils.formatdate(NOW - 20, usegmt=True), 0),
+        (email.utils.formatdate(NOW + 9999, usegmt=True), 300), ("Fri, 31 Dec 9999 23:59:59 +9999", None),
+        ("Mon, 99 Foo 0000 00:00:00 GMT", None),
+    ],
+)  # fmt: skip
+def test_a_wait_that_the_server_asks_for_is_granted_within_reason(
+    asked: str, granted: float | None, web: Web, connect
+) -> None:
+    web.answers["POST /api/subjects"] = says(429, {}, **{"Retry-After": asked.encode().decode("latin-1")})
+    z = connect(web.url)
+    z.me()
+    with running_on(Clock()), pytest.raises(UnavailableError) as caught:
+        create(z)
+    assert caught.value.retry_after == granted
+    assert not caught.value.maybe_done
+
+
+def test_waiting_and_giving_up_go_by_the_machines_clock(web: Web, connect) -> None:
+    with running_on(clock := Clock()):
+        z = connect(web.url)
+        z.me()
+        began = clock.now
+        web.answers["GET /api/me"] = says(503, {}, **{"Retry-After": "0"})
+        with pytest.raises(UnavailableError):
+            z.me()
+        assert 0 < clock.now - began <= z.backoff.give_up
+        moment = clock.now
+        assert Patience().wait(3600.0) is False
+        assert clock.now == moment + 3600.0
+
+
+def row(**changes: object) -> dict[str, object]:
+    places = [{"image/jpeg": "http://store/1"}, {"image/jpeg": "http://store/2"}]
+    return {"id": "9223372036854775807", "locations": places, **changes}
+
+
+def test_a_create_is_believed_when_it_says_which_and_where(web: Web, connect) -> None:
+    for key in ("9223372036854775807", 9223372036854775807):
+        web.answers["POST /api/subjects"] = says(201, {"subjects": [row(id=key)]}, ETag="e")
+        made = create(connect(web.url), 2)
+        assert (made.id, made.etag, made.urls) == (2**63 - 1, "e", ["http://store/1", "http://store/2"])
+
+
+NO_IDS = (
+    "0",
+    0,
+    -1,
+    "-1",
+    "1.0",
+    1.5,
+    "²",
+    "9223372036854775808",
+    2**63,
+    True,
+    None,
+    "",
+    "a",
+    " 1",
+    [1],
+    "9" * 5000,
+)
+BAD = [
+    *({"id": key} for key in NO_IDS), {"locations": None}, {"locations": []}, {"locations": ["image/jpeg"] * 2},
+    {"locations": [{"image/jpeg": "http://store/1"}]}, {"locations": {"image/jpeg": "http://store/1"}},
+    {"locations": [{"image/jpeg": "a", "image/png": "b"}, {"image/jpeg": "c"}]},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("changes", BAD, ids=lambda value: repr(value)[:50])
+def test_a_create_with_an_answer_of_no_use_leaves_a_doubt(changes: dict[str, object], web: Web, connect) -> None:
+    web.answers["POST /api/subjects"] = says(201, {"subjects": [row(**changes)]}, ETag="e")
+    with pytest.raises(UnavailableError, match="no usable answer") as caught:
+        create(connect(web.url), 2)
+    assert caught.value.maybe_done
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [says(201, {}), says(201, {"subjects": []}), says(201, {"subjects": {"a": 1}}), says(201, {"subjects": ["a"]}),
+     says(201, {"subjects": [{}]}), Reply(201), Reply(204), portal(200), says(200, None), says(200, "subjects")],
+)  # fmt: skip
+def test_a_create_with_no_answer_to_speak_of_leaves_a_doubt(reply: Reply, web: Web, connect) -> None:
+    web.answers["POST /api/subjects"] = reply
+    with pytest.raises(UnavailableError) as caught:
+        create(connect(web.url))
+    assert caught.value.maybe_done
+    assert len(web.asked("POST", "/api/subjects")) == 1
+
+
+def test_metadata_that_no_json_can_hold_fails_this_one_at_once(web: Web, connect) -> None:
+    with pytest.raises(RequestRefusedError, match="cannot be written as JSON"):
+        connect(web.url).create_subject(1, [], {"#n": float("nan")}, "mark")
+    assert web.asked("POST", "/api/subjects") == []
+
+
+def test_a_mark_is_added_to_what_a_set_says_of_itself(sandbox: SandboxProcess, connect) -> None:
+    z = connect(sandbox.url, sandbox.login, sandbox.password)
+    made = z.create_set(int(sandbox.project_id), "SET", {"ours": "1", "theirs": "2"})
+    marked = z.mark_set(int(made["id"]), "ours", "3")
+    assert marked["metadata"] == {"ours": "3", "theirs": "2"}
+    assert z.subject_set(int(made["id"]))["metadata"] == {"ours": "3", "theirs": "2"}
+    with pytest.raises(NotFoundError):
+        z.mark_set(987654, "ours", "3")
+
+
+def test_a_mark_that_another_writer_undid_is_seen_in_what_is_returned(web: Web, connect) -> None:
+    web.answers["GET /api/subject_sets/5"] = says(200, {"subject_sets": [{"id": "5", "metadata": {"theirs": "2"}}]})
+    answers = [
+        says(200, {"subject_sets": [{"id": "5"}]}),
+        says(409, {"errors": [{"message": "stale"}]}),
+        portal(504),
+    ]
+    web.answers["PUT /api/subject_sets/5"] = lambda _: answers.pop()
+    assert connect(web.url).mark_set(5, "ours", "3")["metadata"] == {"theirs": "2"}
+    put = web.asked("PUT", "/api/subject_sets/5")
+    assert len(put) == 3
+    assert json.loads(put[0].body) == {"subject_sets": {"metadata": {"theirs": "2", "ours": "3"}}}
+    assert "If-Match" not in put[0].headers
+
+
+def test_a_set_without_metadata_can_be_marked(web: Web, connect) -> None:
+    web.answers["GET /api/subject_sets/5"] = says(200, {"subject_sets": [{"id": "5", "metadata": None}]})
+    web.answers["PUT /api/subject_sets/5"] = says(200, {"subject_sets": [{"id": "5"}]})
+    connect(web.url).mark_set(5, "ours", "3")
+
+
+@pytest.mark.parametrize("body", [[], {"subjects": None}, {"subjects": {}}, None])
+def test_a_list_of_no_use_is_not_an_empty_one(body: object, web: Web, connect) -> None:
+    web.answers["GET /api/subjects"] = says(200, body)
+    with pytest.raises(UnavailableError):
+        connect(web.url).subjects_above(1, 7, 0)
+
+
+def test_what_the_simulator_builds_is_what_is_used(web: Web) -> None:
+    import requests
+
+    from ctstate.credentials import Credentials
+    from ctstate.zooniverse import Timeouts, Zooniverse
+
+    built = []
+
+    class Simulated(Zooniverse):
+        def _new_session(self, timeouts: Timeouts) -> requests.Session:
+            built.append(timeouts)
+            return super()._new_session(timeouts)
+
+    z = Simulated(web.url, Credentials("a", "b"), timeouts=Timeouts(1.0, 2.0, 3.0))
+    assert built == [Timeouts(1.0, 2.0, 3.0), Timeouts(1.0, 3.0)]
+    assert z.me().id == 7
