@@ -15,7 +15,8 @@ PACKAGE = Path(ctstate.__file__).parent
 COMMANDS, VERBS, LEDGER, GROUND = 3, 2, 1, 0
 
 ON_THE_GROUND = {
-    "ctstate", "ctstate.clock", "ctstate.errors", "ctstate.paths", "ctstate.schema", "ctstate.states",
+    "ctstate", "ctstate.clock", "ctstate.errors", "ctstate.machine",
+    "ctstate.paths", "ctstate.schema", "ctstate.states",
     # What the ledger asks to learn whether a run still lives. Only these; `submit` is a verb.
     "ctstate.slurm", "ctstate.slurm.queue", "ctstate.slurm.tools",
 }  # fmt: skip
