@@ -19,6 +19,11 @@ def _text(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime(_FORMAT)
 
 
+def _seconds(moment: str) -> float:
+    # SQLite's own strftime, which triggers use, writes milliseconds; %f takes both.
+    return datetime.strptime(moment, _FORMAT).replace(tzinfo=UTC).timestamp()
+
+
 def now() -> str:
     """Return this moment, for example `2026-11-23T19:02:43.123456Z`."""
     return _text(machine().wall())
@@ -33,6 +38,11 @@ def age(moment: str) -> float:
     # SQLite's own strftime, which triggers use, writes milliseconds; %f takes both.
     then = datetime.strptime(moment, _FORMAT).replace(tzinfo=UTC)
     return machine().wall() - then.timestamp()
+
+
+def shifted(moment: str, seconds: float) -> str:
+    """Return the time `seconds` after a time of the ledger (negative: before it)."""
+    return _text(_seconds(moment) + seconds)
 
 
 def surely_older(moment: str, seconds: float) -> bool:

@@ -24,12 +24,13 @@ from ctstate.machine import machine
 from ctstate.schema import accepted_subject, batch, capture, legacy_subject, run
 from ctstate.states import State
 from ctstate.subjects import CAPTURE_ID, read_mark, subject_metadata, subject_set_name
-from ctstate.turns import turn
+from ctstate.turns import LEDGER_KEY, turn
 from ctstate.zooniverse import PAGE_SIZE, Zooniverse
 
 HEADS_AT_ONCE = 8
 
 KINDS: Mapping[str, str] = {
+    "own set": "a subject set made from this ledger, which does not know it: note it",
     "adopt": "on Zooniverse and whole, but the ledger does not say uploaded: adopt it",
     "finish": "its subject exists, but is not whole or not linked: note it, the next upload finishes it",
     "unlinked": "the ledger says uploaded, but the subject is in its set no more: to removed",
@@ -72,6 +73,7 @@ class Finding:
     seen: Any = field(default=None, compare=False, repr=False)
     batch_id: int = field(default=0, compare=False, repr=False)
     set_id: int | None = field(default=None, compare=False, repr=False)
+    set_name: str = field(default="", compare=False, repr=False)
     differs: bool = field(default=False, compare=False, repr=False)  # its metadata, besides
 
 
@@ -161,8 +163,8 @@ def survey(
         season: manifest id; may be None where the ledger holds one season.
         batch_name, subject_set_id: only this batch.
         check_images: ask the store for every image, not only where the ledger is in doubt.
-        take_over: subjects in the sets that bear another ledger's mark are this one's, as that one is lost (`adopt`).
-        on_progress: told the number of subjects seen so far.
+        take_over: subjects in the sets that bear another ledger's mark are this one's, as that one is lost
+        (`adopt`). on_progress: told the number of subjects seen so far.
 
     Raises:
         UsageError: no such season or batch, or a set that is no batch's.
@@ -181,11 +183,17 @@ def survey(
     zooniverse.project(project_id)
     result = Survey(season=row.name)
     surveyor = _Surveyor(ledger, zooniverse, project_id, row.id, check_images, take_over, result, on_progress)
-    for item in batches:
-        surveyor.batch(_Batch(item.id, item.name, item.subject_set_id))
-        if item.subject_set_id is None:
-            surveyor.unknown_set(item.id, item.name, item.subject_set_name or subject_set_name(row.name, item.name))
-    surveyor.outside_sets([_Batch(item.id, item.name, item.subject_set_id) for item in batches])
+    looked_at = [
+        _Batch(item.id, item.name, item.subject_set_id)
+        if item.subject_set_id is not None
+        else surveyor.unknown_set(
+            item.id, item.name, item.subject_set_name or subject_set_name(row.name, item.name)
+        )
+        for item in batches
+    ]
+    for each in looked_at:
+        surveyor.batch(each)
+    surveyor.outside_sets(looked_at)
     if batch_name is None and subject_set_id is None:
         surveyor.unbatched()
     surveyor.spare_what_is_not_ours()
@@ -249,13 +257,22 @@ class _Surveyor:
         for rows in _pages(self._captures_of(item.id, there)):
             self._compare(item, rows, there, set_gone)
 
-    def unknown_set(self, batch_id: int, name: str, set_name: str) -> None:
-        """Report a set that has the name of a batch's set, and subjects, but that the ledger does not know."""
+    def unknown_set(self, batch_id: int, name: str, set_name: str) -> _Batch:
+        """Look for a set that has the name of a batch's set, but that the ledger does not know; return the batch.
+
+        With its set, where that was made from this ledger: an older copy of it was put back.
+        """
         for row in self._zooniverse.find_sets(self._project, set_name)[:1]:
-            count = self._zooniverse.count_in_set(int(row["id"]))
+            set_id = int(row["id"])
+            if (row.get("metadata") or {}).get(LEDGER_KEY) == self._ledger.ledger_id:
+                item = _Batch(batch_id, name, set_id)
+                self._found("own set", item, detail=f"subject set {set_id}, {set_name!r}", set_name=set_name)
+                return item
+            count = self._zooniverse.count_in_set(set_id)
             if count:
-                detail = f"{count:,} subjects in set {row['id']}: `ctstate adopt --subject-set-id {row['id']}`"
+                detail = f"{count:,} subjects in set {set_id}: `ctstate adopt --subject-set-id {set_id}`"
                 self._found("unknown set", _Batch(batch_id, name), detail=detail)
+        return _Batch(batch_id, name)
 
     def _members(self, item: _Batch, set_id: int) -> dict[int, list[_Seen]]:
         """Return the set's subjects by the key of their capture; report strangers."""
@@ -463,20 +480,20 @@ class _Surveyor:
 
     def outside_sets(self, batches: Sequence[_Batch]) -> None:
         """Find subjects in no set that are captures of this ledger: lost by a run, or by other scripts."""
-        with self._ledger.read() as connection:
-            watermark = connection.execute(
-                select(func.min(run.c.watermark)).where(run.c.project_id == self._project)
-            ).scalar()
         # Whoever uploaded it: a season that is switched over may have been begun by a colleague's account.
-        # What other scripts lost was made after their set; what our runs lost, after their watermark.
-        newest = self._zooniverse.newest_subjects(self._project, page_size=PAGE_SIZE)
-        recent = itertools.takewhile(
-            lambda row: (
-                (watermark is not None and int(row["id"]) > watermark)
-                or (self._first_set is not None and row["created_at"] >= self._first_set)
-            ),
-            newest,
+        # What other scripts lost was made after their set; what our runs lost, after the first of them began.
+        with self._ledger.read() as connection:
+            began = connection.execute(
+                select(func.min(run.c.started_at)).where(run.c.verb == "upload", run.c.project_id == self._project)
+            ).scalar()
+        since = min(
+            filter(None, (self._first_set, clock.shifted(began, -clock.SKEW_S) if began else None)), default=None
         )
+        newest = self._zooniverse.newest_subjects(self._project, page_size=PAGE_SIZE)
+        if since is None:  # nothing was ever uploaded, as far as this ledger knows; it may be an older copy
+            recent: Iterable[dict[str, Any]] = itertools.islice(newest, PAGE_SIZE)
+        else:
+            recent = itertools.takewhile(lambda row: row["created_at"] >= since, newest)
         lost: dict[int, list[int]] = {}
         for page in _pages(recent):
             for key, subject_id in self._ours_in_no_set(page):
@@ -626,7 +643,9 @@ def _still_so(
     for finding in findings:
         subject = there.get(finding.subject_id or 0)
         in_set = subject is not None and str(finding.set_id) in _sets(subject)
-        if finding.kind == "set gone":
+        if finding.kind == "own set":
+            still = True
+        elif finding.kind == "set gone":
             still = finding.set_id is not None and _is_gone(zooniverse, finding.set_id)
         elif finding.kind == "deleted":
             still = subject is None
@@ -653,8 +672,8 @@ def _is_gone(zooniverse: Zooniverse, set_id: int) -> bool:
 def _settle(ledger: Ledger, zooniverse: Zooniverse, project_id: int, live: LiveRun, finding: Finding) -> bool:
     """Carry out one finding; return False where the capture has moved since it was seen."""
     kind, seen, subject_id = finding.kind, finding.seen, finding.subject_id
-    if kind == "set gone":
-        return _forget_set(ledger, zooniverse, project_id, live, finding)
+    if kind in ("set gone", "own set"):
+        return _note_set(ledger, zooniverse, project_id, live, finding)
     if kind == "duplicate":
         assert subject_id is not None
         return _is_too_many(ledger, zooniverse, seen.id, subject_id) and zooniverse.delete_subject(subject_id)
@@ -678,7 +697,9 @@ def _is_too_many(ledger: Ledger, zooniverse: Zooniverse, key: int, subject_id: i
     return kept is not None and kept != subject_id and bool(zooniverse.subjects_by_id([kept]))
 
 
-def _forget_set(ledger: Ledger, zooniverse: Zooniverse, project_id: int, live: LiveRun, finding: Finding) -> bool:
+def _note_set(ledger: Ledger, zooniverse: Zooniverse, project_id: int, live: LiveRun, finding: Finding) -> bool:
+    """Write down that a batch has this set, or has it no more."""
+    gone = finding.kind == "set gone"
     with turn(ledger, live, finding.batch_id, zooniverse.patience.wait) as lease:
         if lease is None:
             return False
@@ -686,9 +707,10 @@ def _forget_set(ledger: Ledger, zooniverse: Zooniverse, project_id: int, live: L
             known = connection.execute(
                 select(batch.c.subject_set_id).where(batch.c.id == finding.batch_id)
             ).scalar()
-            if known != finding.set_id:
+            if known != (finding.set_id if gone else None):
                 return False
-            set_lease.note_subject_set(connection, lease, project_id, None, None)
+            set_id, name = (None, None) if gone else (finding.set_id, finding.set_name)
+            set_lease.note_subject_set(connection, lease, project_id, set_id, name)
     return True
 
 

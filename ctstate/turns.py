@@ -7,6 +7,9 @@ from contextlib import contextmanager
 from ctstate.ledger import Ledger, LiveRun, set_lease
 from ctstate.ledger.set_lease import Lease
 
+LEDGER_KEY = "ctstate_ledger"
+"""Key of a subject set's metadata that says which ledger feeds it."""
+
 
 @contextmanager
 def turn(ledger: Ledger, live: LiveRun, batch_id: int, wait: Callable[[float], bool]) -> Iterator[Lease | None]:

@@ -395,7 +395,7 @@ class Zooniverse(Panoptes):  # type: ignore[misc]
                 return error
             raise error
         life = body.get("expires_in")
-        if isinstance(life, bool) or not isinstance(life, (int, float)) or not life > 0:
+        if isinstance(life, bool) or not isinstance(life, (int, float)) or not 0 < life < 1e9:
             life = TOKEN_LIFE_S
         margin = TOKEN_MARGIN_S if life >= 2 * TOKEN_MARGIN_S else life / 2
         self.bearer_token, self._token_good_until = token, asked + life - margin
@@ -430,7 +430,7 @@ class Zooniverse(Panoptes):  # type: ignore[misc]
         if status >= 400 and words and status != 407:
             text = f"log-in as {self.username!r} at {self.endpoint} refused: {words}"
             return LoginError(text + _reference(response), status, request_id)
-        kind = response.headers.get("Content-Type", "").partition(";")[0].strip()
+        kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         if "json" in kind and not _is_json(response):
             text = f"log-in at {self.endpoint}: the answer to {path} is cut off"
             return UnavailableError(text, status, request_id, maybe_done=False)
@@ -1220,7 +1220,8 @@ def _urls(row: Mapping[str, Any]) -> list[str]:
     locations = row.get("locations")
     if not isinstance(locations, list):
         return []
-    return [str(url) for location in locations if isinstance(location, dict) for url in location.values()]
+    urls = [url for location in locations if isinstance(location, dict) for url in location.values()]
+    return [url for url in urls if url and isinstance(url, str)]
 
 
 def _id_of(row: Mapping[str, Any]) -> int | None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
-import time
 from dataclasses import dataclass
 from typing import Optional
 
 from ctstate.sandbox.model import Token, User
 from ctstate.sandbox.settings import SandboxSettings
 from ctstate.sandbox.store import Store
+from ctstate.sandbox.surroundings import now, random_hex
 
 CLIENT_IDS = {
     "ce310d45f951de68c4cc8ef46ca38cc0a008f607a2026680295757bfef99f43c",
@@ -64,7 +63,7 @@ class Accounts:
 
     def create(self, login: str, password: str, subject_limit: int) -> User:
         """A new account."""
-        user = User(max(self.users, default=0) + 1, login, "", subject_limit, False, time.time())
+        user = User(max(self.users, default=0) + 1, login, "", subject_limit, False, now())
         user.password = self._hashed(password)
         self.users[user.id] = user
         self._store.save("users", user)
@@ -107,7 +106,7 @@ class Accounts:
 
     def sign_in(self, user: User) -> str:
         """A signed-in session; its cookie."""
-        cookie = os.urandom(16).hex()
+        cookie = random_hex(16)
         self._sessions[cookie] = user.id
         self._store.save("sessions", (cookie, user.id))
         return cookie
@@ -121,13 +120,13 @@ class Accounts:
 
     def grant(self, user: User, replaces: str = "") -> Token:
         """A new access token; `replaces` is the one to revoke as soon as the new one is used."""
-        now = time.time()
+        moment = now()
         token = Token(
-            os.urandom(32).hex(),
-            os.urandom(32).hex(),
+            random_hex(32),
+            random_hex(32),
             user.id,
-            now,
-            now + self._settings.token_lifetime,
+            moment,
+            moment + self._settings.token_lifetime,
             replaces,
         )
         self._remember(token)
@@ -154,7 +153,7 @@ class Accounts:
                 old.revoked = True
                 changed.append(old)
             self._store.save("tokens", *changed)
-        return Identity(self.users[token.user], token.revoked or token.expires <= time.time())
+        return Identity(self.users[token.user], token.revoked or token.expires <= now())
 
     def expire(self, access: str) -> None:
         """Let a token be expired from now on."""

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-from collections.abc import Awaitable, MutableMapping
-from typing import Any, Callable, Optional
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Optional
 from urllib.parse import parse_qsl, unquote
 
 from starlette.responses import Response
@@ -24,6 +23,7 @@ from ctstate.sandbox.faults import NOTHING, Rule
 from ctstate.sandbox.replies import ApiError, html_page, no_such_route, refusal
 from ctstate.sandbox.routes import projects, sign_in, subject_sets, subjects, workflows
 from ctstate.sandbox.state import World
+from ctstate.sandbox.surroundings import pause, random_hex
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -110,7 +110,7 @@ class Router:
         key = (method, len(pieces), pieces[2] if len(pieces) > 2 and pieces[1] == "api" else pieces[1])
         for pattern, name, handler in self._routes.get(key, ()):
             params = []
-            for wanted, given in zip(pattern, pieces):
+            for wanted, given in zip(pattern, pieces, strict=True):
                 if wanted == "#":
                     if not (given.isdecimal() and given.isascii() and len(given) < 16):
                         break
@@ -156,6 +156,30 @@ class Sandbox:
             ]
         )
 
+    def name_of(self, method: str, path: str) -> str:
+        """What the route of such a request is called, in counts and fault plans."""
+        route = self._api.find(method, path)
+        return route[0] if route else "no such route"
+
+    async def answer(
+        self,
+        method: str,
+        path: str,
+        query: dict[str, str],
+        headers: dict[str, str],
+        body: bytes = b"",
+        base: str = "http://127.0.0.1",
+    ) -> Response:
+        """Answer one request to the API with no HTTP in between, and nothing going wrong.
+
+        Args:
+            method, path, query, body: of the request, decoded.
+            headers: with names in lower case.
+            base: what the URLs in the reply begin with.
+        """
+        call = Call(self.world, self.blobs, base, method, path, (), query, headers, body)
+        return await self._answer(call, self._api.find(method, path))
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
@@ -174,7 +198,7 @@ class Sandbox:
         plan = self.control.plan
         verdict = plan.decide(name, call.method, call.path) if plan.rules or plan.latency else NOTHING
         if verdict.delay:
-            await asyncio.sleep(verdict.delay)
+            await pause(verdict.delay)
         if verdict.slowed:
             self.control.faults["latency"] += 1
         if verdict.token:
@@ -259,7 +283,7 @@ class Sandbox:
         self.control.faults[rule.kind] += 1
         kind = rule.kind
         if kind == "hang":
-            await asyncio.sleep(rule.seconds)
+            await pause(rule.seconds)
         if kind in ("hang", "reset_before", "reset_after"):
             self._hangup(scope, True)
             await asyncio.sleep(0.01)
@@ -301,7 +325,7 @@ def _bearer(call: Call) -> str:
 
 
 def _stamp(out: Response) -> None:
-    out.raw_headers.append((b"x-request-id", os.urandom(16).hex().encode()))
+    out.raw_headers.append((b"x-request-id", random_hex(16).encode()))
 
 
 async def _send(out: Response, scope: Scope, send: Send) -> None:

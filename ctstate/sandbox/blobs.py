@@ -6,7 +6,6 @@ import base64
 import hashlib
 import hmac
 import os
-import time
 from pathlib import Path
 from typing import Optional
 
@@ -15,6 +14,7 @@ from starlette.responses import Response
 from ctstate.errors import InputError
 from ctstate.sandbox.model import Image
 from ctstate.sandbox.state import World
+from ctstate.sandbox.surroundings import now
 
 PREFIX = "/blob/"
 
@@ -48,7 +48,7 @@ class Blobs:
         """Where it can be put, for some minutes."""
         if image.url:
             return image.url
-        until = str(int(time.time() + self._world.settings.put_url_lifetime + 0.999))
+        until = str(int(now() + self._world.settings.put_url_lifetime + 0.999))
         query = f"sv=2018-11-09&sr=b&sp=rcw&se={until}&sig={self._signature(image.key, until)}"
         return f"{base}{PREFIX}{image.key}?{query}"
 
@@ -62,7 +62,7 @@ class Blobs:
         image = self._world.images.get(key)
         if image is None or not hmac.compare_digest(signature.encode(), self._signature(key, until).encode()):
             return _error(403, "AuthenticationFailed", "Signature did not match.")
-        if not until.isdecimal() or int(until) <= time.time():
+        if not until.isdecimal() or int(until) <= now():
             return _error(403, "AuthenticationFailed", "Signature not valid in the specified time frame.")
         if headers.get("x-ms-blob-type") != "BlockBlob":
             return Response(b"", 400)

@@ -8,8 +8,9 @@ import json
 import os
 import socket
 import struct
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Callable, Optional, Union
+from typing import Any, Optional, Union
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol

@@ -6,14 +6,13 @@ Each method that changes something has committed it when it returns. Nothing her
 from __future__ import annotations
 
 import math
-import os
-import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
 from ctstate.errors import InputError
+from ctstate.sandbox import surroundings
 from ctstate.sandbox.accounts import Accounts
 from ctstate.sandbox.model import (
     Image,
@@ -42,21 +41,18 @@ class World:
     Args:
         directory: where `state.sqlite` is or will be.
         settings: how the sandbox behaves.
+        store: where the state is kept instead (a simulator keeps none).
 
     Raises:
         InputError: the directory cannot be used, or another sandbox uses it.
     """
 
-    def __init__(self, directory: Path, settings: SandboxSettings) -> None:
+    def __init__(self, directory: Path, settings: SandboxSettings, store: Optional[Store] = None) -> None:
         self.settings = settings
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-        except OSError as e:
-            raise InputError(f"{directory}: cannot make the sandbox's directory ({e.strerror})") from e
-        self.store = Store(directory / "state.sqlite")
+        self.store = store if store is not None else _store_in(directory)
         self._meta: dict[str, str] = {row["name"]: row["value"] for row in self.store.rows("meta")}
         if "secret" not in self._meta:
-            self._remember("secret", os.urandom(32).hex())
+            self._remember("secret", surroundings.random_hex(32))
         self.secret = bytes.fromhex(self._meta["secret"])
         self.accounts = Accounts(self.store, settings, self.secret)
         self.projects: dict[int, Project] = {}
@@ -137,7 +133,7 @@ class World:
         if not accounts.users:
             with self.store.together():
                 owner = accounts.create(settings.login, settings.password, settings.subject_limit)
-                other = accounts.create(f"not-{settings.login}", os.urandom(16).hex(), 10000)
+                other = accounts.create(f"not-{settings.login}", surroundings.random_hex(16), 10000)
                 mine = self._new_project(owner, "Sandbox camera traps")
                 self._new_project(other, "Somebody else's project")
                 self.create_workflow(mine, "Which animal is it?")
@@ -152,7 +148,7 @@ class World:
         self._remember("subject_limit", str(settings.subject_limit))
 
     def _new_project(self, owner: User, name: str) -> Project:
-        now = time.time()
+        now = surroundings.now()
         slug = f"{owner.login}/{''.join(c if c.isalnum() else '-' for c in name.lower())}"
         project = Project(
             max(self.projects, default=FIRST_PROJECT - 1) + 1, owner.id, name, slug, created=now, updated=now
@@ -203,7 +199,7 @@ class World:
     def uploaded_count(self, user: User) -> int:
         """The cached count that the limit is checked against: the server's own creates add to it at once, but
         what is removed shows only when it is counted afresh."""
-        now = time.time()
+        now = surroundings.now()
         if now >= user.cached_until:
             self.remove_ghosts()
             user.cached_count = user.uploaded
@@ -216,7 +212,7 @@ class World:
 
     def remove_ghosts(self) -> None:
         """Remove for good what was deactivated long enough ago and never classified."""
-        now = time.time()
+        now = surroundings.now()
         while self._ghosts and self._ghosts[0][0] <= now:
             _, subject = self._ghosts.popleft()
             self.accounts.users[subject.uploader].uploaded -= 1
@@ -235,7 +231,7 @@ class World:
     def create_workflow(self, project: Project, name: str, active: bool = True) -> Workflow:
         """A new workflow without sets."""
         number = self._number("workflow") if self._next else FIRST_WORKFLOW
-        now = time.time()
+        now = surroundings.now()
         workflow = Workflow(number, project.id, name, active, now, now)
         self.workflows[number] = workflow
         self.store.save("workflows", workflow)
@@ -256,7 +252,7 @@ class World:
         if sets is not None:
             workflow.sets = sets
         workflow.version += 1
-        workflow.updated = time.time()
+        workflow.updated = surroundings.now()
         self.store.save("workflows", workflow)
 
     def classify(
@@ -268,7 +264,7 @@ class World:
         reason: Optional[str],
     ) -> Status:
         """Let volunteers classify or retire (or, `retired` false, unretire) a subject."""
-        now = time.time()
+        now = surroundings.now()
         status = self.statuses.get((workflow, subject))
         if status is None:
             status = Status(self._number("status"), workflow, subject, 0, 0.0, None, now, now)
@@ -300,7 +296,7 @@ class World:
 
     def create_set(self, project: int, name: str, metadata: dict[str, Any]) -> SubjectSet:
         """A new, empty set. The name is not checked here: between that and this other requests come in."""
-        now = time.time()
+        now = surroundings.now()
         subject_set = SubjectSet(self._number("set"), project, name, metadata, now, now)
         self.sets[subject_set.id] = subject_set
         self.store.save("subject_sets", subject_set)
@@ -319,12 +315,12 @@ class World:
     def touch(self, subject_set: SubjectSet) -> None:
         """Note that the set's row was written: links calls that began before will be stale."""
         subject_set.version += 1
-        subject_set.updated = time.time()
+        subject_set.updated = surroundings.now()
         self.store.save("subject_sets", subject_set)
 
     def refresh_counters(self) -> None:
         """The background job behind `set_member_subjects_count`; it counts deactivated subjects too."""
-        now = time.time()
+        now = surroundings.now()
         for subject_set in self.sets.values():
             if subject_set.count_due and subject_set.count_due <= now and not subject_set.deleted:
                 subject_set.count_due = 0.0
@@ -333,7 +329,7 @@ class World:
 
     def delete_set(self, subject_set: SubjectSet) -> None:
         """Delete a set now and, later and one by one, the subjects that nothing else holds."""
-        now = time.time()
+        now = surroundings.now()
         with self.store.together():
             subject_set.deleted = True
             self.touch(subject_set)
@@ -350,7 +346,7 @@ class World:
 
     def delete_doomed(self) -> None:
         """Deactivate the next subjects of deleted sets, where still nothing else holds them."""
-        now = time.time()
+        now = surroundings.now()
         while self._doomed and self._doomed[0][0] <= now:
             _, number = self._doomed.popleft()
             subject = self.subjects[number]
@@ -372,15 +368,17 @@ class World:
             how: what made them members, for the log.
             priority: copy `#priority`, as only the links call does; one that is no number spoils them all.
         """
-        now = time.time()
+        now = surroundings.now()
         new = [s for s in subjects if s.id not in subject_set.members]
         priorities = [s.metadata.get("#priority") for s in new] if priority else [None] * len(new)
         numbers = [_number_of(p) for p in priorities]
-        if any(p is not None and n is None for p, n in zip(priorities, numbers)):
+        if any(p is not None and n is None for p, n in zip(priorities, numbers, strict=True)):
             numbers = [None] * len(new)
-        members = [Member(self._number("member"), subject_set.id, s.id, n, now) for s, n in zip(new, numbers)]
+        members = [
+            Member(self._number("member"), subject_set.id, s.id, n, now) for s, n in zip(new, numbers, strict=True)
+        ]
         with self.store.together():
-            for subject, member in zip(new, members):
+            for subject, member in zip(new, members, strict=True):
                 subject_set.members[subject.id] = member
                 subject.sets.append(subject_set.id)
                 self._log_incomplete(subject, subject_set.id, how, now)
@@ -393,7 +391,7 @@ class World:
         """End memberships; ids that are no members are ignored."""
         with self.store.together():
             self._drop(subject_set, [n for n in numbers if n in subject_set.members])
-            subject_set.count_due = subject_set.count_due or time.time() + self.settings.counter_delay
+            subject_set.count_due = subject_set.count_due or surroundings.now() + self.settings.counter_delay
             self.touch(subject_set)
 
     def replace_members(self, subject_set: SubjectSet, subjects: Sequence[Subject]) -> None:
@@ -447,7 +445,7 @@ class World:
         sets: Sequence[SubjectSet],
     ) -> Subject:
         """A new subject, a member of `sets` at once."""
-        now = time.time()
+        now = surroundings.now()
         subject = Subject(self._number("subject"), project, uploader.id, external_id, metadata, now, now)
         self._make_images(subject, locations)
         self.subjects[subject.id] = subject
@@ -481,16 +479,16 @@ class World:
                 self._make_images(subject, locations)
                 self.store.save("images", *subject.images)
                 for number in subject.sets:
-                    self._log_incomplete(subject, number, "locations replaced", time.time())
+                    self._log_incomplete(subject, number, "locations replaced", surroundings.now())
                 changed = True
             if changed:
                 subject.version += 1
-                subject.updated = time.time()
+                subject.updated = surroundings.now()
                 self.store.save("subjects", subject)
 
     def deactivate(self, subject: Subject) -> None:
         """Delete a subject, even where sets hold it."""
-        now = time.time()
+        now = surroundings.now()
         subject.deactivated = now
         subject.version += 1
         del self._by_project[subject.project][subject.id]
@@ -507,7 +505,7 @@ class World:
 
     def received(self, image: Image, size: int, md5: str, content_type: str) -> None:
         """Note that the store has an image's bytes."""
-        image.size, image.md5, image.content_type, image.updated = size, md5, content_type, time.time()
+        image.size, image.md5, image.content_type, image.updated = size, md5, content_type, surroundings.now()
         self.store.save("images", image)
 
     def active_subject(self, number: int) -> Optional[Subject]:
@@ -529,7 +527,7 @@ class World:
 
     def _make_images(self, subject: Subject, locations: Sequence[Location]) -> None:
         for position, (mime, url) in enumerate(locations):
-            key = "" if url else f"{os.urandom(16).hex()}.{_SUFFIX.get(mime, 'bin')}"
+            key = "" if url else f"{surroundings.random_hex(16)}.{_SUFFIX.get(mime, 'bin')}"
             image = Image(self._number("image"), subject.id, position, mime, key, url)
             subject.images.append(image)
             if key:
@@ -538,6 +536,14 @@ class World:
     def close(self) -> None:
         """Close the file."""
         self.store.close()
+
+
+def _store_in(directory: Path) -> Store:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise InputError(f"{directory}: cannot make the sandbox's directory ({e.strerror})") from e
+    return Store(directory / "state.sqlite")
 
 
 class _Row:

@@ -109,7 +109,7 @@ class Store:
         )
         out = []
         for values in found:
-            row = dict(zip(columns, values))
+            row = dict(zip(columns, values, strict=True))
             for name in JSON_COLUMNS.intersection(columns):
                 row[name] = json.loads(row[name])
             out.append(row)

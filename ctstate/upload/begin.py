@@ -18,14 +18,11 @@ from ctstate.errors import FencedError, LedgerBehindError, NotFoundError, Zooniv
 from ctstate.ledger import Ledger, LiveRun, set_lease
 from ctstate.schema import accepted_subject, batch, capture, run
 from ctstate.subjects import CAPTURE_ID, read_mark
-from ctstate.turns import turn
+from ctstate.turns import LEDGER_KEY, turn
 from ctstate.upload.plan import PlannedBatch
 from ctstate.zooniverse import PAGE_SIZE, Zooniverse
 
 log = logging.getLogger(__name__)
-
-LEDGER_KEY = "ctstate_ledger"
-"""Key of a subject set's metadata that says which ledger feeds it."""
 
 MOST_NEWEST = 1000
 """So many of an account's newest subjects are looked at: where it uploaded other seasons since, those of this

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import re
+import select
 import socket
 import ssl
 import struct
@@ -70,6 +71,7 @@ class Web:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
 
             def answer(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -209,8 +211,13 @@ class Proxy:
 
 
 def _relay(source: socket.socket, sink: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while data := source.recv(65536):
+    with contextlib.suppress(OSError, ValueError):
+        # Never long in a call on the socket: the kernel keeps one that is closed open until the call is over.
+        while True:
+            if not select.select([source], [], [], 0.02)[0]:
+                continue
+            if not (data := source.recv(65536)):
+                break
             sink.sendall(data)
         sink.shutdown(socket.SHUT_WR)
 

@@ -62,7 +62,9 @@ def test_a_tunnel_that_breaks_after_the_create_leaves_a_doubt(
     z = connect(tls_web.url)
     assert z.me().id == 7  # through the tunnel
     tls_web.answers["POST /api/subjects"] = lambda _: (proxy.cut(BREAKS[how]), Reply(0))[1]
-    assert create(z).maybe_done
+    error = create(z)
+    assert error.maybe_done
+    assert "no answer in time" not in str(error)  # it broke, and that at once
     assert len(tls_web.asked("POST", "/api/subjects")) == 1
 
 

@@ -133,6 +133,8 @@ NO_IDS = (
 BAD = [
     *({"id": key} for key in NO_IDS), {"locations": None}, {"locations": []}, {"locations": ["image/jpeg"] * 2},
     {"locations": [{"image/jpeg": "http://store/1"}]}, {"locations": {"image/jpeg": "http://store/1"}},
+    {"locations": [{"image/jpeg": None}, {"image/jpeg": "b"}]},
+    {"locations": [{"image/jpeg": ""}, {"image/jpeg": "b"}]},
     {"locations": [{"image/jpeg": "a", "image/png": "b"}, {"image/jpeg": "c"}]},
 ]  # fmt: skip
 

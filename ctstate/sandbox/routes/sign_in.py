@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import os
 from http.cookies import SimpleCookie
 from typing import Any
 from urllib.parse import parse_qsl
@@ -18,6 +17,7 @@ from ctstate.sandbox.listing import page_of
 from ctstate.sandbox.model import User
 from ctstate.sandbox.replies import JSON_TYPE, Json, document, dumps, meta, not_found, reply, unauthorized
 from ctstate.sandbox.shapes import user_json
+from ctstate.sandbox.surroundings import random_hex
 
 COOKIE = "_Panoptes_session"
 SCOPES = "user project group collection classification subject medium organization translation public"
@@ -52,7 +52,7 @@ def _user_document(call: Call, user: User) -> Json:
 
 async def page(call: Call) -> Response:
     """GET /users/sign_in: a session cookie, and the CSRF token that goes with it."""
-    cookie = _cookie(call) or os.urandom(16).hex()
+    cookie = _cookie(call) or random_hex(16)
     out = _tagged({"login": "/users/sign_in"})
     out.headers["X-CSRF-Token"] = call.world.accounts.csrf(cookie)
     return _set_cookie(out, cookie)

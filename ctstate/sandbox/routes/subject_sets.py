@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from starlette.responses import Response
@@ -12,6 +11,7 @@ from ctstate.sandbox.listing import Page, filters, page_of, page_reply
 from ctstate.sandbox.model import Member, Subject, SubjectSet, etag
 from ctstate.sandbox.replies import Json, empty, not_found, one, refusal
 from ctstate.sandbox.shapes import member_json, set_json
+from ctstate.sandbox.surroundings import pause
 
 _NAME_TAKEN = "Validation failed: Display name has already been taken"
 _STALE = "Attempted to update a stale object: SubjectSet."
@@ -82,7 +82,7 @@ async def create(call: Call) -> Response:
         raise refusal(400, "Validation failed: Display name can't be blank")
     if world.name_taken(project, name):
         raise refusal(400, _NAME_TAKEN)
-    await asyncio.sleep(call.settings.name_check_gap)
+    await pause(call.settings.name_check_gap)
     subject_set = world.create_set(project, name, metadata)
     if links.get("subjects"):
         world.link(subject_set, _subjects(call, linked_ids(links["subjects"], "links")), "create")
@@ -154,7 +154,7 @@ async def link(call: Call) -> Response:
     ids = [as_id(v) for v in (value if isinstance(value, list) else [value])]
     _subjects(call, ids)
     before = subject_set.version
-    await asyncio.sleep(settings.link_seconds + settings.link_seconds_per_subject * len(ids))
+    await pause(settings.link_seconds + settings.link_seconds_per_subject * len(ids))
     if subject_set.deleted:
         raise not_found("subject_set", [subject_set.id])
     if subject_set.version != before:
