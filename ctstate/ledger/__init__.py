@@ -6,6 +6,7 @@ with Ledger.open("season.db") as ledger:
 """
 
 import contextlib
+import functools
 import logging
 import os
 import uuid
@@ -138,9 +139,9 @@ class Ledger:
             value = connection.execute(select(meta.c.value).where(meta.c.name == name)).scalar()
         return None if value is None else str(value)
 
-    @property
+    @functools.cached_property
     def ledger_id(self) -> str:
-        """Twelve hex digits that are part of the external_id of every subject this ledger makes."""
+        """Twelve hex digits that are part of the external_id of every subject this ledger makes; read once."""
         value = self.meta("ledger_id")
         assert value is not None
         return value
@@ -205,13 +206,20 @@ class Ledger:
 
     def recover(self, lease: float = runs.LEASE_S) -> int:
         """Put back to batched what dead runs had claimed; return how many captures."""
-        with self.read() as connection:
-            elsewhere = runs.look_at_jobs(connection)
+        lost, orphaned, elsewhere = self._who_is_dead(lease)
         if elsewhere:
             WATCH.look(elsewhere)  # a call over the network: in no transaction
+            lost, orphaned, _ = self._who_is_dead(lease)
+        if not lost and not orphaned:
+            return 0
+        with self.write() as connection:
+            return runs.recover(connection, runs.dead(connection, self._silence, lease))
+
+    def _who_is_dead(self, lease: float) -> tuple[list[int], bool, list[int]]:
+        """Return the dead runs, whether runs that ended still have claims, and the runs that Slurm can tell about."""
         with self.read() as connection:
             lost = runs.dead(connection, self._silence, lease)
-            orphans = connection.execute(
+            orphan = connection.execute(
                 select(capture.c.id)
                 .where(
                     capture.c.state == State.UPLOADING.value,
@@ -219,10 +227,7 @@ class Ledger:
                 )
                 .limit(1)
             ).first()
-        if not lost and orphans is None:
-            return 0
-        with self.write() as connection:
-            return runs.recover(connection, runs.dead(connection, self._silence, lease))
+            return lost, orphan is not None, runs.look_at_jobs(connection)
 
     # -- questions -----------------------------------------------------------------------------------------
 

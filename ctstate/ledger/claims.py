@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 
 from ctstate.clock import now
 from ctstate.errors import FencedError
-from ctstate.schema import capture, image, prediction, season
+from ctstate.schema import capture, image, prediction, run, season
 from ctstate.states import State
 
 
@@ -135,7 +135,13 @@ def read_captures(connection: Connection, ids: Sequence[int]) -> list[CaptureRow
 
 
 def claim(connection: Connection, run_id: int, season_id: int, batch_id: int, limit: int) -> list[Claim]:
-    """Claim up to `limit` (at most 500) captures of a batch for this run: batched -> uploading."""
+    """Claim up to `limit` (at most 500) captures of a batch for this run: batched -> uploading.
+
+    Raises:
+        FencedError: others took the run for dead; it claims nothing more.
+    """
+    if connection.execute(select(run.c.id).where(run.c.id == run_id, run.c.ended_at.is_(None))).first() is None:
+        raise FencedError("other runs took this one for dead (it was silent for too long); run it again")
     ids = list(
         connection.execute(
             select(capture.c.id)

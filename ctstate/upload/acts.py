@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from ctstate.errors import UnavailableError
 from ctstate.ledger import LiveRun
 from ctstate.upload.story import Create, FreshUrls, Prove, Put, Want
 from ctstate.zooniverse import Created, Zooniverse
@@ -28,7 +29,10 @@ def fresh_urls(want: FreshUrls, zooniverse: Zooniverse) -> list[str]:
     """
     subject, etag = zooniverse.subject(want.subject_id)
     has = tuple(mime for location in subject["locations"] for mime in location)
-    return zooniverse.fresh_urls(want.subject_id, etag, () if has == want.mimes else want.mimes)
+    urls = zooniverse.fresh_urls(want.subject_id, etag, () if has == want.mimes else want.mimes)
+    if len(urls) != len(want.mimes):
+        raise UnavailableError(f"subject {want.subject_id}: {len(urls)} places for {len(want.mimes)} images")
+    return urls
 
 
 def put(want: Put, zooniverse: Zooniverse) -> bool:

@@ -139,6 +139,7 @@ def check_members(ledger: Ledger, zooniverse: Zooniverse, set_ids: Collection[in
 
 def unknown_members(ledger: Ledger, zooniverse: Zooniverse, set_id: int) -> list[dict[str, Any]]:
     """Return the members of a set that the ledger neither knows nor was told to accept."""
+    ledger_id = ledger.ledger_id
     unknown: list[dict[str, Any]] = []
     page: list[dict[str, Any]] = []
 
@@ -153,7 +154,12 @@ def unknown_members(ledger: Ledger, zooniverse: Zooniverse, set_id: int) -> list
                     select(accepted_subject.c.subject_id).where(accepted_subject.c.subject_id.in_(ids))
                 ).scalars()
             )
-        unknown.extend(subject for subject in page if int(subject["id"]) not in known)
+            strangers = [subject for subject in page if int(subject["id"]) not in known]
+            # One of this ledger's whose create is announced is what that create made: it will be found.
+            marks = {int(subject["id"]): read_mark(subject.get("external_id")) for subject in strangers}
+            ours = {key: m.capture_key for key, m in marks.items() if m is not None and m.ledger_id == ledger_id}
+            accounted = ours.keys() - _unaccounted(connection, ours).keys()
+        unknown.extend(subject for subject in strangers if int(subject["id"]) not in accounted)
 
     for subject in zooniverse.subjects_in_set(set_id):
         page.append(subject)

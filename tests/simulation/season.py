@@ -47,6 +47,9 @@ from tests.simulation.sim_zooniverse import CALM, KINDS, ROUGH, SimZooniverse, Z
 
 log = logging.getLogger("ctstate")
 
+IDLE = 0.04
+"""How much rarer accidents strike a worker that holds no claims: there is less to break."""
+
 ROUNDS = 9
 """So often a data manager follows the verbs' advice before the season must be whole."""
 
@@ -78,7 +81,7 @@ class World:
             batches=chance.choice((0, 0, 1, 2)),
             workers=chance.choice((1, 2, 2, 3)),
             storm_s=chance.choice((120.0, 400.0, 900.0)),
-            kill=chance.choice((0.0, 0.004, 0.012, 0.03)),
+            kill=chance.choice((0.0, 0.01, 0.04, 0.12)),
             suspend=chance.choice((0.0, 0.002, 0.008)),
             rates={kind: rate * harm for kind, rate in ROUGH.items() if kind in kinds},
             skews=[chance.choice((0.0, 0.0, 600.0, -600.0, chance.uniform(-600, 600))) for _ in range(3)],
@@ -283,14 +286,14 @@ class Season:
         worker = self._worker("upload", host, lambda: self._upload(options, backoff, stop))
         if chance.random() < 0.2:
             self.kernel.after(chance.uniform(0, 120), lambda: stop.ask(worker))
-        worker.danger = 0.2  # until it holds claims
+        worker.danger = IDLE
         worker.on_end = lambda how: self._worker_ended(worker, host, how)
 
     def _worker_ended(self, worker: Worker, host: int, how: str) -> None:
         if how == "killed":
             self.totals.kills += 1
             self.totals.kills_with_claims += self._held_claims(worker)
-        rest = 15.0 if how == "killed" else 90.0
+        rest = 5.0 if how == "killed" else 120.0
         self.kernel.after(self.chance.expovariate(1 / rest), lambda: self._upload_worker(host))
 
     def _held_claims(self, worker: Worker) -> bool:
@@ -562,6 +565,13 @@ def _patched(kernel: Kernel) -> Iterator[None]:
             kernel.current.worker.danger = 1.0  # it holds claims: this is what the storm is after
         return told(*given, **more)
 
+    at_it = runner.Runner._others_are_at_it
+
+    def others_are_at_it(self: runner.Runner) -> bool:
+        if kernel.current is not None:
+            kernel.current.worker.danger = IDLE
+        return at_it(self)
+
     SimEncoders.kernel = kernel
     changes: list[tuple[Any, str, Any]] = [
         (runs, "whereabouts", whereabouts),
@@ -571,6 +581,8 @@ def _patched(kernel: Kernel) -> Iterator[None]:
         (upload_module, "Encoders", SimEncoders),
         (runner, "WAIT_FOR_OTHERS_S", 30.0),
         (runner, "TICK_S", 3.0),
+        (runner, "life", life),
+        (runner.Runner, "_others_are_at_it", others_are_at_it),
         (
             upload_module,
             "Work",
