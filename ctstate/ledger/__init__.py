@@ -42,6 +42,15 @@ log = logging.getLogger(__name__)
 
 _PAGE = 500
 
+_ORPHAN = (
+    select(capture.c.id)
+    .where(
+        capture.c.state == State.UPLOADING.value,
+        capture.c.run_id.in_(select(run.c.id).where(run.c.ended_at.is_not(None))),
+    )
+    .limit(1)
+)
+
 
 class Ledger:
     """One ledger, open. Make it with `Ledger.open`; use it in a `with` or call `close`."""
@@ -52,6 +61,7 @@ class Ledger:
         self.backup = migrated_from
         self._engine = engine
         self._silence = runs.Silence()
+        self._endpoint: str | None = None  # once it is known; it never changes
 
     @classmethod
     def open(
@@ -152,7 +162,8 @@ class Ledger:
         Raises:
             UsageError: the ledger is tied to another.
         """
-        if self.meta("endpoint") is not None:
+        self._endpoint = self._endpoint or self.meta("endpoint")
+        if self._endpoint is not None:
             self.bind_endpoint(endpoint)
 
     def bind_endpoint(self, endpoint: str) -> None:
@@ -161,7 +172,7 @@ class Ledger:
         Raises:
             UsageError: it is tied to another already.
         """
-        known = self.meta("endpoint")
+        known = self._endpoint = self._endpoint or self.meta("endpoint")
         if known is None:
             with self.write() as connection:
                 # Another worker may have been here since.
@@ -216,17 +227,11 @@ class Ledger:
             return runs.recover(connection, runs.dead(connection, self._silence, lease))
 
     def _who_is_dead(self, lease: float) -> tuple[list[int], bool, list[int]]:
-        """Return the dead runs, whether runs that ended still have claims, and the runs that Slurm can tell about."""
+        """Return the dead runs, whether runs that ended still have claims, and the runs that Slurm can tell
+        about."""
         with self.read() as connection:
             lost = runs.dead(connection, self._silence, lease)
-            orphan = connection.execute(
-                select(capture.c.id)
-                .where(
-                    capture.c.state == State.UPLOADING.value,
-                    capture.c.run_id.in_(select(run.c.id).where(run.c.ended_at.is_not(None))),
-                )
-                .limit(1)
-            ).first()
+            orphan = connection.execute(_ORPHAN).first()
             return lost, orphan is not None, runs.look_at_jobs(connection)
 
     # -- questions -----------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import select, text, update
+from sqlalchemy import bindparam, select, text, update
 from sqlalchemy.engine import Connection
 
 from ctstate.clock import now
@@ -134,53 +134,50 @@ def read_captures(connection: Connection, ids: Sequence[int]) -> list[CaptureRow
     return [by_id[key] for key in ids if key in by_id]
 
 
+_ALIVE = select(run.c.id).where(run.c.id == bindparam("run"), run.c.ended_at.is_(None))
+_FREE = (
+    select(capture.c.id)
+    .where(
+        capture.c.season_id == bindparam("season"),
+        capture.c.batch_id == bindparam("batch"),
+        capture.c.state == State.BATCHED.value,
+        capture.c.excluded.is_(None),
+    )
+    .order_by(capture.c.id)
+    .limit(bindparam("most"))
+    .with_for_update(skip_locked=True)
+)
+_THESE = capture.c.id.in_(bindparam("ids", expanding=True))
+_CLAIM = (
+    update(capture)
+    .where(_THESE)
+    .values(
+        state=State.UPLOADING.value,
+        run_id=bindparam("run"),
+        moved_at=bindparam("at"),
+        reason=None,
+        claim=capture.c.claim + 1,
+    )
+)
+_CLAIMED = select(
+    capture.c.id, capture.c.claim, capture.c.ambiguous_at, capture.c.create_run_id, capture.c.create_floor
+).where(_THESE)
+
+
 def claim(connection: Connection, run_id: int, season_id: int, batch_id: int, limit: int) -> list[Claim]:
     """Claim up to `limit` (at most 500) captures of a batch for this run: batched -> uploading.
 
     Raises:
         FencedError: others took the run for dead; it claims nothing more.
     """
-    if connection.execute(select(run.c.id).where(run.c.id == run_id, run.c.ended_at.is_(None))).first() is None:
+    if connection.execute(_ALIVE, {"run": run_id}).first() is None:
         raise FencedError("other runs took this one for dead (it was silent for too long); run it again")
-    ids = list(
-        connection.execute(
-            select(capture.c.id)
-            .where(
-                capture.c.season_id == season_id,
-                capture.c.batch_id == batch_id,
-                capture.c.state == State.BATCHED.value,
-                capture.c.excluded.is_(None),
-            )
-            .order_by(capture.c.id)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-        ).scalars()
-    )
+    work = {"season": season_id, "batch": batch_id, "most": limit}
+    ids = list(connection.execute(_FREE, work).scalars())
     if not ids:
         return []
-    connection.execute(
-        update(capture)
-        .where(capture.c.id.in_(ids))
-        .values(
-            state=State.UPLOADING.value,
-            run_id=run_id,
-            moved_at=now(),
-            reason=None,
-            claim=capture.c.claim + 1,
-        )
-    )
-    facts = {
-        row.id: row
-        for row in connection.execute(
-            select(
-                capture.c.id,
-                capture.c.claim,
-                capture.c.ambiguous_at,
-                capture.c.create_run_id,
-                capture.c.create_floor,
-            ).where(capture.c.id.in_(ids))
-        )
-    }
+    connection.execute(_CLAIM, {"ids": ids, "run": run_id, "at": now()})
+    facts = {row.id: row for row in connection.execute(_CLAIMED, {"ids": ids})}
     return [
         Claim(
             row=row,

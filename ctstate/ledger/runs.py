@@ -178,13 +178,26 @@ def slurm_job(arguments: str) -> Job | None:
         return None
 
 
+_IN_SLURM = select(run.c.id, run.c.host_id).where(run.c.ended_at.is_(None), run.c.slurm_job.is_not(None))
+
+
 def look_at_jobs(connection: Connection) -> list[int]:
     """Return the live runs of other hosts that Slurm can tell about; `WATCH.look` asks it, in no transaction."""
-    rows = connection.execute(
-        select(run.c.id, run.c.host_id).where(run.c.ended_at.is_(None), run.c.slurm_job.is_not(None))
-    ).all()
+    rows = connection.execute(_IN_SLURM).all()
     here = whereabouts()
     return [row.id for row in rows if row.host_id != here.host_id]
+
+
+_NOT_ENDED = select(
+    run.c.id,
+    run.c.host_id,
+    run.c.pid,
+    run.c.pid_started,
+    run.c.heartbeat_at,
+    run.c.beats,
+    run.c.slurm_job,
+    run.c.arguments,
+).where(run.c.ended_at.is_(None))
 
 
 def dead(connection: Connection, silence: Silence, lease: float = LEASE_S) -> list[int]:
@@ -200,18 +213,7 @@ def dead(connection: Connection, silence: Silence, lease: float = LEASE_S) -> li
         lease: see LEASE_S.
     """
     here = whereabouts()
-    rows = connection.execute(
-        select(
-            run.c.id,
-            run.c.host_id,
-            run.c.pid,
-            run.c.pid_started,
-            run.c.heartbeat_at,
-            run.c.beats,
-            run.c.slurm_job,
-            run.c.arguments,
-        ).where(run.c.ended_at.is_(None))
-    ).all()
+    rows = connection.execute(_NOT_ENDED).all()
     jobs = {row.id: slurm_job(row.arguments) for row in rows if row.slurm_job is not None}
 
     def gone(row: Any) -> bool:

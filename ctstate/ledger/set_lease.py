@@ -7,7 +7,7 @@ refused once another run has taken it over.
 
 from typing import NamedTuple
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.engine import Connection
 
 from ctstate.errors import FencedError
@@ -22,29 +22,37 @@ class Lease(NamedTuple):
     token: int
 
 
+_MINE = batch.c.lease_run_id == bindparam("run")
+_TAKE = (
+    update(batch)
+    .where(
+        batch.c.id == bindparam("batch"),
+        batch.c.lease_run_id.is_(None)
+        | _MINE
+        | batch.c.lease_run_id.in_(select(run.c.id).where(run.c.ended_at.is_not(None))),
+        # Whoever was taken for dead gets nothing.
+        select(run.c.id).where(run.c.id == bindparam("run"), run.c.ended_at.is_(None)).exists(),
+    )
+    .values(lease_run_id=bindparam("run"), lease_token=batch.c.lease_token + 1)
+)
+_TOKEN = select(batch.c.lease_token).where(batch.c.id == bindparam("batch"))
+_DROP = (
+    update(batch)
+    .where(batch.c.id == bindparam("batch"), batch.c.lease_token == bindparam("token"))
+    .values(lease_run_id=None)
+)
+
+
 def take(connection: Connection, batch_id: int, run_id: int) -> Lease | None:
     """Take the lease of a batch's set for a run; None while another live run has it."""
-    ended = select(run.c.id).where(run.c.ended_at.is_not(None))
-    free = batch.c.lease_run_id.is_(None) | (batch.c.lease_run_id == run_id) | batch.c.lease_run_id.in_(ended)
-    alive = select(run.c.id).where(run.c.id == run_id, run.c.ended_at.is_(None)).exists()
-    taken = connection.execute(
-        update(batch)
-        .where(batch.c.id == batch_id, free, alive)
-        .values(lease_run_id=run_id, lease_token=batch.c.lease_token + 1)
-    ).rowcount
-    if not taken:
+    if not connection.execute(_TAKE, {"batch": batch_id, "run": run_id}).rowcount:
         return None
-    token = connection.execute(select(batch.c.lease_token).where(batch.c.id == batch_id)).scalar_one()
-    return Lease(batch_id, run_id, int(token))
+    return Lease(batch_id, run_id, int(connection.execute(_TOKEN, {"batch": batch_id}).scalar_one()))
 
 
 def drop(connection: Connection, lease: Lease) -> None:
     """Give the lease back, unless another run has it already."""
-    connection.execute(
-        update(batch)
-        .where(batch.c.id == lease.batch_id, batch.c.lease_token == lease.token)
-        .values(lease_run_id=None)
-    )
+    connection.execute(_DROP, {"batch": lease.batch_id, "token": lease.token})
 
 
 def note_subject_set(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from sqlalchemy import Row, func, select
+from sqlalchemy import Row, bindparam, func, select
 from sqlalchemy.engine import Connection
 
 from ctstate.batches import COMPLETE
@@ -135,20 +135,24 @@ def _planned(
     )
 
 
+_PENDING = (
+    (capture.c.season_id == bindparam("season"))
+    & capture.c.batch_id.is_not_distinct_from(bindparam("batch"))
+    & capture.c.state.in_([state.value for state in PENDING])
+    & capture.c.excluded.is_(None)
+)
+_IMAGES = (
+    select(func.count())
+    .select_from(image.join(capture, capture.c.id == image.c.capture_id))
+    .where(_PENDING, image.c.problem.is_(None))
+    .scalar_subquery()
+)
+_COUNT = select(func.count().label("captures"), _IMAGES.label("images")).select_from(capture).where(_PENDING)
+
+
 def _count(connection: Connection, season_id: int, batch_id: int | None) -> tuple[int, int]:
-    which = (
-        (capture.c.season_id == season_id)
-        & (capture.c.batch_id.is_(None) if batch_id is None else capture.c.batch_id == batch_id)
-        & capture.c.state.in_([state.value for state in PENDING])
-        & capture.c.excluded.is_(None)
-    )
-    captures = connection.execute(select(func.count()).select_from(capture).where(which)).scalar_one()
-    images = connection.execute(
-        select(func.count())
-        .select_from(image.join(capture, capture.c.id == image.c.capture_id))
-        .where(which, image.c.problem.is_(None))
-    ).scalar_one()
-    return int(captures), int(images)
+    row = connection.execute(_COUNT, {"season": season_id, "batch": batch_id}).one()
+    return int(row.captures), int(row.images)
 
 
 def _check_set(zooniverse: Zooniverse, options: UploadOptions, planned: PlannedBatch) -> None:

@@ -1,0 +1,5 @@
+DEFECTS = {}
+
+
+def find(x):
+    return x[0], None
