@@ -506,8 +506,12 @@ class Zooniverse(Panoptes):  # type: ignore[misc]
         json: Any,
         etag: str | None,
         endpoint: str | None,
+        before: Callable[[], None] = lambda: None,
     ) -> tuple[requests.Response, str | None]:
         """Send a request once; again only where the server surely did nothing (a dead token).
+
+        `before` is called last, each time: a log-in may have taken long. What it raises keeps the request from
+        being sent.
 
         Returns:
             the reply, and the token that it is a reply to.
@@ -521,6 +525,7 @@ class Zooniverse(Panoptes):  # type: ignore[misc]
             url = f"{endpoint}/{path}" if endpoint else f"{self.endpoint}/api{path}"
             what = f"{method} {path}"
             self.counts.api += 1
+            before()
             with _no_answer(what):
                 response = self.session.request(method, url, params=params, headers=sent, json=json)
             if 200 <= response.status_code < 300:
@@ -702,7 +707,9 @@ class Zooniverse(Panoptes):  # type: ignore[misc]
 
         return self._keep_trying(once)
 
-    def link_subjects(self, set_id: int, subject_ids: Sequence[int]) -> None:
+    def link_subjects(
+        self, set_id: int, subject_ids: Sequence[int], before: Callable[[], None] = lambda: None
+    ) -> None:
         """Put subjects into a subject set; those that are in it already are fine.
 
         A 409 (another links call on this set at the same time) or a lost reply is repeated: both are harmless.
@@ -715,7 +722,7 @@ class Zooniverse(Panoptes):  # type: ignore[misc]
         path = f"/subject_sets/{set_id}/links/subjects"
 
         def once() -> None:
-            _only(self._unless_conflict("POST", path, body), "subject_sets", f"POST {path}")
+            _only(self._unless_conflict("POST", path, body, before), "subject_sets", f"POST {path}")
 
         self._keep_trying(once)
 
@@ -730,10 +737,12 @@ class Zooniverse(Panoptes):  # type: ignore[misc]
             path = f"/subject_sets/{set_id}/links/subjects/{ids}"
             self._keep_trying(functools.partial(self._unless_conflict, "DELETE", path))
 
-    def _unless_conflict(self, method: str, path: str, json: Any = None) -> Any:
+    def _unless_conflict(
+        self, method: str, path: str, json: Any = None, before: Callable[[], None] = lambda: None
+    ) -> Any:
         """Send what touches a subject set; a 409 did nothing and may be repeated."""
         try:
-            return self.json_request(method, path, json=json)[0]
+            return _json_of(self._send(method, path, None, None, json, None, None, before)[0])
         except RequestRefusedError as error:
             if error.status == 409:
                 raise UnavailableError(str(error), 409, error.request_id, maybe_done=False) from None
@@ -793,9 +802,18 @@ class Zooniverse(Panoptes):  # type: ignore[misc]
         return found
 
     def create_subject(
-        self, project_id: int, mimes: Sequence[str], metadata: Mapping[str, Any], external_id: str
+        self,
+        project_id: int,
+        mimes: Sequence[str],
+        metadata: Mapping[str, Any],
+        external_id: str,
+        before: Callable[[], None] = lambda: None,
     ) -> Created:
         """Make a subject in no set, with one POST that is never repeated.
+
+        Args:
+            project_id, mimes, metadata, external_id: of the subject.
+            before: called right before the POST is sent; what it raises keeps it from being sent.
 
         Raises:
             UnavailableError: its `maybe_done` says whether the subject may have been made all the same.
@@ -808,8 +826,9 @@ class Zooniverse(Panoptes):  # type: ignore[misc]
             "external_id": external_id,
             "links": {"project": str(project_id)},
         }
-        reply, etag = self.post("/subjects", json={"subjects": body})
-        row = _only(reply, "subjects", "POST /subjects")
+        response, _ = self._send("POST", "/subjects", None, None, {"subjects": body}, None, None, before)
+        etag = response.headers.get("ETag")
+        row = _only(_json_of(response), "subjects", "POST /subjects")
         key, urls = _id_of(row), _urls(row)
         if key is None or len(urls) != len(mimes):
             raise UnavailableError(

@@ -16,9 +16,8 @@ def create(want: Create, live: LiveRun, zooniverse: Zooniverse, project_id: int)
         FencedError: others may take this run for dead; nothing was sent.
         ZooniverseError: see `Zooniverse.create_subject`.
     """
-    # The last moment to notice that this process slept (SIGSTOP, a frozen node) through its lease.
-    live.make_sure()
-    return zooniverse.create_subject(project_id, want.mimes, want.metadata, want.external_id)
+    # Asked last: whether this process slept (SIGSTOP, a frozen node, a log-in that took long) through its lease.
+    return zooniverse.create_subject(project_id, want.mimes, want.metadata, want.external_id, live.make_sure)
 
 
 def fresh_urls(want: FreshUrls, zooniverse: Zooniverse) -> list[str]:

@@ -75,8 +75,7 @@ def _link(live: LiveRun, zooniverse: Zooniverse, set_id: int, items: Sequence[Wh
         return
     answer: CtstateError | None = None
     try:
-        live.make_sure()
-        zooniverse.link_subjects(set_id, [item.subject_id for item in items])
+        zooniverse.link_subjects(set_id, [item.subject_id for item in items], live.make_sure)
     except NotFoundError:
         answer = ZooniverseError(
             f"subject set {set_id} is no longer on Zooniverse; `ctstate reconcile` shows what became of it"

@@ -1,5 +1,439 @@
-DEFECTS = {}
+"""Deliberate defects of the protocol. A simulator that finds nothing proves nothing: each of these must be found, by the
+ordinary mix of seasons, with no scenario or seed made for it (`python -m tests.simulation --defects`).
+
+Each is a small patch that is applied while seasons are played. Where a defect is one that ctstate 0.1.0 had, it says so.
+"""
+
+import contextlib
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+
+from sqlalchemy import select, text, update
+
+from ctstate import reconcile as reconcile_module
+from ctstate import removal
+from ctstate import zooniverse as zooniverse_module
+from ctstate.clock import age
+from ctstate.errors import RequestRefusedError, UnavailableError
+from ctstate.ledger import LiveRun, claims, corrections, runs, set_lease
+from ctstate.schema import batch
+from ctstate.upload import acts, begin, lost_creates, runner, story
+from ctstate.zooniverse import Zooniverse
+from tests.simulation.season import Season
+from tests.simulation.sim_ledger import SimDatabase, new_template
+
+PATIENCE_S = 25.0
+"""A defect that is not found in so many seconds was not found."""
+
+Patch = Callable[[], AbstractContextManager[None]]
+DEFECTS: dict[str, Patch] = {}
 
 
-def find(x):
-    return x[0], None
+def find(which: tuple[str, int]) -> tuple[str, int | None]:
+    """Play seasons with a defect; return its name and how many it took until one broke (None: none did)."""
+    name, seed = which
+    database = SimDatabase(new_template())
+    until = time.monotonic() + PATIENCE_S
+    number = 0
+    with DEFECTS[name]():
+        while time.monotonic() < until:
+            number += 1
+            if Season(seed + number, database=database, tracing=False).play():
+                return name, number
+    return name, None
+
+
+@contextlib.contextmanager
+def patched(*changes: tuple[Any, str, Any]) -> Iterator[None]:
+    """Put other values in the place of attributes for a while."""
+    before = [(where, name, getattr(where, name)) for where, name, _ in changes]
+    try:
+        for where, name, value in changes:
+            setattr(where, name, value)
+        yield
+    finally:
+        for where, name, value in before:
+            setattr(where, name, value)
+
+
+def defect(name: str) -> Callable[[Patch], Patch]:
+    """Add a defect to the list."""
+
+    def add(patch: Patch) -> Patch:
+        DEFECTS[name] = patch
+        return patch
+
+    return add
+
+
+def _without(statement: Any, part: str) -> Any:
+    sql = str(statement)
+    assert part in sql, (part, sql)
+    return text(sql.replace(part, ""))
+
+
+# -- the fence -------------------------------------------------------------------------------------------------
+
+_CLAIM = " AND claim = :claim"
+
+
+def _unfenced(name: str) -> Patch:
+    """The write changes whatever it finds, and complains of nothing."""
+
+    def patch() -> AbstractContextManager[None]:
+        bare = re.sub(
+            r" WHERE id = :id AND claim = :claim AND state = 'uploading'",
+            " WHERE id = :id",
+            str(getattr(claims, name)),
+        )
+
+        def fenced(connection: Any, mine: Any, statement: Any, **values: Any) -> None:
+            if statement is loose:
+                connection.execute(loose, {"id": mine.row.id, "claim": mine.token, **values})
+            else:
+                original(connection, mine, statement, **values)
+
+        original, loose = claims._fenced, text(bare)
+        return patched((claims, name, loose), (claims, "_fenced", fenced))
+
+    return patch
+
+
+DEFECTS["no fence on noting the subject"] = _unfenced("_CREATED")
+DEFECTS["no fence on noting that nothing was made"] = _unfenced("_NOT_CREATED")
+DEFECTS["no fence on the last move of a capture"] = _unfenced("_MOVED")
+DEFECTS["no fence on the announcement of a create"] = _unfenced("_INTENT")
+
+
+@defect("a run that was taken for dead goes on claiming")
+def _() -> AbstractContextManager[None]:
+    from ctstate.schema import run
+
+    return patched((claims, "_ALIVE", select(run.c.id).where(run.c.id == claims.bindparam("run"))))
+
+
+@defect("a worker that slept through its lease sends its create all the same")
+def _() -> AbstractContextManager[None]:
+    return patched((LiveRun, "make_sure", lambda self: None), (LiveRun, "surely_alive", lambda self: True))
+
+
+@defect("the lease is never renewed by a heartbeat")
+def _() -> AbstractContextManager[None]:
+    def beat(self: LiveRun) -> None:
+        self._beat_at = runs.machine().monotonic()
+
+    return patched((LiveRun, "beat", beat))
+
+
+@defect("whether a run lives is told by two hosts' clocks (0.1.0)")
+def _() -> AbstractContextManager[None]:
+    return patched((runs, "surely_older", lambda moment, seconds: age(moment) > seconds))
+
+
+# -- creates ---------------------------------------------------------------------------------------------------
+
+
+@defect("a create whose reply was lost is sent again, blindly")
+def _() -> AbstractContextManager[None]:
+    def create(self: Zooniverse, *given: Any, **more: Any) -> Any:
+        try:
+            return original(self, *given, **more)
+        except UnavailableError as error:
+            error.maybe_done = False
+            raise
+
+    original = Zooniverse.create_subject
+    return patched((Zooniverse, "create_subject", create))
+
+
+@defect("a break that looks like the proxy's or TLS's counts as never sent (0.1.0)")
+def _() -> AbstractContextManager[None]:
+    import requests
+
+    def never(error: BaseException) -> bool:
+        return original(error) or isinstance(error, requests.exceptions.ProxyError | requests.exceptions.SSLError)
+
+    original = zooniverse_module._never_connected
+    return patched((zooniverse_module, "_never_connected", never))
+
+
+@defect("a lost create is looked for at once, while the server may still be at work")
+def _() -> AbstractContextManager[None]:
+    def settled(self: Any, ledger: Any, zooniverse: Any, settle: float, *more: Any) -> None:
+        original(self, ledger, zooniverse, 2.0, *more)
+
+    original = lost_creates.LostCreates.__init__
+    return patched((lost_creates.LostCreates, "__init__", settled))
+
+
+@defect("how long ago a reply was lost is told by another host's clock (0.1.0)")
+def _() -> AbstractContextManager[None]:
+    return patched((lost_creates.clock, "surely_older", lambda moment, seconds: age(moment) > seconds))
+
+
+@defect("an empty list is believed although the token may be dead")
+def _() -> AbstractContextManager[None]:
+    return patched((Zooniverse, "token_is_alive", lambda self, token: True))
+
+
+@defect("a lost create is looked for below its floor, too")
+def _() -> AbstractContextManager[None]:
+    def look(ledger: Any, zooniverse: Any, lost: Any) -> Any:
+        return original(
+            ledger, zooniverse, [item._replace(doubt=story.Doubt(item.doubt.run_id, 0)) for item in lost]
+        )
+
+    original = lost_creates.look
+    return patched((lost_creates, "look", look))
+
+
+@defect("the look for a lost create ends one page, or subject, too early")
+def _() -> AbstractContextManager[None]:
+    def look(ledger: Any, zooniverse: Any, lost: Any) -> Any:
+        late = [item._replace(doubt=story.Doubt(item.doubt.run_id, item.doubt.floor + 1)) for item in lost]
+        return original(ledger, zooniverse, late)
+
+    original = lost_creates.look
+    return patched((lost_creates, "look", look))
+
+
+@defect("the floor of a create is read after it was sent")
+def _() -> AbstractContextManager[None]:
+    def announce(self: Any, connection: Any, claim: Any, facts: Any) -> Any:
+        doubt = original(self, connection, claim, facts)
+        high = doubt.floor + 3
+        connection.execute(
+            text("UPDATE capture SET create_floor = :f WHERE id = :id"), {"f": high, "id": claim.row.id}
+        )
+        return story.Doubt(doubt.run_id, high)
+
+    original = runner.Runner._announce
+    return patched((runner.Runner, "_announce", announce))
+
+
+@defect("a create is sent before it is announced")
+def _() -> AbstractContextManager[None]:
+    def announce(self: Any, connection: Any, claim: Any, facts: Any) -> Any:
+        runner._write(connection, claim, facts)
+        return story.Doubt(self._live.id, self._floor)
+
+    return patched((runner.Runner, "_announce", announce))
+
+
+@defect("what a dead run had announced is not in doubt")
+def _() -> AbstractContextManager[None]:
+    def recover(connection: Any, lost: Any) -> int:
+        count = original(connection, lost)
+        connection.execute(
+            text(
+                "UPDATE capture SET create_sent_at = NULL, ambiguous_at = NULL, create_floor = NULL,"
+                " create_run_id = NULL WHERE state = 'batched' AND subject_id IS NULL"
+            )
+        )
+        return count
+
+    original = runs.recover
+    return patched((runs, "recover", recover))
+
+
+@defect("the subject id is forgotten when a capture is given back")
+def _() -> AbstractContextManager[None]:
+    moved = str(claims._MOVED).replace(
+        "SET state = :state",
+        "SET subject_id = CASE WHEN :state = 'batched' THEN NULL ELSE subject_id END, state = :state",
+    )
+    return patched((claims, "_MOVED", text(moved)))
+
+
+# -- images and links ------------------------------------------------------------------------------------------
+
+
+@defect("a PUT is believed without proof (0.1.0)")
+def _() -> AbstractContextManager[None]:
+    put = acts.put
+    return patched((acts, "put", lambda want, zooniverse: put(want, zooniverse) or True))
+
+
+@defect("a subject is linked before its images are proved")
+def _() -> AbstractContextManager[None]:
+    def put_all(ready: Any, urls: Any) -> Any:
+        for url, (_, encoded) in zip(urls, ready, strict=True):
+            with contextlib.suppress(RequestRefusedError):
+                yield story.Put(url, encoded)
+        return True
+
+    return patched((story, "_put_all", put_all))
+
+
+@defect("the last image of a subject is not put")
+def _() -> AbstractContextManager[None]:
+    def put_all(ready: Any, urls: Any) -> Any:
+        if len(ready) > 1:
+            ready, urls = ready[:-1], urls[:-1]
+        return (yield from put(ready, urls))
+
+    put = story._put_all
+    return patched((story, "_put_all", put_all))
+
+
+@defect("images count as arrived when they are encoded")
+def _() -> AbstractContextManager[None]:
+    encoded = str(claims._ENCODED).replace("arrived_at = NULL", "arrived_at = '2026-01-01T00:00:00.000000Z'")
+    return patched((claims, "_ENCODED", text(encoded)))
+
+
+@defect("uploaded is written down although the links call had no answer")
+def _() -> AbstractContextManager[None]:
+    def link(self: Zooniverse, set_id: int, ids: Any) -> None:
+        with contextlib.suppress(UnavailableError):
+            call(self, set_id, ids)
+
+    call = Zooniverse.link_subjects
+    return patched((Zooniverse, "link_subjects", link))
+
+
+@defect("a 409 of linking counts as linked")
+def _() -> AbstractContextManager[None]:
+    def unless(self: Zooniverse, method: str, path: str, json: Any = None) -> Any:
+        try:
+            return self.json_request(method, path, json=json)[0]
+        except RequestRefusedError as error:
+            if error.status == 409:
+                return {"subject_sets": [{"id": "1"}]}
+            raise
+
+    return patched((Zooniverse, "_unless_conflict", unless), (set_lease, "take", _no_turns))
+
+
+def _no_turns(connection: Any, batch_id: int, run_id: int) -> set_lease.Lease:
+    token = connection.execute(select(batch.c.lease_token).where(batch.c.id == batch_id)).scalar_one()
+    return set_lease.Lease(batch_id, run_id, int(token))
+
+
+# -- sets, and ledgers that are behind -------------------------------------------------------------------------
+
+
+@defect("nobody takes turns at making a set, which is not looked for before")
+def _() -> AbstractContextManager[None]:
+    def ensure(self: Zooniverse, project_id: int, name: str, metadata: Any) -> Any:
+        return self._keep_trying(lambda: self.create_set(project_id, name, metadata))
+
+    return patched((Zooniverse, "ensure_set", ensure), (set_lease, "take", _no_turns))
+
+
+@defect("an older copy of the ledger is not noticed (0.1.0)")
+def _() -> AbstractContextManager[None]:
+    def newest(ledger: Any, live: Any, zooniverse: Any, project_id: int, uploader_id: int) -> int:
+        found = zooniverse.newest_subject_id(project_id, uploader_id)
+        with ledger.write() as connection:
+            connection.execute(
+                update(begin.run)
+                .where(begin.run.c.id == live.id)
+                .values(project_id=project_id, uploader_id=uploader_id, watermark=found)
+            )
+        return int(found)
+
+    return patched(
+        (begin, "account_for_newest", newest),
+        (begin, "check_members", lambda *given: None),
+        (begin, "unknown_members", lambda *given: []),
+    )
+
+
+# -- the other verbs -------------------------------------------------------------------------------------------
+
+
+@defect("reconcile acts on what it saw without looking again (0.1.0)")
+def _() -> AbstractContextManager[None]:
+    return patched(
+        (reconcile_module, "_still_so", lambda ledger, zooniverse, project, findings: iter(findings)),
+        (reconcile_module._Surveyor, "_linked_since", lambda self, item, rows, elsewhere, there: None),
+        (reconcile_module, "_is_too_many", lambda *given: True),
+    )
+
+
+@defect("reconcile's corrections do not name the capture as it was seen")
+def _() -> AbstractContextManager[None]:
+    return patched(
+        (corrections, "_SEEN", " WHERE id = :id AND (:seen, :claim, :subject_seen, 1) IS NOT NULL"),
+    )
+
+
+@defect("reconcile deletes the ledger's own subject of a double, and keeps the other")
+def _() -> AbstractContextManager[None]:
+    def too_many(ledger: Any, zooniverse: Any, key: int, subject_id: int) -> bool:
+        with ledger.read() as connection:
+            kept = connection.execute(text("SELECT subject_id FROM capture WHERE id = :k"), {"k": key}).scalar()
+        if kept is not None and kept != subject_id:
+            zooniverse.delete_subject(kept)
+        return False
+
+    return patched((reconcile_module, "_is_too_many", too_many))
+
+
+@defect("remove and delete do not look whether a capture has moved")
+def _() -> AbstractContextManager[None]:
+    def record(self: Any, part: Any, state: Any) -> int:
+        with self._ledger.write() as connection:
+            for target in part:
+                connection.execute(
+                    text(
+                        "UPDATE capture SET state = :s, run_id = :r, moved_at = :r WHERE id = :id AND subject_id IS NOT NULL"
+                    ),
+                    {"s": state.value, "r": str(self._live.id), "id": target.seen.id},
+                )
+        return len(part)
+
+    return patched(
+        (removal._Worker, "_record", record), (removal._Worker, "_unmoved", lambda self, connection, part: part)
+    )
+
+
+@defect("retry forgets the subject of a failed capture")
+def _() -> AbstractContextManager[None]:
+    def retry(connection: Any, run_id: int, seen: Any, reason: str) -> bool:
+        done = again(connection, run_id, seen, reason)
+        if done:
+            connection.execute(text("UPDATE capture SET subject_id = NULL WHERE id = :id"), {"id": seen.id})
+        return done
+
+    again = corrections.retry
+    return patched((corrections, "retry", retry))
+
+
+# -- ends ------------------------------------------------------------------------------------------------------
+
+
+@defect("a run that ends does not wait for its committer (0.1.0: writes after its end)")
+def _() -> AbstractContextManager[None]:
+    def end(self: Any, on_progress: Any) -> None:
+        self._tales.clear()
+
+    return patched((runner.Runner, "_end", end))
+
+
+@defect("captures that wait to be encoded are forgotten when a run is to stop (0.1.0: a hang)")
+def _() -> AbstractContextManager[None]:
+    def feed(self: Any) -> None:
+        if not self._stop.requested:
+            feed_encoders(self)
+
+    def end(self: Any, on_progress: Any) -> None:
+        while self._tales:
+            self._lost.give_up(story.StopAskedError("the end"))
+            self._connections.hurry()
+            self._pause(on_progress, flush=True)
+        original_end(self, on_progress)
+
+    feed_encoders, original_end = runner.Runner._feed_encoders, runner.Runner._end
+    return patched((runner.Runner, "_feed_encoders", feed), (runner.Runner, "_end", end))
+
+
+@defect("a turn at a set is not given back")
+def _() -> AbstractContextManager[None]:
+    return patched(
+        (set_lease, "drop", lambda connection, lease: None),
+    )

@@ -234,6 +234,7 @@ class Kernel:
         self.stop_at_violation = True
         self.violations: list[str] = []
         self.struck: list[tuple[int, str]] = []
+        self.asleep_at_create: set[int] = set()  # captures whose create was about to be sent by who was suspended
         self.tracing = tracing
         self._trace: list[str] = []
         self.steps = 0
@@ -614,6 +615,8 @@ class Kernel:
             return
         until = self.time + seconds
         self.say(f"{worker.name} is suspended for {seconds:.1f} s")
+        for task in worker.tasks.values():
+            self.asleep_at_create |= {task.memory["creating"]} if "creating" in task.memory else set()
         if until <= worker.suspended_until:
             return
         worker.suspended_until = until

@@ -43,9 +43,27 @@ from ctstate.zooniverse import Backoff
 from tests.simulation.kernel import Kernel, Stuck, Violation, Worker
 from tests.simulation.sim_ledger import SimDatabase, SimLedger, new_template
 from tests.simulation.sim_machine import SimMachine
-from tests.simulation.sim_zooniverse import CALM, KINDS, ROUGH, SimZooniverse, ZooniverseModel
+from tests.simulation.sim_zooniverse import (
+    AFTER,
+    BEFORE,
+    CALM,
+    KINDS,
+    LATE,
+    ROUGH,
+    TOKEN,
+    SimZooniverse,
+    ZooniverseModel,
+)
 
 log = logging.getLogger("ctstate")
+
+SORE: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("create subject", (*LATE, *AFTER, *BEFORE)),
+    ("list subjects", TOKEN),
+    ("put image", ("portal", "url expired", "body cut")),
+    ("link subjects", (*AFTER, *BEFORE)),
+    ("create set", (*LATE, *AFTER)),
+)
 
 IDLE = 0.04
 """How much rarer accidents strike a worker that holds no claims: there is less to break."""
@@ -74,16 +92,25 @@ class World:
     @classmethod
     def of(cls, chance: random.Random) -> "World":
         """Choose one."""
-        harm = chance.choice((0.0, 0.3, 1.0, 2.0, 4.0))
+        harm = chance.choice((0.0, 0.3, 1.0, 2.0, 4.0, 6.0))
         kinds = [kind for kind in KINDS if chance.random() < chance.choice((0.2, 0.6, 1.0))]
         return cls(
             captures=chance.randint(3, 6),
             batches=chance.choice((0, 0, 1, 2)),
             workers=chance.choice((1, 2, 2, 3)),
             storm_s=chance.choice((120.0, 400.0, 900.0)),
-            kill=chance.choice((0.0, 0.01, 0.04, 0.12)),
-            suspend=chance.choice((0.0, 0.002, 0.008)),
-            rates={kind: rate * harm for kind, rate in ROUGH.items() if kind in kinds},
+            kill=chance.choice((0.0, 0.01, 0.03, 0.08)),
+            suspend=chance.choice((0.0, 0.004, 0.02)),
+            rates={
+                **{kind: rate * harm for kind, rate in ROUGH.items() if kind in kinds},
+                # What hurts most is most often tried.
+                **{
+                    f"{kind}:{route}": 4 * ROUGH[kind] * harm
+                    for route, some in SORE
+                    for kind in some
+                    if kind in kinds
+                },
+            },
             skews=[chance.choice((0.0, 0.0, 600.0, -600.0, chance.uniform(-600, 600))) for _ in range(3)],
             verbs=tuple(verb for verb in VERBS if chance.random() < 0.45),
             foreign=chance.random() < 0.25,
@@ -207,7 +234,7 @@ class Season:
             model.after_work = self._look_after_work
             self._watch_the_world()
             kernel.dangers = {"*": (world.kill, world.suspend)}
-            kernel.suspension_s = (2.0, 900.0)
+            kernel.suspension_s = (20.0, 900.0)
             kernel.delays = (0.01, 2.0)
             self.database.rates = dict(world.ledger_rates)
             found: list[str] = []
@@ -507,11 +534,28 @@ class Season:
         world.deactivate = watched_deactivate  # type: ignore[method-assign]
         world.unlink = watched_unlink  # type: ignore[method-assign]
 
+    def _made_once(self, number: int) -> None:
+        """No capture has a second subject, not even in no set; except by a worker that fell asleep with its hand on
+        the socket: nobody can tell that from a slow network, and `reconcile` takes it back."""
+        world = self.model.world
+        mark = read_mark(world.subjects[number].external_id)
+        if mark is None or mark.capture_key in self.kernel.asleep_at_create:
+            return
+        twins = [
+            subject.id
+            for subject in world.of_project(world.project.id).values()
+            if subject.id != number and (read_mark(subject.external_id) or mark)[:2] == mark[:2]
+        ]
+        if twins:
+            self.kernel.violation(f"capture {mark.capture_key} was made again as subject {number}; it has {twins}")
+
     def _look_after_work(self, route: str, reply: Response) -> None:
         """No capture is twice before volunteers, at any instant."""
+        world = self.model.world
+        if route == "create subject" and reply.status_code == 201:
+            self._made_once(max(world.subjects))
         if route != "link subjects":
             return
-        world = self.model.world
         seen = Counter(
             str(world.subjects[number].metadata.get(CAPTURE_ID))
             for subject_set in world.live_sets()

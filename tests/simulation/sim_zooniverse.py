@@ -35,6 +35,7 @@ from ctstate.sandbox.replies import html_page
 from ctstate.sandbox.settings import SandboxSettings
 from ctstate.sandbox.state import World
 from ctstate.sandbox.store import Store
+from ctstate.subjects import read_mark
 from ctstate.zooniverse import Timeouts, Zooniverse
 from tests.simulation.kernel import Kernel, Killed, Task, Worker
 from tests.simulation.sim_machine import EPOCH, SimLock
@@ -415,7 +416,10 @@ class SimSession(requests.Session):
         if timeout is None:
             timeout = self._timeout
         connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
+        if sent.route == "create subject":
+            task.memory["creating"] = _capture_of(sent)
         kernel.pause("send", sent.what)
+        task.memory.pop("creating", None)
         try:
             reply = self._exchange(task, sent, connect or math.inf, read or math.inf, bool(stream))
         except requests.RequestException as error:
@@ -570,6 +574,11 @@ class _Raw:
 
     def release_conn(self) -> None:
         pass
+
+
+def _capture_of(sent: "_Sent") -> int:
+    mark = read_mark(jsonlib.loads(sent.body)["subjects"].get("external_id"))
+    return mark.capture_key if mark is not None else 0
 
 
 def _job_of(model: ZooniverseModel, sent: _Sent) -> _Job:
