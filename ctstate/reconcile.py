@@ -126,6 +126,11 @@ class Survey:
         return [finding for finding in self.findings if finding.kind in ACTED_ON]
 
 
+def set_of(connection: Connection, batch_id: int) -> int | None:
+    """Return the subject set that a batch has at this moment."""
+    return connection.execute(select(batch.c.subject_set_id).where(batch.c.id == batch_id)).scalar()
+
+
 class _Batch(NamedTuple):
     """A batch, as far as it matters."""
 
@@ -372,6 +377,8 @@ class _Surveyor:
     def _compare(
         self, item: _Batch, rows: Sequence[Row[Any]], there: dict[int, list[_Seen]], set_gone: bool
     ) -> None:
+        if item.subject_set_id is None:
+            item = self._with_set(item)  # a live upload may have made it since the batches were read
         # What the ledger knows a subject of, but the set does not hold: is it there at all?
         missing = [row.subject_id for row in rows if row.subject_id is not None and row.id not in there]
         elsewhere = self._zooniverse.subjects_by_id(missing) if missing else {}
@@ -385,6 +392,10 @@ class _Surveyor:
                 self._in_set(item, row, subjects)
             elif row.batch_id == item.id:
                 self._not_in_set(item, row, elsewhere, set_gone)
+
+    def _with_set(self, item: _Batch) -> _Batch:
+        with self._ledger.read() as connection:
+            return item._replace(subject_set_id=set_of(connection, item.id))
 
     def _linked_since(
         self,
@@ -640,9 +651,11 @@ def _still_so(
     doubles = [key for key in ids if any(f.kind == "duplicate" and f.subject_id == key for f in findings)]
     classified = zooniverse.classified(project_id, doubles) if doubles else set()
     ours = deletable(ledger, there)
+    with ledger.read() as connection:
+        sets = {key: set_of(connection, key) for key in sorted({finding.batch_id for finding in findings})}
     for finding in findings:
         subject = there.get(finding.subject_id or 0)
-        in_set = subject is not None and str(finding.set_id) in _sets(subject)
+        in_set = subject is not None and str(sets[finding.batch_id] or finding.set_id) in _sets(subject)
         if finding.kind == "own set":
             still = True
         elif finding.kind == "set gone":
@@ -704,10 +717,7 @@ def _note_set(ledger: Ledger, zooniverse: Zooniverse, project_id: int, live: Liv
         if lease is None:
             return False
         with ledger.write() as connection:
-            known = connection.execute(
-                select(batch.c.subject_set_id).where(batch.c.id == finding.batch_id)
-            ).scalar()
-            if known != (finding.set_id if gone else None):
+            if set_of(connection, finding.batch_id) != (finding.set_id if gone else None):
                 return False
             set_id, name = (None, None) if gone else (finding.set_id, finding.set_name)
             set_lease.note_subject_set(connection, lease, project_id, set_id, name)

@@ -404,7 +404,8 @@ class Runner:
             case Encode():
                 with self._changed:
                     self._to_encode.append(tale)
-                self._feed_encoders()
+                # Also one that holds its place already (its encoder died) queues anew, lest all wait for each other.
+                self._let_go(tale)
             case Write(facts):
                 self._committer.submit(lambda c: _write(c, tale.claim, facts), lambda a, e: self._tell(tale, a, e))
             case Announce(facts):

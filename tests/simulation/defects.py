@@ -9,12 +9,12 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import select, text, update
 
 from ctstate import reconcile as reconcile_module
-from ctstate import removal
 from ctstate import zooniverse as zooniverse_module
 from ctstate.clock import age
 from ctstate.errors import RequestRefusedError, UnavailableError
@@ -102,10 +102,14 @@ def _unfenced(name: str) -> Patch:
     return patch
 
 
-DEFECTS["no fence on noting the subject"] = _unfenced("_CREATED")
-DEFECTS["no fence on noting that nothing was made"] = _unfenced("_NOT_CREATED")
 DEFECTS["no fence on the last move of a capture"] = _unfenced("_MOVED")
-DEFECTS["no fence on the announcement of a create"] = _unfenced("_INTENT")
+
+
+@defect("a claim has the number of the one before")
+def _() -> AbstractContextManager[None]:
+    statement = str(claims._CLAIM.compile(compile_kwargs={"render_postcompile": False}))
+    assert "claim=(capture.claim + " in statement, statement
+    return patched((claims, "_CLAIM", claims._CLAIM.values(claim=claims.capture.c.claim)))
 
 
 @defect("a run that was taken for dead goes on claiming")
@@ -179,15 +183,35 @@ def _() -> AbstractContextManager[None]:
     return patched((Zooniverse, "token_is_alive", lambda self, token: True))
 
 
-@defect("a lost create is looked for below its floor, too")
-def _() -> AbstractContextManager[None]:
-    def look(ledger: Any, zooniverse: Any, lost: Any) -> Any:
-        return original(
-            ledger, zooniverse, [item._replace(doubt=story.Doubt(item.doubt.run_id, 0)) for item in lost]
-        )
+def _counts_as_never_sent(said: str) -> Patch:
+    def patch() -> AbstractContextManager[None]:
+        def create(self: Zooniverse, *given: Any, **more: Any) -> Any:
+            try:
+                return make(self, *given, **more)
+            except UnavailableError as error:
+                if said in str(error):
+                    error.maybe_done = False
+                raise
 
-    original = lost_creates.look
-    return patched((lost_creates, "look", look))
+        make = Zooniverse.create_subject
+        return patched((Zooniverse, "create_subject", create))
+
+    return patch
+
+
+DEFECTS["a create without an answer in time counts as never sent"] = _counts_as_never_sent("no answer in time")
+DEFECTS["a create that a gateway gave up on counts as never sent"] = _counts_as_never_sent(": 504")
+DEFECTS["a create whose reply was cut off counts as never sent"] = _counts_as_never_sent("cut off")
+DEFECTS["a create whose connection broke counts as never sent"] = _counts_as_never_sent("connection broke")
+
+
+@defect("a lost create that was found is made again")
+def _() -> AbstractContextManager[None]:
+    def search(ledger: Any, zooniverse: Any, lost: Any) -> Any:
+        return dict.fromkeys(look(ledger, zooniverse, lost), None)
+
+    look = lost_creates.look
+    return patched((lost_creates, "look", search))
 
 
 @defect("the look for a lost create ends one page, or subject, too early")
@@ -279,6 +303,39 @@ def _() -> AbstractContextManager[None]:
     return patched((story, "_put_all", put_all))
 
 
+@defect("the images of a subject are put in the wrong order")
+def _() -> AbstractContextManager[None]:
+    def put_all(ready: Any, urls: Any) -> Any:
+        return (yield from put(ready, urls[::-1]))
+
+    put = story._put_all
+    return patched((story, "_put_all", put_all))
+
+
+@defect("a subject that is there is taken for whole")
+def _() -> AbstractContextManager[None]:
+    def read(connection: Any, ids: Any) -> Any:
+        return [
+            replace(row, images=tuple(replace(image, arrived=True) for image in row.images))
+            for row in read_captures(connection, ids)
+        ]
+
+    read_captures = claims.read_captures
+    return patched((claims, "read_captures", read))
+
+
+@defect("a subject is put into its set as soon as it is made")
+def _() -> AbstractContextManager[None]:
+    def create(want: Any, live: Any, zooniverse: Any, project_id: int) -> Any:
+        made = make(want, live, zooniverse, project_id)
+        sets = [found.id for found in zooniverse._model.world.live_sets()]
+        zooniverse.link_subjects(sets[0], [made.id])
+        return made
+
+    make = acts.create
+    return patched((acts, "create", create))
+
+
 @defect("images count as arrived when they are encoded")
 def _() -> AbstractContextManager[None]:
     encoded = str(claims._ENCODED).replace("arrived_at = NULL", "arrived_at = '2026-01-01T00:00:00.000000Z'")
@@ -316,14 +373,6 @@ def _no_turns(connection: Any, batch_id: int, run_id: int) -> set_lease.Lease:
 # -- sets, and ledgers that are behind -------------------------------------------------------------------------
 
 
-@defect("nobody takes turns at making a set, which is not looked for before")
-def _() -> AbstractContextManager[None]:
-    def ensure(self: Zooniverse, project_id: int, name: str, metadata: Any) -> Any:
-        return self._keep_trying(lambda: self.create_set(project_id, name, metadata))
-
-    return patched((Zooniverse, "ensure_set", ensure), (set_lease, "take", _no_turns))
-
-
 @defect("an older copy of the ledger is not noticed (0.1.0)")
 def _() -> AbstractContextManager[None]:
     def newest(ledger: Any, live: Any, zooniverse: Any, project_id: int, uploader_id: int) -> int:
@@ -359,36 +408,6 @@ def _() -> AbstractContextManager[None]:
 def _() -> AbstractContextManager[None]:
     return patched(
         (corrections, "_SEEN", " WHERE id = :id AND (:seen, :claim, :subject_seen, 1) IS NOT NULL"),
-    )
-
-
-@defect("reconcile deletes the ledger's own subject of a double, and keeps the other")
-def _() -> AbstractContextManager[None]:
-    def too_many(ledger: Any, zooniverse: Any, key: int, subject_id: int) -> bool:
-        with ledger.read() as connection:
-            kept = connection.execute(text("SELECT subject_id FROM capture WHERE id = :k"), {"k": key}).scalar()
-        if kept is not None and kept != subject_id:
-            zooniverse.delete_subject(kept)
-        return False
-
-    return patched((reconcile_module, "_is_too_many", too_many))
-
-
-@defect("remove and delete do not look whether a capture has moved")
-def _() -> AbstractContextManager[None]:
-    def record(self: Any, part: Any, state: Any) -> int:
-        with self._ledger.write() as connection:
-            for target in part:
-                connection.execute(
-                    text(
-                        "UPDATE capture SET state = :s, run_id = :r, moved_at = :r WHERE id = :id AND subject_id IS NOT NULL"
-                    ),
-                    {"s": state.value, "r": str(self._live.id), "id": target.seen.id},
-                )
-        return len(part)
-
-    return patched(
-        (removal._Worker, "_record", record), (removal._Worker, "_unmoved", lambda self, connection, part: part)
     )
 
 
@@ -430,10 +449,3 @@ def _() -> AbstractContextManager[None]:
 
     feed_encoders, original_end = runner.Runner._feed_encoders, runner.Runner._end
     return patched((runner.Runner, "_feed_encoders", feed), (runner.Runner, "_end", end))
-
-
-@defect("a turn at a set is not given back")
-def _() -> AbstractContextManager[None]:
-    return patched(
-        (set_lease, "drop", lambda connection, lease: None),
-    )

@@ -57,7 +57,6 @@ import heapq
 import io
 import itertools
 import logging
-import math
 import random
 import sys
 import traceback
@@ -199,7 +198,7 @@ class Kernel:
         current: the task that runs; None in callbacks and outside of `run`.
         dangers: for each kind of pause ("begin", "commit", "send", "reply", "sleep", "wait", "lock", "*" for all
             others) how likely a mortal worker is killed, and suspended, at each.
-        suspension_s: between these lies how long a worker is suspended (evenly on a logarithmic scale).
+        suspensions_s: between the two of one of these lies how long a worker is suspended.
         delays: how likely a task dawdles at a pause, and for how long at most, so that timers overtake it.
         stickiness: how likely a task just goes on at a pause.
         lock_pauses: how likely a task pauses before it takes a lock.
@@ -227,7 +226,7 @@ class Kernel:
         self.latencies = self.stream("latencies")
         random.seed(f"{seed} product")  # the product's jitter
         self.dangers: dict[str, tuple[float, float]] = {}
-        self.suspension_s = (1.0, 900.0)
+        self.suspensions_s: tuple[tuple[float, float], ...] = ((1.0, 900.0),)
         self.delays = (0.02, 1.0)
         self.stickiness = 0.0
         self.lock_pauses = 0.1
@@ -545,8 +544,8 @@ class Kernel:
         number = self._strikes(suspend)
         if number:
             self._struck(number, f"suspend {worker.name} at {kind}")
-            low, high = map(math.log, self.suspension_s)
-            self.suspend(worker, math.exp(low + self.latencies.random() * (high - low)))
+            low, high = self.latencies.choice(self.suspensions_s)
+            self.suspend(worker, low + self.latencies.random() * (high - low))
 
     def accident(self, name: str, probability: float) -> bool:
         """Tell whether this accident strikes; each call has the next number, whatever comes of it."""

@@ -91,7 +91,7 @@ def stormy(seed: int, suppressed: frozenset[int] = frozenset(), only: frozenset[
     one = Season(seed, STORM, calm=False, suppressed=suppressed, only=only)
     kernel = one.kernel
     kernel.dangers = {"*": (0.01, 0.005)}
-    kernel.suspension_s = (1.0, 60.0)
+    kernel.suspensions_s = ((1.0, 60.0),)
 
     def work() -> None:
         ledger, zooniverse = one.ledger(), one.zooniverse()
