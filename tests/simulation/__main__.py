@@ -7,8 +7,8 @@
     --replay 4711               one season, with all its steps in words
     --defects                   each deliberate defect of `defects` must be found; prints the table
 
-A violation prints the season's seed and the steps that led to it, in words, after as many accidents were taken away as
-can be without it going away.
+A violation prints the season's seed and the steps that led to it, in words, after as many accidents were taken away
+as can be without it going away.
 """
 
 import argparse
@@ -95,7 +95,7 @@ def in_words(totals: Totals) -> str:
 
 def matrix(totals: Totals) -> str:
     """Steps by accidents, as a table; a cell says how often an accident met a step."""
-    steps = sorted({step for step, _ in totals.matrix})
+    steps = sorted({step for step, _ in totals.matrix}, key=lambda step: (":" in step, step))
     kinds = sorted({kind for _, kind in totals.matrix})
     width = max(map(len, steps), default=0)
     lines = [" " * width + "  " + " ".join(f"{number:>6}" for number in range(1, len(kinds) + 1))]

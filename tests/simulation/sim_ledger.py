@@ -172,7 +172,7 @@ class _Transaction:
             self._nested = task.transactions > 0 and not self._writes
             if not self._nested:
                 kernel, rates = ledger._kernel, ledger._database.rates
-                kernel.pause("begin", "write" if self._writes else "read")
+                kernel.pause("begin", "a write" if self._writes else "a read")
                 if self._writes and rates:
                     if kernel.accident(f"ledger busy for {task.worker.name}", rates.get("busy", 0.0)):
                         raise LedgerError(f"ledger {ledger.name}: another process kept it locked for too long")
@@ -200,5 +200,6 @@ class _Transaction:
             if task is not None:
                 task.transactions -= 1
         if task is not None and not self._nested and error is None:
-            self._ledger._kernel.pause("commit", "write" if self._writes else "read")
+            wrote = task.memory.pop("facts", "a write") if self._writes else "a read"
+            self._ledger._kernel.pause("commit", wrote)
         return done
