@@ -3,13 +3,19 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test lint docs oldest clean
+.PHONY: demo test simulate lint docs oldest clean
 
 demo: $(VENV)/installed
 	$(BIN)/ctstate demo
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+# Whole seasons under kills and faults on a virtual clock, for two minutes; then with deliberate defects, each of which
+# must be found (about eight minutes). The seed is random, and printed.
+simulate: $(VENV)/installed
+	$(BIN)/python -m tests.simulation --minutes 2
+	$(BIN)/python -m tests.simulation --defects
 
 lint: $(VENV)/linters
 	$(BIN)/ruff check .

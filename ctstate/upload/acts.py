@@ -1,12 +1,18 @@
 """Carrying out what a story wants of Zooniverse for its one capture."""
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
-from ctstate.errors import UnavailableError
-from ctstate.ledger import LiveRun
-from ctstate.upload.story import Create, FreshUrls, Prove, Put, Want
+from sqlalchemy import select
+
+from ctstate.errors import UnavailableError, ZooniverseError
+from ctstate.ledger import Ledger, LiveRun
+from ctstate.schema import capture
+from ctstate.upload.story import Create, FreshUrls, Prove, Put, TakeBack, Want
 from ctstate.zooniverse import Created, Zooniverse
+
+log = logging.getLogger(__name__)
 
 
 def create(want: Create, live: LiveRun, zooniverse: Zooniverse, project_id: int) -> Created:
@@ -44,11 +50,27 @@ def prove(want: Prove, zooniverse: Zooniverse) -> bool:
     return zooniverse.image_md5(want.url) == want.md5
 
 
-def act_of(live: LiveRun, zooniverse: Zooniverse, project_id: int) -> dict[type[Want], Callable[[Any], Any]]:
+def take_back(want: TakeBack, ledger: Ledger, zooniverse: Zooniverse) -> None:
+    """Delete a subject that this run made too late, where the capture has another; else leave it to who looks for
+    it."""
+    with ledger.read() as connection:
+        known = connection.execute(select(capture.c.subject_id).where(capture.c.id == want.key)).scalar()
+    if known in (None, want.subject_id):
+        return
+    try:
+        zooniverse.delete_subject(want.subject_id)
+    except ZooniverseError as error:
+        log.warning("subject %s is one too many; `ctstate reconcile` takes it back: %s", want.subject_id, error)
+
+
+def act_of(
+    ledger: Ledger, live: LiveRun, zooniverse: Zooniverse, project_id: int
+) -> dict[type[Want], Callable[[Any], Any]]:
     """Return what carries out each kind of want."""
     return {
         Create: lambda want: create(want, live, zooniverse, project_id),
         FreshUrls: lambda want: fresh_urls(want, zooniverse),
         Put: lambda want: put(want, zooniverse),
         Prove: lambda want: prove(want, zooniverse),
+        TakeBack: lambda want: take_back(want, ledger, zooniverse),
     }

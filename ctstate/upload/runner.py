@@ -50,6 +50,7 @@ from ctstate.upload.story import (
     Put,
     StopAskedError,
     Story,
+    TakeBack,
     Want,
     Write,
     life,
@@ -239,7 +240,7 @@ class Runner:
         self._floor = floor
         self._encoders = encoders
         self._weather = Weather(work.backoff)
-        self._acts = acts.act_of(live, zooniverse, work.project_id)
+        self._acts = acts.act_of(ledger, live, zooniverse, work.project_id)
         self.tally = Tally()
         self._fatal: BaseException | None = None
         self._changed = machine().condition()  # guards what follows; notified when a story ends
@@ -404,7 +405,8 @@ class Runner:
             case Encode():
                 with self._changed:
                     self._to_encode.append(tale)
-                # Also one that holds its place already (its encoder died) queues anew, lest all wait for each other.
+                # Also one that holds its place already (its encoder died) queues anew, lest all wait for each
+                # other.
                 self._let_go(tale)
             case Write(facts):
                 self._committer.submit(lambda c: _write(c, tale.claim, facts), lambda a, e: self._tell(tale, a, e))
@@ -414,7 +416,7 @@ class Runner:
                 )
             case Create():
                 self._connections.add(tale, self._weather.wait())
-            case FreshUrls() | Put() | Prove():
+            case FreshUrls() | Put() | Prove() | TakeBack():
                 self._connections.add(tale)
             case LookFor(doubt):
                 self._let_go(tale)
@@ -443,7 +445,7 @@ class Runner:
 
     def _stopped(self, want: Want) -> StopAskedError | None:
         """Return why a want is not to be begun any more. What is under way is finished, unless the run is ended."""
-        if self._fatal is not None:
+        if self._fatal is not None and not isinstance(want, TakeBack):
             return StopAskedError(str(self._fatal))
         if self._stop.requested and isinstance(want, Encode | Create | LookFor):
             return StopAskedError(self._stop.reason)

@@ -139,6 +139,14 @@ class Link(Want):
     subject_id: int
 
 
+@dataclass(frozen=True)
+class TakeBack(Want):
+    """A subject deleted that was made too late, if the ledger knows another one of the capture by now."""
+
+    key: int
+    subject_id: int
+
+
 class StopAskedError(CtstateError):
     """The run is to stop: what was wanted was not begun."""
 
@@ -247,7 +255,12 @@ def life(claim: Claim, ledger_id: str, *, skip_broken: bool = False) -> Story:
                     return (yield from _fail(str(error), claims.note_not_created))
                 unsent, doubt = False, None
                 subject_id, urls = made.id, made.urls
-                yield Write(((claims.note_created, subject_id),))
+                try:
+                    yield Write(((claims.note_created, subject_id),))
+                except FencedError:
+                    # It fell asleep with its hand on the socket, for longer than its lease: others were faster.
+                    yield TakeBack(capture.id, subject_id)
+                    raise
             else:
                 if facts:
                     yield Write(tuple(facts))
