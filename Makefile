@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test simulate lint docs oldest clean
+.PHONY: demo test simulate defects lint docs oldest clean
 
 demo: $(VENV)/installed
 	$(BIN)/ctstate demo
@@ -11,10 +11,12 @@ demo: $(VENV)/installed
 test: $(VENV)/installed
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
-# Whole seasons under kills and faults on a virtual clock, for two minutes; then with deliberate defects, each of which
-# must be found (about eight minutes). The seed is random, and printed.
+# Whole seasons under kills and faults on a virtual clock, for two minutes; the seed is random, and printed.
 simulate: $(VENV)/installed
 	$(BIN)/python -m tests.simulation --minutes 2
+
+# Seasons with deliberate defects of the protocol: each must be found (about eight minutes on two cores).
+defects: $(VENV)/installed
 	$(BIN)/python -m tests.simulation --defects
 
 lint: $(VENV)/linters

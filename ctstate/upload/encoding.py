@@ -10,11 +10,16 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import Connection
 
-from ctstate.errors import BrokenImageError
+from ctstate.errors import BrokenImageError, UsageError
 from ctstate.images import EncodedImage, ImageOptions, encode_image
 from ctstate.upload.story import EncoderDiedError, StopAskedError
 
 Encoded = EncodedImage | BrokenImageError
+
+NEVER_STARTED = (
+    "the encoding processes do not start; a program that calls upload() must do so under"
+    " `if __name__ == '__main__':`, as they import its main module"
+)
 
 Then = Callable[[list[Encoded] | None, BaseException | None], None]
 
@@ -64,6 +69,7 @@ class Encoders:
         self._processes = processes
         self._options = options
         self._lock = threading.Lock()
+        self._worked = False  # whether any process ever started
         self._pool = self._new_pool()
 
     def _new_pool(self) -> ProcessPoolExecutor:
@@ -77,7 +83,10 @@ class Encoders:
         """Start the processes now, while the run still talks to Zooniverse about what there is to do."""
         with self._lock:
             for _ in range(self._processes):
-                self._pool.submit(encode_all, [], self._options)
+                self._pool.submit(encode_all, [], self._options).add_done_callback(self._warm)
+
+    def _warm(self, future: Future[list[Encoded]]) -> None:
+        self._worked = self._worked or (not future.cancelled() and future.exception() is None)
 
     def encode(self, paths: Sequence[str], then: Then) -> None:
         """Encode a capture's images in a process; `then` gets the results, or the error.
@@ -90,7 +99,10 @@ class Encoders:
                 then(None, StopAskedError("the run ended"))
                 return
             error = future.exception()
-            if isinstance(error, BrokenProcessPool):
+            if isinstance(error, BrokenProcessPool) and not self._worked:
+                # No capture is to blame.
+                then(None, UsageError(NEVER_STARTED))
+            elif isinstance(error, BrokenProcessPool):
                 then(None, EncoderDiedError("an encoding process was killed"))
             else:
                 then(None if error is not None else future.result(), error)

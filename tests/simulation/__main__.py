@@ -99,8 +99,9 @@ def matrix(totals: Totals) -> str:
     kinds = sorted({kind for _, kind in totals.matrix})
     width = max(map(len, steps), default=0)
     lines = [" " * width + "  " + " ".join(f"{number:>6}" for number in range(1, len(kinds) + 1))]
-    for step in steps:
-        lines.append(f"{step:<{width}}  " + " ".join(f"{totals.matrix[step, kind] or '':>6}" for kind in kinds))
+    lines += [
+        f"{step:<{width}}  " + " ".join(f"{totals.matrix[step, kind] or '':>6}" for kind in kinds) for step in steps
+    ]
     return "\n".join([*lines, *(f"{number:>3} {kind}" for number, kind in enumerate(kinds, start=1))])
 
 

@@ -3,6 +3,8 @@
 import contextlib
 import shutil
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -65,16 +67,14 @@ def test_a_backup_that_was_put_back_uploads_nothing_again(new_season, before: in
     season.upload()
     season.z.reset_requests()
     put_back(season, backup)
-    with pytest.raises(LedgerBehindError, match="ctstate (reconcile|adopt)"):
+    with pytest.raises(LedgerBehindError, match=r"ctstate (reconcile|adopt)"):
         season.upload()
     assert creates(season) == 0
     if before:
         mend(season)
     else:
         # The backup does not even know the set.
-        set_id = next(
-            int(s["id"]) for s in season.z.state()["subject_sets"] if s["display_name"].startswith(season.name)
-        )
+        set_id = set_named_after(season)
         with Ledger.open(season.path) as ledger:
             adopt(ledger, season.connect(), int(season.z.project_id), subject_set_id=set_id)
     season.upload()
@@ -90,7 +90,7 @@ def test_a_backup_is_noticed_also_by_what_was_made_and_not_linked(new_season) ->
     season.upload(backoff=Backoff(first=0.01, most=0.02, give_up=0.1))
     season.z.clear_faults()
     put_back(season, backup)
-    with pytest.raises(LedgerBehindError, match="older copy.*reconcile"):
+    with pytest.raises(LedgerBehindError, match=r"older copy.*reconcile"):
         season.upload()
     assert mend(season)["finish"] > 0
     season.upload()
@@ -106,7 +106,7 @@ def test_a_ledger_made_anew_by_manifest_takes_no_set_over(new_season) -> None:
             ledger, season.captures_csv, attribution="a", license="l", images_root=season.folder / "images"
         )
     season.z.reset_requests()
-    with pytest.raises(LedgerBehindError, match="another ledger.*ctstate adopt --subject-set-id"):
+    with pytest.raises(LedgerBehindError, match=r"another ledger.*ctstate adopt --subject-set-id"):
         season.upload()
     assert creates(season) == 0
     with Ledger.open(season.path) as ledger:
@@ -114,14 +114,17 @@ def test_a_ledger_made_anew_by_manifest_takes_no_set_over(new_season) -> None:
         assert [f.kind for f in found.findings if f.kind != "not uploaded"] == ["unknown set"]
         assert "ctstate adopt" in found.advice
         assert "ctstate upload" not in found.advice
-        set_id = next(
-            int(s["id"]) for s in season.z.state()["subject_sets"] if s["display_name"].startswith(season.name)
-        )
+        set_id = set_named_after(season)
         report = adopt(ledger, season.connect(), int(season.z.project_id), subject_set_id=set_id)
         assert report.adopted == 5
     season.upload()
     assert creates(season) == 0
     season.check()
+
+
+def set_named_after(season: Season) -> int:
+    sets = season.z.state()["subject_sets"]
+    return next(int(row["id"]) for row in sets if row["display_name"].startswith(season.name))
 
 
 def test_two_ledgers_do_not_feed_the_same_set(new_season) -> None:
@@ -166,7 +169,8 @@ def test_a_set_that_another_ledger_feeds_meanwhile_is_noticed_by_the_next_run(ne
 
 
 def test_an_older_subject_with_our_mark_does_not_hide_the_one_that_a_lost_create_made(new_season) -> None:
-    """Of two captures in doubt, one has the lower floor; the other's older subject lies above that, and is not it."""
+    """Of two captures in doubt, one has the lower floor; the other's older subject lies above that, and is not
+    it."""
     season = new_season(2)
     season.upload(limit=1)
     rows = season.rows("SELECT id, capture_id FROM capture ORDER BY id")
@@ -243,6 +247,27 @@ def test_a_fatal_error_while_captures_wait_to_be_encoded_ends_the_run(new_season
     sandbox.clear_faults()
     sandbox.set_account(password=sandbox.password)
     season.check(complete=False)
+    season.upload()
+    season.check()
+
+
+def test_a_program_without_a_main_guard_fails_no_capture(new_season) -> None:
+    """Its encoding processes import it anew, and upload once more: they never start."""
+    season = new_season(3)
+    program = season.folder / "program.py"
+    program.write_text(
+        "from ctstate.credentials import Credentials\n"
+        "from ctstate.ledger import Ledger\n"
+        "from ctstate.upload import UploadOptions, upload\n"
+        "from ctstate.zooniverse import Zooniverse\n"
+        f"with Ledger.open({str(season.path)!r}) as ledger:\n"
+        f"    z = Zooniverse({season.z.url!r}, Credentials({season.z.login!r}, {season.z.password!r}))\n"
+        f"    upload(ledger, z, UploadOptions(project_id={season.z.project_id}, processes=1))\n"
+    )
+    done = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, timeout=120)
+    assert done.returncode != 0
+    assert "if __name__ == '__main__':" in done.stderr
+    assert season.rows("SELECT count(*) FROM capture WHERE state = 'failed'") == [(0,)]
     season.upload()
     season.check()
 
