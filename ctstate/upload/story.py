@@ -25,6 +25,7 @@ from ctstate.errors import (
     BrokenImageError,
     CtstateError,
     FencedError,
+    LoginError,
     NotFoundError,
     RequestRefusedError,
     UnavailableError,
@@ -110,8 +111,7 @@ class FreshUrls(Want):
 
 @dataclass(frozen=True)
 class Put(Want):
-    """An image put to the store: whether the store vouched for it. RequestRefusedError, 403: the URL has
-    expired."""
+    """An image put to the store: whether the store vouched for it. A 401, 403, 404: its URL is good no more."""
 
     url: str
     image: EncodedImage
@@ -323,8 +323,9 @@ def _put_all(ready: Sequence[tuple[ImageRow, EncodedImage]], urls: Sequence[str]
     for url, (_, encoded) in zip(urls, ready, strict=True):
         try:
             vouched = yield Put(url, encoded)
-        except RequestRefusedError as error:
-            if error.status == 403:
+        except (RequestRefusedError, NotFoundError, LoginError) as error:
+            # What a store refuses says nothing of the subject: fresh places are asked for, and they tell.
+            if error.status in (401, 403, 404):
                 return False
             raise
         if not vouched and not (yield Prove(url, encoded.md5)):

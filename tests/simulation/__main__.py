@@ -1,7 +1,8 @@
 """Run the simulator: `python -m tests.simulation`.
 
     --minutes 2                 so long (the default), with a random seed that is printed
-    --kills 100000              until so many workers were killed while they held claims
+    --kills 100000              until so many workers were killed while they held claims, in deadly seasons
+    --deadly                    seasons in which workers die again and again
     --seed 1 --seasons 500      these seasons, which are the same each time
     --processes 2               side by side
     --replay 4711               one season, with all its steps in words
@@ -27,13 +28,13 @@ from tests.simulation.sim_ledger import SimDatabase, new_template
 
 
 def play_many(
-    first: int, step: int, until: float, most: int, enough_kills: int
+    first: int, step: int, until: float, most: int, enough_kills: int, deadly: bool
 ) -> Iterator[tuple[Totals, list[str], int]]:
     """Play seasons one after the other; yield each one's totals, what did not hold, and its seed."""
     database = SimDatabase(new_template())
     kills, seed = 0, first
     while time.monotonic() < until and most > 0 and kills < enough_kills:
-        season = Season(seed, database=database, tracing=False)
+        season = Season(seed, database=database, tracing=False, deadly=deadly)
         found = season.play()
         kills += season.totals.kills_with_claims
         yield season.totals, found, seed
@@ -41,7 +42,7 @@ def play_many(
         seed += step
 
 
-def _work(arguments: tuple[int, int, float, int, int], results: "multiprocessing.Queue[object]") -> None:
+def _work(arguments: tuple[int, int, float, int, int, bool], results: "multiprocessing.Queue[object]") -> None:
     totals = Totals()
     told = time.monotonic()
     for one, found, seed in play_many(*arguments):
@@ -56,14 +57,16 @@ def _work(arguments: tuple[int, int, float, int, int], results: "multiprocessing
     results.put(None)
 
 
-def run(first: int, minutes: float, seasons: int, kills: int, processes: int) -> tuple[Totals, list[int]]:
+def run(
+    first: int, minutes: float, seasons: int, kills: int, processes: int, deadly: bool
+) -> tuple[Totals, list[int]]:
     """Play seasons in several processes; return what happened and the seeds of those that broke."""
     results: multiprocessing.Queue[object] = multiprocessing.get_context("fork").Queue()
     until = time.monotonic() + minutes * 60
     workers = []
     for number in range(processes):
         share = (seasons + processes - 1 - number) // processes
-        arguments = (first + number, processes, until, share, -(-kills // processes))
+        arguments = (first + number, processes, until, share, -(-kills // processes), deadly)
         worker = multiprocessing.get_context("fork").Process(target=_work, args=(arguments, results))
         worker.start()
         workers.append(worker)
@@ -105,9 +108,9 @@ def matrix(totals: Totals) -> str:
     return "\n".join([*lines, *(f"{number:>3} {kind}" for number, kind in enumerate(kinds, start=1))])
 
 
-def replay(seed: int) -> int:
+def replay(seed: int, deadly: bool) -> int:
     """Play one season and print all its steps."""
-    season = Season(seed)
+    season = Season(seed, deadly=deadly)
     found = season.play()
     print(season.world)
     print(season.kernel.trace)
@@ -124,25 +127,27 @@ def main() -> int:
     parser.add_argument("--seed", type=int)
     parser.add_argument("--processes", type=int, default=max(1, len(os.sched_getaffinity(0))))
     parser.add_argument("--replay", type=int)
+    parser.add_argument("--deadly", action="store_true")
     parser.add_argument("--defects", action="store_true")
     parser.add_argument("--matrix", action="store_true")
     given = parser.parse_args()
     if given.replay is not None:
-        return replay(given.replay)
+        return replay(given.replay, given.deadly)
     seed = given.seed if given.seed is not None else random.SystemRandom().randrange(10**9)
     if given.defects:
         return _find_defects(seed, given.processes)
+    deadly = given.deadly or given.kills < 10**12
     bounded = given.seasons < 10**9 or given.kills < 10**12
     minutes = given.minutes if given.minutes is not None else (10**6 if bounded else 2.0)
     print(f"seed {seed}", flush=True)
     began = time.monotonic()
-    totals, broken = run(seed, minutes, given.seasons, given.kills, given.processes)
+    totals, broken = run(seed, minutes, given.seasons, given.kills, given.processes, deadly)
     took = (time.monotonic() - began) / 60
     print(f"{in_words(totals)}; {totals.seasons / took:,.0f} seasons a minute in {given.processes} processes")
     if given.matrix:
         print(matrix(totals))
     for number in broken[:3]:
-        print(f"\nseason {number}, made smaller:\n{shrink(number)}")
+        print(f"\nseason {number}, made smaller:\n{shrink(number, deadly)}")
     # Said in a form that tools read.
     print(f"{totals.seasons - len(broken)} passed, {len(broken)} failed")
     return 1 if broken else 0

@@ -98,16 +98,16 @@ class World:
     ledger_rates: dict[str, float] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, chance: random.Random) -> "World":
-        """Choose one."""
+    def of(cls, chance: random.Random, deadly: bool) -> "World":
+        """Choose one; where it is deadly, workers die again and again."""
         harm = chance.choice((0.0, 0.3, 1.0, 2.0, 4.0, 6.0))
         kinds = [kind for kind in KINDS if chance.random() < chance.choice((0.2, 0.6, 1.0))]
         return cls(
             captures=chance.randint(3, 6),
             batches=chance.choice((0, 0, 1, 2)),
             workers=chance.choice((1, 2, 2, 2, 3, 3)),
-            storm_s=chance.choice((120.0, 400.0, 900.0)),
-            kill=chance.choice((0.0, 0.01, 0.03, 0.08)),
+            storm_s=900.0 if deadly else chance.choice((120.0, 400.0, 900.0)),
+            kill=chance.choice((0.03, 0.06, 0.12) if deadly else (0.0, 0.01, 0.03, 0.08)),
             suspend=chance.choice((0.0, 0.01, 0.03)),
             rates={
                 **{kind: rate * harm for kind, rate in ROUGH.items() if kind in kinds},
@@ -200,6 +200,8 @@ class Season:
         seed: of everything.
         suppressed: numbers of accidents that do not strike, to make a failing season smaller.
         database: one to use again (its compiled statements are dear).
+        tracing: keep the steps in words.
+        deadly: a season in which workers die again and again.
     """
 
     def __init__(
@@ -208,11 +210,13 @@ class Season:
         suppressed: frozenset[int] = frozenset(),
         database: SimDatabase | None = None,
         tracing: bool = True,
+        deadly: bool = False,
     ) -> None:
         self.seed = seed
+        self.deadly = deadly
         self.kernel = Kernel(seed, suppressed, tracing=tracing)
         self.chance = self.kernel.stream("world")
-        self.world = World.of(self.chance)
+        self.world = World.of(self.chance, deadly)
         self.database = database or SimDatabase(new_template())
         self.totals = Totals(seasons=1, captures=self.world.captures)
         self._begun = 0
@@ -344,7 +348,7 @@ class Season:
         if how == "killed":
             self.totals.kills += 1
             self.totals.kills_with_claims += self._held_claims(worker)
-        rest = 5.0 if how == "killed" else 120.0
+        rest = (1.0 if self.deadly else 5.0) if how == "killed" else 120.0
         self.kernel.after(self.chance.expovariate(1 / rest), lambda: self._upload_worker(host))
 
     def _held_claims(self, worker: Worker) -> bool:

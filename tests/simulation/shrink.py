@@ -8,13 +8,13 @@ from tests.simulation.season import Season
 PATIENCE_S = 60.0
 
 
-def shrink(seed: int) -> str:
+def shrink(seed: int, deadly: bool = False) -> str:
     """Return the steps that led to the violation, in words.
 
     Accidents are taken away from the last one backwards (what comes before stays as it was), halves first.
     """
     suppressed: frozenset[int] = frozenset()
-    season, found = _play(seed, suppressed)
+    season, found = _play(seed, suppressed, deadly)
     if not found:
         return "it holds when it is played again: something is not decided by the seed"
     kind = _kind(found)
@@ -25,7 +25,7 @@ def shrink(seed: int) -> str:
         end, smaller = len(numbers), False
         while end > 0 and time.monotonic() < until:
             part = numbers[max(0, end - size) : end]
-            tried, outcome = _play(seed, suppressed | frozenset(part))
+            tried, outcome = _play(seed, suppressed | frozenset(part), deadly)
             if outcome and _kind(outcome) == kind and len(tried.kernel.struck) < len(season.kernel.struck):
                 suppressed |= frozenset(part)
                 season, found, smaller = tried, outcome, True
@@ -46,8 +46,8 @@ def shrink(seed: int) -> str:
     )
 
 
-def _play(seed: int, suppressed: frozenset[int]) -> tuple[Season, list[str]]:
-    season = Season(seed, suppressed)
+def _play(seed: int, suppressed: frozenset[int], deadly: bool) -> tuple[Season, list[str]]:
+    season = Season(seed, suppressed, deadly=deadly)
     return season, season.play()
 
 
