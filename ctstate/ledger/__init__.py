@@ -367,12 +367,13 @@ class LiveRun:
         """Make sure that the run is alive to all others, with a heartbeat where the last one is old.
 
         Raises:
-            FencedError: others took it for dead, or may do so at any moment.
+            FencedError: others took it for dead.
         """
-        if not self.surely_alive():
-            self.beat()
-            if not self.surely_alive():
+        # Again, where the process slept while it said so: the run is dead only once others have said that it is.
+        while not self.surely_alive():
+            if self.lost.is_set():
                 raise FencedError("this run was silent for so long that another took it for dead; run it again")
+            self.beat()
 
     def end(self, outcome: str, message: str = "") -> None:
         """Write down how the run ended and stop its heartbeat."""

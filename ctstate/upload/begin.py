@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import func, select, update
 from sqlalchemy.engine import Connection
 
-from ctstate.errors import FencedError, LedgerBehindError, NotFoundError, ZooniverseError
+from ctstate.errors import LedgerBehindError, NotFoundError, ZooniverseError
 from ctstate.ledger import Ledger, LiveRun, set_lease
 from ctstate.schema import accepted_subject, batch, capture, run
 from ctstate.subjects import CAPTURE_ID, read_mark
@@ -229,8 +229,7 @@ def ensure_set(
             strangers = unknown_members(ledger, zooniverse, set_id)
             if strangers:
                 raise _behind(ledger, set_id, strangers)
-        if not live.surely_alive():
-            raise FencedError("this run was silent for so long that another took it for dead; run it again")
+        live.make_sure()
         with ledger.write() as connection:
             set_lease.note_subject_set(connection, lease, project_id, set_id, planned.set_name)
         return set_id

@@ -20,7 +20,7 @@ Then = Callable[[Any, CtstateError | None], None]
 MOST_IN_ONE_COMMIT = 500
 
 GATHER_S = 0.04
-"""How long a commit waits for more to carry: nothing waits for it but the pipeline, which has work meanwhile."""
+"""How long a commit waits for more to carry: one story waits for it, and the others go on meanwhile."""
 
 
 class _Handed(NamedTuple):

@@ -383,6 +383,8 @@ class Runner:
                     capture.c.season_id == self._work.season_id,
                     capture.c.batch_id.in_(list(self._work.sets)),
                     capture.c.state.in_([State.UPLOADING.value, State.BATCHED.value]),
+                    # Its own, where no story tells them any more, are not worth waiting for.
+                    (capture.c.state == State.BATCHED.value) | (capture.c.run_id != self._live.id),
                     capture.c.excluded.is_(None),
                 )
             ).scalar_one()

@@ -179,6 +179,25 @@ def test_a_run_that_was_not_heard_for_long_does_not_trust_itself(new_ledger) -> 
         assert live.surely_alive()
 
 
+def test_a_run_that_slept_while_it_said_that_it_lives_is_not_dead(new_ledger, monkeypatch) -> None:
+    """Found by the simulator: the beat was written, and the run took itself for dead all the same."""
+    ledger = new_ledger(1)
+    machine = Elsewhen(0)
+    beat = runs.beat
+    naps = [runs.LEASE_S, runs.LEASE_S]
+
+    def sleepy(connection, run_id):
+        machine.slept += naps.pop() if naps else 0
+        return beat(connection, run_id)
+
+    with ledger.live_run("upload", {}) as live, running_on(machine):
+        machine.slept = runs.LEASE_S
+        monkeypatch.setattr(runs, "beat", sleepy)
+        live.make_sure()
+        assert live.surely_alive()
+    assert naps == []
+
+
 def test_a_clock_that_is_ahead_declares_nobody_dead(new_ledger) -> None:
     """Ten minutes are twice a lease; only a silence that this process saw itself, or a much longer one, counts."""
     ledger = new_ledger(2)

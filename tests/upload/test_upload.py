@@ -354,6 +354,7 @@ def test_a_subject_deleted_meanwhile_fails_its_capture_and_no_other(new_season) 
 def test_a_worker_that_slept_through_its_lease_sends_nothing(new_season, monkeypatch) -> None:
     season = new_season(2)
     monkeypatch.setattr("ctstate.ledger.LiveRun.surely_alive", lambda self: False)
+    monkeypatch.setattr(runs, "beat", lambda connection, run_id: runs.LOST)
     season.z.reset_requests()
     with pytest.raises(FencedError):
         season.upload()
