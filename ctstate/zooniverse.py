@@ -678,15 +678,29 @@ class Zooniverse(Panoptes):  # type: ignore[misc]
             found = self.find_sets(project_id, name)
             if found:
                 return found[0]
+            refused: RequestRefusedError | None = None
+            made: dict[str, Any] | None = None
             try:
-                return self.create_set(project_id, name, metadata)
-            except RequestRefusedError:
-                found = self.find_sets(project_id, name)
-                if found:
-                    return found[0]
-                raise
+                made = self.create_set(project_id, name, metadata)
+            except RequestRefusedError as error:
+                refused = error
+            # Somebody else may have made one at the same moment; the lowest id is the one.
+            found = self.find_sets(project_id, name)
+            if not found:
+                raise refused or UnavailableError(f"subject set {name!r} was made, and is not there")
+            if made is not None and made["id"] != found[0]["id"]:
+                self._delete_empty_set(int(made["id"]))
+            return found[0]
 
         return self._keep_trying(once)
+
+    def _delete_empty_set(self, set_id: int) -> None:
+        """Delete a set that was made a moment ago and is one too many; best effort, as it is empty."""
+        path = f"/subject_sets/{set_id}"
+        if self.count_in_set(set_id) == 0:
+            with contextlib.suppress(NotFoundError, RequestRefusedError):
+                _, etag = self.get(path)
+                self.delete(path, etag=etag)
 
     def mark_set(self, set_id: int, key: str, value: str) -> dict[str, Any]:
         """Write one key into a subject set's metadata and keep the others; return the set as it then is.

@@ -112,9 +112,14 @@ class LedgerMachine(RuleBasedStateMachine):
     def created(self, pick: int) -> None:
         self.next_subject += 1
         subject = self.next_subject
-        model, _ = self.worker(pick, lambda c, mine, _: claims.note_created(c, mine, subject))
+
+        def write(connection, mine, run_id):
+            # A capture that has a subject keeps it: a trigger refuses another one.
+            claims.note_created(connection, mine, self.model[mine.row.id].subject or subject)
+
+        model, _ = self.worker(pick, write)
         if model is not None:
-            model.subject, model.announced, model.doubtful = subject, False, False
+            model.subject, model.announced, model.doubtful = model.subject or subject, False, False
 
     @rule(pick=st.integers(0, 99))
     def nothing_was_made(self, pick: int) -> None:
