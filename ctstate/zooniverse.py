@@ -764,12 +764,6 @@ class Zooniverse(Panoptes):  # type: ignore[misc]
 
     # -- subjects ----------------------------------------------------------------------------------------
 
-    def newest_subject_id(self, project_id: int, uploader_id: int) -> int:
-        """Return the highest subject id of an uploader in a project; 0 where there is none."""
-        for row in self.newest_subjects(project_id, uploader_id):
-            return int(row["id"])
-        return 0
-
     def newest_subjects(
         self, project_id: int, uploader_id: int | None = None, *, down_to: int = 0, page_size: int = 1
     ) -> Iterator[dict[str, Any]]:
