@@ -9,7 +9,7 @@ a run, and one more for a set that is found or made.
 import itertools
 import logging
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import func, select, update
 from sqlalchemy.engine import Connection
@@ -17,6 +17,7 @@ from sqlalchemy.engine import Connection
 from ctstate.errors import LedgerBehindError, NotFoundError, ZooniverseError
 from ctstate.ledger import Ledger, LiveRun, set_lease
 from ctstate.schema import accepted_subject, batch, capture, run
+from ctstate.states import State
 from ctstate.subjects import CAPTURE_ID, read_mark
 from ctstate.turns import LEDGER_KEY, turn
 from ctstate.upload.plan import PlannedBatch
@@ -29,6 +30,13 @@ MOST_NEWEST = 1000
 ledger lie below them. What is in this ledger's sets is counted besides (`check_members`)."""
 
 MEND = "`ctstate reconcile --apply` writes down what is there; nothing was uploaded"
+
+HELD = (
+    "it is claimed by a run that this ledger takes for alive; once `ctstate runs` shows that it is gone (a quarter "
+    "of an hour after its last sign of life, at most), `ctstate reconcile --apply` writes down what is there; "
+    "nothing was uploaded"
+)
+"""What an older copy holds of a run that was under way is mended only when that run is known to be gone."""
 
 
 # -- the account's newest subjects -----------------------------------------------------------------------------
@@ -71,17 +79,25 @@ def account_for_newest(
                 .values(project_id=project_id, uploader_id=uploader_id, watermark=newest)
             )
     if unknown:
-        subject_id, capture_id = min(unknown.items())
+        # First what can be mended at once.
+        subject_id, what = min(unknown.items(), key=lambda item: (item[1].held, item[0]))
         raise LedgerBehindError(
-            f"subject {subject_id} of capture {capture_id} (and {len(unknown) - 1:,} more) was made from this "
-            f"ledger, which does not know it: is it an older copy? {MEND}"
+            f"subject {subject_id} of capture {what.name} (and {len(unknown) - 1:,} more) was made from this "
+            f"ledger, which does not know it: is it an older copy? {HELD if what.held else MEND}"
         )
     return newest
 
 
-def _unaccounted(connection: Connection, ours: Mapping[int, int]) -> dict[int, str]:
-    """Return those of our subjects (with capture ids) that the ledger would make again."""
-    unknown: dict[int, str] = {}
+class _Unknown(NamedTuple):
+    """A capture that the ledger would make again."""
+
+    name: str
+    held: bool = False  # claimed by a run that may live
+
+
+def _unaccounted(connection: Connection, ours: Mapping[int, int]) -> dict[int, _Unknown]:
+    """Return those of our subjects (with their captures) that the ledger would make again."""
+    unknown: dict[int, _Unknown] = {}
     pairs = sorted(ours.items())
     for start in range(0, len(pairs), 500):
         part = pairs[start : start + 500]
@@ -89,17 +105,21 @@ def _unaccounted(connection: Connection, ours: Mapping[int, int]) -> dict[int, s
         rows = {
             row.id: row
             for row in connection.execute(
-                select(capture.c.id, capture.c.capture_id, capture.c.subject_id, capture.c.create_sent_at).where(
-                    capture.c.id.in_(keys)
-                )
+                select(
+                    capture.c.id,
+                    capture.c.capture_id,
+                    capture.c.subject_id,
+                    capture.c.create_sent_at,
+                    capture.c.state,
+                ).where(capture.c.id.in_(keys))
             )
         }
         for subject_id, key in part:
             row = rows.get(key)
             if row is None:
-                unknown[subject_id] = f"number {key}"
+                unknown[subject_id] = _Unknown(f"number {key}")
             elif row.subject_id is None and row.create_sent_at is None:
-                unknown[subject_id] = row.capture_id
+                unknown[subject_id] = _Unknown(row.capture_id, row.state == State.UPLOADING.value)
             elif row.subject_id not in (None, subject_id):
                 log.warning(
                     "%s has subject %s; subject %s is one too many: see `ctstate reconcile`",
@@ -171,15 +191,22 @@ def unknown_members(ledger: Ledger, zooniverse: Zooniverse, set_id: int) -> list
 
 
 def _behind(ledger: Ledger, set_id: int, strangers: list[dict[str, Any]]) -> LedgerBehindError:
-    marks = [read_mark(subject.get("external_id")) for subject in strangers]
+    marks = {int(subject["id"]): read_mark(subject.get("external_id")) for subject in strangers}
     first = strangers[0]
     example = f"subject {first['id']}, {CAPTURE_ID} {first['metadata'].get(CAPTURE_ID)!r}"
-    if any(mark is not None and mark.ledger_id == ledger.ledger_id for mark in marks):
+    ours = {
+        key: mark.capture_key
+        for key, mark in marks.items()
+        if mark is not None and mark.ledger_id == ledger.ledger_id
+    }
+    if ours:
+        with ledger.read() as connection:
+            held = all(what.held for what in _unaccounted(connection, ours).values())
         return LedgerBehindError(
             f"subject set {set_id} has {len(strangers):,} subjects that this ledger does not know ({example}), "
-            f"made from this very ledger: is it an older copy? {MEND}"
+            f"made from this very ledger: is it an older copy? {HELD if held else MEND}"
         )
-    if any(mark is not None for mark in marks):
+    if any(mark is not None for mark in marks.values()):
         return LedgerBehindError(
             f"subject set {set_id} has {len(strangers):,} subjects of another ledger ({example}): use that "
             f"ledger, or, where it is lost, take them in with `ctstate adopt --subject-set-id {set_id}`; nothing "

@@ -148,6 +148,7 @@ def main() -> int:
         print(matrix(totals))
     for number in broken[:3]:
         print(f"\nseason {number}, made smaller:\n{shrink(number, deadly)}")
+        print(f"again: python -m tests.simulation --replay {number}{' --deadly' if deadly else ''}")
     # Said in a form that tools read.
     print(f"{totals.seasons - len(broken)} passed, {len(broken)} failed")
     return 1 if broken else 0

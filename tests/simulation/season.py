@@ -502,6 +502,9 @@ class Season:
         kernel = self.kernel
         # Zooniverse deletes the subjects of a set one by one, and has done what it was asked.
         kernel.sleep(120.0)
+        # What other people want done is done before the season is called whole.
+        while any(worker.verb in ("retry", "remove", "delete") for worker in kernel.workers.values()):
+            kernel.sleep(60.0)
         states = ["failed", "removed", "deleted"]
         if {"remove", "delete"} & set(self.world.verbs):
             states = ["failed"]  # what was taken back on purpose stays so
@@ -519,6 +522,8 @@ class Season:
             except LedgerBehindError as error:
                 kernel.say(f"manager: {error}")
                 named = re.search(r"adopt --subject-set-id (\d+)", str(error))
+                if "at most" in str(error):
+                    kernel.sleep(900.0)
                 if named:
                     adopt(ledger, zooniverse, self.project, subject_set_id=int(named[1]))
                 continue
