@@ -18,9 +18,9 @@ from typing import Any
 
 from sqlalchemy import text
 
-from ctstate.clock import now
 from ctstate.ledger import Ledger, claims, runs
-from ctstate.states import State
+from ctstate.ledger.clock import now
+from ctstate.ledger.states import State
 
 PROCESSES = (1, 4, 16, 64)
 

@@ -32,9 +32,9 @@ from typing import Any
 import urllib3
 from PIL import Image
 
-from ctstate.demo import _picture
 from ctstate.images import ImageOptions, encode_image, encoder_name
 from ctstate.sandbox import SandboxProcess, SandboxSettings
+from ctstate.verbs.demo import _picture
 
 LATENCY = {"latency_ms": {"*": 80, "put image": 40}, "rules": []}
 DIFFERENT = 24  # pictures; the season repeats them under names of its own

@@ -28,9 +28,9 @@ from pathlib import Path
 
 import psutil
 
-from ctstate.captures import load_captures
 from ctstate.ledger import Ledger
 from ctstate.sandbox import SandboxProcess, SandboxSettings
+from ctstate.verbs.manifest import load_captures
 
 SEASON = "BEN_S1"
 CONNECTIONS = 2

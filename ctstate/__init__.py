@@ -15,7 +15,7 @@ _HOME = {
     "CtstateError": "ctstate.errors",
     "Ledger": "ctstate.ledger",
     "Selection": "ctstate.ledger",
-    "State": "ctstate.states",
+    "State": "ctstate.ledger.states",
 }
 
 __all__ = ["CtstateError", "Ledger", "Selection", "State", "__version__"]

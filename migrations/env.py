@@ -10,7 +10,7 @@ import os
 from alembic import context
 from sqlalchemy import create_engine
 
-from ctstate.schema import metadata
+from ctstate.ledger.schema import metadata
 
 handed_over = context.config.attributes.get("connection")
 if handed_over is not None:

@@ -14,8 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Optional
 
-from ctstate.captures import load_captures
 from ctstate.ledger import Ledger
+from ctstate.verbs.manifest import load_captures
 
 ATTRIBUTION = "University of Minnesota Lion Center + Snapshot Safari"
 LICENSE = "Snapshot Safari"

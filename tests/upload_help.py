@@ -4,16 +4,16 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from ctstate.captures import load_captures
-from ctstate.credentials import Credentials
-from ctstate.demo import make_season
 from ctstate.errors import RequestRefusedError
 from ctstate.images import ImageOptions
-from ctstate.invariant import violations
 from ctstate.ledger import Ledger
 from ctstate.sandbox import SandboxProcess
-from ctstate.upload import StopSignal, UploadOptions, UploadReport, upload
-from ctstate.zooniverse import Backoff, Zooniverse
+from ctstate.verbs.demo import make_season
+from ctstate.verbs.demo.invariant import violations
+from ctstate.verbs.manifest import load_captures
+from ctstate.verbs.upload import StopSignal, UploadOptions, UploadReport, upload
+from ctstate.zooniverse.api import Backoff, Zooniverse
+from ctstate.zooniverse.credentials import Credentials
 
 JPEG = bytes.fromhex("ffd8ffd9")
 MD5 = hashlib.md5(JPEG).hexdigest()

@@ -16,17 +16,17 @@ from unittest import mock
 
 import pytest
 
-from ctstate.batches import split
-from ctstate.captures import load_captures
 from ctstate.commands import main
-from ctstate.credentials import Credentials
-from ctstate.demo import make_season
 from ctstate.images import ImageOptions
-from ctstate.invariant import violations
 from ctstate.ledger import Ledger
 from ctstate.sandbox import SandboxProcess, SandboxSettings
-from ctstate.upload import UploadOptions, upload
-from ctstate.zooniverse import Backoff, Zooniverse
+from ctstate.verbs.batch import split
+from ctstate.verbs.demo import make_season
+from ctstate.verbs.demo.invariant import violations
+from ctstate.verbs.manifest import load_captures
+from ctstate.verbs.upload import UploadOptions, upload
+from ctstate.zooniverse.api import Backoff, Zooniverse
+from ctstate.zooniverse.credentials import Credentials
 
 QUICK = SandboxSettings(link_seconds=0.0, counter_delay=0.0, removal_delay=0.0, quota_cache=0.0)
 CAPTURES = 12

@@ -2,10 +2,10 @@
 
 import click
 
-from ctstate.adopt import adopt as carry_out
 from ctstate.commands.reconcile import echo_survey
 from ctstate.commands.root import Places
 from ctstate.commands.shared import account_options, batch_option, connect, places, season_option
+from ctstate.verbs.adopt import adopt as carry_out
 
 
 @click.command()

@@ -6,9 +6,9 @@ from typing import Optional
 
 import click
 
-from ctstate.batches import LEGACY_SEED, ORDERS, split
 from ctstate.commands.root import Places
 from ctstate.commands.shared import places, season_option
+from ctstate.verbs.batch import LEGACY_SEED, ORDERS, split
 
 
 @click.command()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ctstate.demo import run_demo
+from ctstate.verbs.demo import run_demo
 
 
 @click.command()

@@ -7,9 +7,9 @@ from typing import Optional
 
 import click
 
-from ctstate import doctor as library
 from ctstate.commands.root import Places
 from ctstate.commands.shared import echo_json, json_option, places
+from ctstate.verbs import doctor as library
 
 
 @click.command()

@@ -6,11 +6,11 @@ from typing import Optional
 
 import click
 
-from ctstate import exports
 from ctstate.commands.root import Places
 from ctstate.commands.shared import batch_option, echo_csv, places, season_option
-from ctstate.exports import ExportReport, Whereabouts
-from ctstate.manifests import ImportReport, import_manifest, import_tracker
+from ctstate.verbs import export as exports
+from ctstate.verbs.export import ExportReport, Whereabouts
+from ctstate.verbs.import_ import ImportReport, import_manifest, import_tracker
 
 _folder_option = click.option(
     "--output-dir", "folder", default=".", show_default=True, type=click.Path(), help="Where the file goes."

@@ -9,9 +9,9 @@ import click
 
 from ctstate.commands.root import Places
 from ctstate.commands.shared import places
-from ctstate.exclusion import ExclusionReport
-from ctstate.exclusion import exclude as carry_out
-from ctstate.exclusion import include as undo
+from ctstate.verbs.exclude import ExclusionReport
+from ctstate.verbs.exclude import exclude as carry_out
+from ctstate.verbs.exclude import include as undo
 
 F = TypeVar("F", bound=Callable[..., Any])
 

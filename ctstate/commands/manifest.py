@@ -7,9 +7,9 @@ from typing import Optional
 
 import click
 
-from ctstate.camtrap import GAP_SECONDS
 from ctstate.commands.root import Places
 from ctstate.commands.shared import places
+from ctstate.formats.camtrap_dp import GAP_SECONDS
 
 
 @click.command()
@@ -61,9 +61,9 @@ def manifest(
     """
     from pathlib import Path
 
-    from ctstate.camtrap import load_camtrap
-    from ctstate.captures import check_manifest_id, load_captures
     from ctstate.errors import InputError, UsageError
+    from ctstate.formats.camtrap_dp import load_camtrap
+    from ctstate.verbs.manifest import check_manifest_id, load_captures
 
     if manifest_id is not None:
         check_manifest_id(manifest_id)

@@ -9,8 +9,8 @@ import click
 
 from ctstate.commands.root import Places
 from ctstate.commands.shared import batch_option, places, season_option
-from ctstate.predictions import FORMATS, PredictionFile
-from ctstate.predictions import predict as carry_out
+from ctstate.verbs.predict import FORMATS, PredictionFile
+from ctstate.verbs.predict import predict as carry_out
 
 
 @click.command()

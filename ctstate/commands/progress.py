@@ -6,7 +6,6 @@ from typing import Optional
 
 import click
 
-from ctstate import progress as library
 from ctstate.commands.root import Places
 from ctstate.commands.shared import (
     account_options,
@@ -18,6 +17,7 @@ from ctstate.commands.shared import (
     places,
     season_option,
 )
+from ctstate.verbs import progress as library
 
 
 @click.command()

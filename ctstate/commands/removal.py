@@ -8,12 +8,12 @@ from typing import Any, Optional, TypeVar
 
 import click
 
-from ctstate import removal
-from ctstate.chosen import Criteria
 from ctstate.commands.root import Places
 from ctstate.commands.shared import account_options, batch_option, connect, echo_table, places, season_option
 from ctstate.errors import UsageError
-from ctstate.states import State
+from ctstate.ledger.states import State
+from ctstate.verbs import remove as removal
+from ctstate.verbs.choose import Criteria
 
 F = TypeVar("F", bound=Callable[..., Any])
 

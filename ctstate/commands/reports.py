@@ -6,7 +6,6 @@ from typing import Optional
 
 import click
 
-from ctstate import reports
 from ctstate.commands.root import Places
 from ctstate.commands.shared import (
     batch_option,
@@ -18,6 +17,7 @@ from ctstate.commands.shared import (
     season_option,
 )
 from ctstate.errors import UsageError
+from ctstate.verbs import status as reports
 
 
 @click.command()

@@ -8,8 +8,8 @@ import click
 
 from ctstate.commands.root import Places
 from ctstate.commands.shared import batch_option, places, season_option
-from ctstate.retrying import retry as carry_out
-from ctstate.states import RETRYABLE, State
+from ctstate.ledger.states import RETRYABLE, State
+from ctstate.verbs.retry import retry as carry_out
 
 
 @click.command()

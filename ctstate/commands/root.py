@@ -9,8 +9,8 @@ from typing import Any, Optional
 import click
 
 from ctstate import __version__
-from ctstate.credentials import DEFAULT_ENDPOINT
 from ctstate.ledger import Ledger
+from ctstate.zooniverse.credentials import DEFAULT_ENDPOINT
 
 # Verbs are loaded when they are called: `ctstate status` need not import an image library.
 VERBS = {

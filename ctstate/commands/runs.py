@@ -7,10 +7,10 @@ from typing import Optional
 
 import click
 
-from ctstate.clock import age
 from ctstate.commands.root import Places
 from ctstate.commands.shared import echo_json, echo_table, json_option, places
-from ctstate.runs_report import LIVE, RunStatus, list_runs
+from ctstate.ledger.clock import age
+from ctstate.verbs.runs import LIVE, RunStatus, list_runs
 
 
 @click.command()

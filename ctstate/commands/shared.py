@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 import click
 
 from ctstate.commands.root import Places
-from ctstate.credentials import DEFAULT_ENDPOINT, read_credentials
 from ctstate.errors import UsageError
+from ctstate.zooniverse.credentials import DEFAULT_ENDPOINT, read_credentials
 
 if TYPE_CHECKING:
-    from ctstate.zooniverse import Zooniverse
+    from ctstate.zooniverse.api import Zooniverse
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -60,7 +60,7 @@ def connect(where: Places, password_file: Optional[str], **more: Any) -> Zoonive
         InputError: see `read_credentials`.
     """
     # Loaded only where it is needed: the client brings much with it.
-    from ctstate.zooniverse import Zooniverse
+    from ctstate.zooniverse.api import Zooniverse
 
     parts = urlsplit(where.endpoint)
     if parts.scheme not in ("http", "https") or not parts.hostname:

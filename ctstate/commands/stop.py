@@ -7,7 +7,7 @@ import click
 from ctstate.commands.root import Places
 from ctstate.commands.shared import places
 from ctstate.errors import UsageError
-from ctstate.runs_report import stop_runs
+from ctstate.verbs.runs import stop_runs
 
 
 @click.command()

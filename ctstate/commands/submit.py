@@ -10,12 +10,12 @@ from typing import Any, Optional
 import click
 from click.core import ParameterSource
 
+from ctstate.cluster import scripts as script
 from ctstate.commands.root import Places
 from ctstate.commands.shared import places
 from ctstate.commands.upload import upload
 from ctstate.errors import UsageError
-from ctstate.slurm import script
-from ctstate.slurm import submit as jobs
+from ctstate.verbs import submit as jobs
 
 _NOT_FOR_JOBS = ("dry_run",)
 

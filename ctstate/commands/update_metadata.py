@@ -6,9 +6,9 @@ from typing import Optional
 
 import click
 
-from ctstate import metadata_updates as library
 from ctstate.commands.root import Places
 from ctstate.commands.shared import account_options, batch_option, connect, echo_table, places, season_option
+from ctstate.verbs import update_metadata as library
 
 SHOWN = 10
 

@@ -2,7 +2,6 @@
 
 import click
 
-from ctstate import reconcile as library
 from ctstate.commands.reconcile import echo_survey, survey_as_json
 from ctstate.commands.root import Places
 from ctstate.commands.shared import (
@@ -14,6 +13,7 @@ from ctstate.commands.shared import (
     places,
     season_option,
 )
+from ctstate.verbs import reconcile as library
 
 
 @click.command()

@@ -8,7 +8,6 @@ from typing import Any, Optional, TypeVar
 
 import click
 
-from ctstate import workflows as library
 from ctstate.commands.root import Places
 from ctstate.commands.shared import (
     account_options,
@@ -21,6 +20,7 @@ from ctstate.commands.shared import (
 )
 from ctstate.errors import LedgerMissingError
 from ctstate.ledger import Ledger
+from ctstate.verbs import workflows as library
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -18,9 +18,13 @@ from typing import Any, Self
 from sqlalchemy import Row, func, insert, select, update
 from sqlalchemy.engine import Connection
 
+from ctstate.cluster.queue import WATCH
 from ctstate.errors import CtstateError, FencedError, LedgerError, LedgerMissingError, UsageError
 from ctstate.ledger import runs
-from ctstate.ledger.database import (
+from ctstate.ledger.captures import Selection
+from ctstate.ledger.migrate import HEAD, bring_up_to_date, look_at_version
+from ctstate.ledger.schema import batch, capture, meta, run, season
+from ctstate.ledger.sqlite import (
     check_place,
     file_system_of,
     ledger_path,
@@ -29,12 +33,8 @@ from ctstate.ledger.database import (
     parse_url,
     transaction,
 )
-from ctstate.ledger.migrate import HEAD, bring_up_to_date, look_at_version
-from ctstate.ledger.selection import Selection
+from ctstate.ledger.states import State
 from ctstate.machine import machine
-from ctstate.schema import batch, capture, meta, run, season
-from ctstate.slurm.queue import WATCH
-from ctstate.states import State
 
 __all__ = ["Ledger", "Selection"]
 

@@ -12,10 +12,10 @@ from typing import Any
 from sqlalchemy import bindparam, select, text, update
 from sqlalchemy.engine import Connection
 
-from ctstate.clock import now
 from ctstate.errors import FencedError
-from ctstate.schema import capture, image, prediction, run, season
-from ctstate.states import State
+from ctstate.ledger.clock import now
+from ctstate.ledger.schema import capture, image, prediction, run, season
+from ctstate.ledger.states import State
 
 
 @dataclass(frozen=True)

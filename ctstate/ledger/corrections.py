@@ -9,9 +9,9 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
-from ctstate.clock import now
+from ctstate.ledger.clock import now
 from ctstate.ledger.exclusions import CLAIMED_BY_OLD_SCRIPTS, NO_USABLE_IMAGE
-from ctstate.states import State
+from ctstate.ledger.states import State
 
 _SEEN = " WHERE id = :id AND state = :seen AND claim = :claim AND subject_id IS :subject_seen"
 _SETTLED = "create_run_id = NULL, create_sent_at = NULL, create_floor = NULL, ambiguous_at = NULL"

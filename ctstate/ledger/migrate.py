@@ -12,7 +12,7 @@ from sqlalchemy import inspect
 from sqlalchemy.engine import Connection, Engine
 
 from ctstate.errors import LedgerError, LedgerVersionError
-from ctstate.ledger.database import transaction
+from ctstate.ledger.sqlite import transaction
 
 HEAD = "0005"
 """The revision this code works with; a test holds it against the migrations."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
-from ctstate.clock import now
-from ctstate.states import State
+from ctstate.ledger.clock import now
+from ctstate.ledger.states import State
 
 
 def note_predicted(connection: Connection, run_id: int, which: str) -> int:

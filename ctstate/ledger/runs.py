@@ -13,11 +13,11 @@ from sqlalchemy import case, func, insert, select, update
 from sqlalchemy.engine import Connection
 
 from ctstate import __version__
-from ctstate.clock import age, now, surely_older
+from ctstate.cluster.queue import WATCH, Job, job_of_this_process
+from ctstate.ledger.clock import age, now, surely_older
+from ctstate.ledger.schema import capture, run
+from ctstate.ledger.states import State
 from ctstate.machine import machine
-from ctstate.schema import capture, run
-from ctstate.slurm.queue import WATCH, Job, job_of_this_process
-from ctstate.states import State
 
 LEASE_S = float(os.environ.get("CTSTATE_LEASE_SECONDS", "300"))
 """A run that is known to be silent for so long is dead: its captures are recovered, and it must not send a create.

@@ -11,7 +11,7 @@ from sqlalchemy import bindparam, select, update
 from sqlalchemy.engine import Connection
 
 from ctstate.errors import FencedError
-from ctstate.schema import batch, run
+from ctstate.ledger.schema import batch, run
 
 
 class Lease(NamedTuple):

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from ctstate.batches import split, whole_groups
 from ctstate.ledger import Ledger
+from ctstate.verbs.batch import split, whole_groups
 
 ODD_SITES = ["B04", "B04 north", "B10", "B9", "b04", "Ä1", "Wasserstelle", "Wasserstelle Süd", 'A"b', "A", "A!"]
 
@@ -64,7 +64,7 @@ def test_halves_are_rounded_to_even(season: Any, batches: Any, call_ctstate: Any
 
 @pytest.mark.parametrize("most", range(1, 12))
 def test_no_batch_is_larger_than_asked_for(most: int) -> None:
-    from ctstate.batches import positions
+    from ctstate.verbs.batch import positions
 
     for count in range(1, 120):
         ranges = positions(count, math.ceil(count / most))

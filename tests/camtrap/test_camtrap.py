@@ -10,10 +10,10 @@ from typing import Any, Optional
 
 import pytest
 
-from ctstate.camtrap import instant, load_camtrap
-from ctstate.captures import ManifestReport
 from ctstate.errors import InputError, UsageError
+from ctstate.formats.camtrap_dp import instant, load_camtrap
 from ctstate.ledger import Ledger
+from ctstate.verbs.manifest import ManifestReport
 
 DEPLOYMENTS = [
     {"deploymentID": "d1", "locationID": "L1", "locationName": "Ñandú #2"},

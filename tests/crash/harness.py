@@ -2,7 +2,7 @@
 
 Each round makes a season, a ledger and a sandbox, lets several `ctstate upload` processes work on them while
 everything goes wrong, then brings it to its end as a data manager would (reconcile, retry, upload) and checks
-`ctstate.invariant.violations`.
+`ctstate.verbs.demo.invariant.violations`.
 
     python -m tests.crash.harness --minutes 60 --seed 1
 """
@@ -26,12 +26,12 @@ from typing import Any, Optional
 
 import requests
 
-from ctstate.credentials import Credentials
-from ctstate.demo import make_season
-from ctstate.invariant import violations
 from ctstate.ledger import Ledger
 from ctstate.sandbox import SandboxProcess, SandboxSettings
-from ctstate.zooniverse import Zooniverse
+from ctstate.verbs.demo import make_season
+from ctstate.verbs.demo.invariant import violations
+from ctstate.zooniverse.api import Zooniverse
+from ctstate.zooniverse.credentials import Credentials
 from tests.upload_help import delete_set
 
 SETTLE_S = 1.5

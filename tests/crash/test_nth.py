@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from ctstate.errors import ZooniverseError
-from ctstate.zooniverse import Backoff
+from ctstate.zooniverse.api import Backoff
 from tests.upload_help import Season
 
 CAPTURES = 3

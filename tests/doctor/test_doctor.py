@@ -16,9 +16,9 @@ from typing import Any, Optional
 import pytest
 from uploaded_season import CAPTURES, UploadedSeason, copy_of
 
-from ctstate import doctor
-from ctstate.doctor import Check, Patient, Verdict
-from ctstate.ledger.locks import Locks, LockVerdict
+from ctstate.verbs import doctor
+from ctstate.verbs.doctor import Check, Patient, Verdict
+from ctstate.verbs.doctor.locks import Locks, LockVerdict
 
 OK, WARN, FAIL, SKIP = Verdict.OK, Verdict.WARN, Verdict.FAIL, Verdict.SKIP
 

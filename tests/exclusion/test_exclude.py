@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from season_files import SeasonFiles
 
-from ctstate.batches import split
 from ctstate.errors import InputError, UsageError
-from ctstate.exclusion import ExclusionReport, exclude, include
 from ctstate.ledger import claims, runs
 from ctstate.ledger.exclusions import CLAIMED_BY_OLD_SCRIPTS, NO_USABLE_IMAGE
+from ctstate.verbs.batch import split
+from ctstate.verbs.exclude import ExclusionReport, exclude, include
 
 
 def put_out(season: SeasonFiles, **options: object) -> ExclusionReport:

@@ -8,7 +8,7 @@ import pytest
 from season_files import SeasonFiles
 
 from ctstate.errors import UsageError
-from ctstate.ledger.where import captures_where
+from ctstate.ledger.read_only_sql import captures_where
 
 
 def found(season: SeasonFiles, condition: str) -> list[str]:
@@ -69,7 +69,7 @@ def test_what_is_no_condition_is_refused_in_one_line(
 def test_the_authorizer_refuses_more_than_reading(season: SeasonFiles) -> None:
     import sqlite3
 
-    from ctstate.ledger import where
+    from ctstate.ledger import read_only_sql as where
 
     connection = sqlite3.connect(":memory:")
     connection.execute("CREATE TABLE t (x)")

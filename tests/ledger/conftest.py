@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from ctstate.clock import now
 from ctstate.ledger import Ledger
+from ctstate.ledger.clock import now
 
 
 def fill(ledger: Ledger, captures: int, batches: int = 1) -> None:

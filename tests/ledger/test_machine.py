@@ -16,8 +16,8 @@ from sqlalchemy import text
 
 from ctstate.errors import FencedError, IllegalMoveError
 from ctstate.ledger import Ledger, claims, corrections, runs
-from ctstate.schema import capture
-from ctstate.states import State, is_legal
+from ctstate.ledger.schema import capture
+from ctstate.ledger.states import State, is_legal
 from tests.ledger.conftest import fill
 
 CAPTURES = 5

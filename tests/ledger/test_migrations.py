@@ -15,9 +15,9 @@ from alembic.script import ScriptDirectory
 
 from ctstate.errors import LedgerError, LedgerMissingError, LedgerVersionError, UsageError
 from ctstate.ledger import Ledger
-from ctstate.ledger.database import make_engine, parse_url, transaction
 from ctstate.ledger.migrate import HEAD, migrations_folder
-from ctstate.schema import metadata
+from ctstate.ledger.schema import metadata
+from ctstate.ledger.sqlite import make_engine, parse_url, transaction
 
 
 def alembic_config() -> Config:

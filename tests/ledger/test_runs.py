@@ -10,8 +10,8 @@ from sqlalchemy import text
 
 from ctstate.errors import FencedError
 from ctstate.ledger import Ledger, Selection, claims, runs, set_lease
+from ctstate.ledger.states import State
 from ctstate.machine import Machine, running_on
-from ctstate.states import State
 
 
 def one(ledger: Ledger, sql: str, **parameters: object):

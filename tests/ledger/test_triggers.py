@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ctstate.ledger import Ledger
-from ctstate.states import TRANSITIONS, State, is_legal
+from ctstate.ledger.states import TRANSITIONS, State, is_legal
 from tests.ledger.conftest import fill
 
 

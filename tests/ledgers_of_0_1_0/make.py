@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from ctstate import __version__
-from ctstate.demo import make_season
 from ctstate.ledger.migrate import HEAD
 from ctstate.sandbox import SandboxProcess
+from ctstate.verbs.demo import make_season
 from tests.ledgers_of_0_1_0 import ENDPOINT, HERE, ROOT, SEASON, SETTINGS
 
 TIME = "%Y-%m-%dT%H:%M:%S.%fZ"

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from ctstate.credentials import Credentials
-from ctstate.invariant import violations
 from ctstate.ledger import Ledger
 from ctstate.ledger.migrate import HEAD
-from ctstate.reconcile import survey
-from ctstate.retrying import retry
 from ctstate.sandbox import SandboxProcess
-from ctstate.upload import UploadOptions, UploadReport, upload
-from ctstate.zooniverse import Backoff, Zooniverse
+from ctstate.verbs.demo.invariant import violations
+from ctstate.verbs.reconcile import survey
+from ctstate.verbs.retry import retry
+from ctstate.verbs.upload import UploadOptions, UploadReport, upload
+from ctstate.zooniverse.api import Backoff, Zooniverse
+from ctstate.zooniverse.credentials import Credentials
 from tests.ledgers_of_0_1_0 import NAMES, Revived, load, revive
 
 FACTS = ("season", "batch", "capture", "image", "event", "run", "prediction", "prediction_file", "legacy_subject")

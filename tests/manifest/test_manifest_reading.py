@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from ctstate import captures
 from ctstate.ledger import Ledger
+from ctstate.verbs import manifest as captures
 
 HEADER = "season,site,roll,capture,image,path,invalid\n"
 GOOD = "S,A,1,1,1,a.jpg,0\n"

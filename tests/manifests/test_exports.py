@@ -12,17 +12,17 @@ from typing import Any, Optional
 import pytest
 from season_files import ATTRIBUTION, LICENSE, SeasonFiles
 
-from ctstate.batches import split
 from ctstate.errors import UsageError
-from ctstate.exclusion import exclude
-from ctstate.exports import (
+from ctstate.verbs.batch import split
+from ctstate.verbs.exclude import exclude
+from ctstate.verbs.export import (
     Whereabouts,
     export_captures,
     export_manifest,
     export_speciesnet_instances,
     export_tracker,
 )
-from ctstate.predictions import PredictionFile, predict
+from ctstate.verbs.predict import PredictionFile, predict
 
 
 def legacy_manifest(season: SeasonFiles) -> dict[str, Any]:

@@ -10,13 +10,13 @@ import pytest
 from season_files import SeasonFiles
 from test_exports import legacy_manifest, legacy_text
 
-from ctstate.batches import split
 from ctstate.errors import InputError, UsageError
-from ctstate.exclusion import include
-from ctstate.exports import export_manifest, export_tracker
 from ctstate.ledger import Ledger, claims, runs
 from ctstate.ledger.exclusions import CLAIMED_BY_OLD_SCRIPTS
-from ctstate.manifests import ImportReport, import_manifest, import_tracker
+from ctstate.verbs.batch import split
+from ctstate.verbs.exclude import include
+from ctstate.verbs.export import export_manifest, export_tracker
+from ctstate.verbs.import_ import ImportReport, import_manifest, import_tracker
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import pytest
 from season_files import SeasonFiles
 
 from ctstate.errors import InputError, UsageError
-from ctstate.exclusion import exclude
-from ctstate.predictions import PredictionFile, PredictReport, predict
+from ctstate.verbs.exclude import exclude
+from ctstate.verbs.predict import PredictionFile, PredictReport, predict
 
 BOX = [0.1, 0.2, 0.3, 0.4]
 BLANK = "f1856211-cfb7-4a5b-9158-c0f72fd09ee6;;;;;;blank"
@@ -340,7 +340,7 @@ def test_sources_stand_side_by_side(season: SeasonFiles) -> None:
 
 @pytest.mark.parametrize("images", [0, 1, 2, 3, 4])
 def test_files_of_any_number_of_entries(season: SeasonFiles, monkeypatch: pytest.MonkeyPatch, images: int) -> None:
-    from ctstate.predictions import staging
+    from ctstate.ledger import intake_predictions as staging
 
     monkeypatch.setattr(staging, "CHUNK", 2)
     report = attach(season, megadetector([seen(season.path(number + 1)) for number in range(images)]))

@@ -11,8 +11,8 @@ from season_files import SeasonFiles
 
 from ctstate.errors import InputError
 from ctstate.ledger import claims
-from ctstate.predictions import PredictionFile, PredictReport, predict
-from ctstate.subjects import subject_metadata
+from ctstate.verbs.predict import PredictionFile, PredictReport, predict
+from ctstate.zooniverse.subject import subject_metadata
 
 SPECIES = {
     "images": [{"path": "x.JPG", "predictions": {"species": {"zebra": "0.98"}}}],
@@ -168,7 +168,7 @@ def test_a_file_that_could_be_of_either_model_is_refused(season: SeasonFiles) ->
 
 
 def test_one_batch_only(season: SeasonFiles) -> None:
-    from ctstate.batches import split
+    from ctstate.verbs.batch import split
 
     with season.open() as ledger:
         split(ledger, number_of_batches=2, order="sequential")

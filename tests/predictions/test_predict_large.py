@@ -14,7 +14,7 @@ from season_files import SeasonFiles
 MEASURE = """
 import sys
 from ctstate.ledger import Ledger
-from ctstate.predictions import PredictionFile, predict
+from ctstate.verbs.predict import PredictionFile, predict
 with Ledger.open(sys.argv[1]) as ledger:
     report = predict(ledger, [PredictionFile(sys.argv[2])])
 # VmHWM, not ru_maxrss: that one begins with what the parent had when it started this process.
@@ -24,7 +24,7 @@ print(report.entries, report.unknown, report.captures, peak)
 
 SUICIDE = """
 import os, signal, sys
-import ctstate.predictions as predictions
+import ctstate.verbs.predict as predictions
 from ctstate.ledger import Ledger
 
 def die(*_):

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from ctstate.adopt import adopt
 from ctstate.errors import LedgerBehindError, NotFoundError, UsageError
 from ctstate.ledger import Ledger, Selection
-from ctstate.manifests import import_manifest, import_tracker
-from ctstate.states import State
+from ctstate.ledger.states import State
+from ctstate.verbs.adopt import adopt
+from ctstate.verbs.import_ import import_manifest, import_tracker
 from tests.upload_help import JPEG, MD5, Season
 
 
@@ -92,7 +92,7 @@ def legacy(new_season, tmp_path: Path) -> Legacy:
 
 def finish(legacy: Legacy) -> None:
     """Upload the rest, and make sure that every capture is there exactly once."""
-    from ctstate.upload import upload
+    from ctstate.verbs.upload import upload
 
     with Ledger.open(legacy.path) as ledger:
         report = upload(ledger, legacy.season.connect(), legacy.season.options(season=legacy.name))
@@ -124,7 +124,7 @@ def test_a_half_uploaded_season_is_finished_without_one_duplicate(legacy: Legacy
 def test_nothing_claimed_is_uploaded_before_it_was_looked_for(legacy: Legacy) -> None:
     legacy.upload(1)
     manifest, tracker = legacy.files()
-    from ctstate.upload import upload
+    from ctstate.verbs.upload import upload
 
     with Ledger.open(legacy.path, create=True) as ledger:
         import_manifest(ledger, manifest, images_root=str(legacy.folder / "images"))
@@ -155,7 +155,7 @@ def test_from_a_subject_set_alone(legacy: Legacy) -> None:
 
 
 def test_a_set_that_is_only_half_there_lets_a_csv_complete_it(legacy: Legacy) -> None:
-    from ctstate.captures import load_captures
+    from ctstate.verbs.manifest import load_captures
 
     legacy.upload(1)
     legacy.upload(2)

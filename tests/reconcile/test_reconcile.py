@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from ctstate.batches import split
 from ctstate.errors import NotFoundError, UsageError
 from ctstate.ledger import Ledger
-from ctstate.reconcile import ACTED_ON, Survey, accept, reconcile, survey
-from ctstate.retrying import retry
-from ctstate.zooniverse import Zooniverse
+from ctstate.verbs.batch import split
+from ctstate.verbs.reconcile import ACTED_ON, Survey, accept, reconcile, survey
+from ctstate.verbs.retry import retry
+from ctstate.zooniverse.api import Zooniverse
 from tests.upload_help import JPEG, MD5, Season, delete_set, foreign_subject, mark_of, set_of
 
 
@@ -217,7 +217,7 @@ def test_a_subject_that_others_uploaded_is_adopted_only_when_whole(new_season) -
     assert settle(season) == {"adopt": 1, "finish": 1}
     assert season.upload().tally.uploaded == 1
     with Ledger.open(season.path) as ledger:
-        from ctstate.invariant import violations
+        from ctstate.verbs.demo.invariant import violations
 
         world = season.z.state()
         # The test itself published a subject without images; ctstate did not.
@@ -229,7 +229,7 @@ def test_a_subject_that_others_uploaded_is_adopted_only_when_whole(new_season) -
 def test_made_but_never_linked_is_finished_not_doubled(new_season) -> None:
     season = new_season(2)
     season.z.set_faults({"rules": [{"route": "create subject", "kind": "status_after"}]})
-    from ctstate.zooniverse import Backoff
+    from ctstate.zooniverse.api import Backoff
 
     season.upload(backoff=Backoff(first=0.05, most=0.1, give_up=0.15), settle=600)
     season.z.clear_faults()

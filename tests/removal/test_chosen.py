@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from season_files import SeasonFiles
 
-from ctstate.chosen import Criteria, choose
 from ctstate.errors import InputError, UsageError
+from ctstate.verbs.choose import Criteria, choose
 
 NUMBERS = {1: 101, 2: 102, 3: 103}
 

@@ -167,8 +167,8 @@ def test_shared_and_classified_are_spared_and_named(world: UploadedSeason) -> No
 
 
 def test_classified_between_plan_and_deletion_is_spared(world: UploadedSeason) -> None:
-    from ctstate import removal
-    from ctstate.chosen import Criteria
+    from ctstate.verbs import remove as removal
+    from ctstate.verbs.choose import Criteria
 
     zooniverse = world.zooniverse()
     with world.open() as ledger:
@@ -338,9 +338,9 @@ def test_a_dead_token_never_makes_classified_subjects_look_untouched(world: Uplo
 
 
 def test_a_banned_account_is_not_believed(world: UploadedSeason) -> None:
-    from ctstate import removal
-    from ctstate.chosen import Criteria
     from ctstate.errors import ZooniverseError
+    from ctstate.verbs import remove as removal
+    from ctstate.verbs.choose import Criteria
 
     zooniverse = world.zooniverse()
     with world.open() as ledger:
@@ -410,8 +410,8 @@ def test_remove_waits_for_a_run_that_links(world: UploadedSeason) -> None:
 
 
 def test_a_capture_that_moved_since_the_plan_is_left_to_who_moved_it(world: UploadedSeason) -> None:
-    from ctstate import removal
-    from ctstate.chosen import Criteria
+    from ctstate.verbs import remove as removal
+    from ctstate.verbs.choose import Criteria
 
     zooniverse = world.zooniverse()
     with world.open() as ledger:
@@ -427,9 +427,9 @@ def test_a_capture_that_moved_since_the_plan_is_left_to_who_moved_it(world: Uplo
 
 
 def test_stop_ends_it_between_two_parts(world: UploadedSeason, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ctstate import removal
-    from ctstate.chosen import Criteria
     from ctstate.ledger import LiveRun
+    from ctstate.verbs import remove as removal
+    from ctstate.verbs.choose import Criteria
 
     monkeypatch.setattr(removal, "DELETED_AT_ONCE", 2)
     zooniverse = world.zooniverse()

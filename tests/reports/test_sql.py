@@ -15,8 +15,8 @@ import pytest
 @pytest.fixture(scope="module")
 def filled(empty_ledger: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A ledger with two captures, one of an awkward name."""
-    from ctstate.captures import load_captures
     from ctstate.ledger import Ledger
+    from ctstate.verbs.manifest import load_captures
 
     folder = tmp_path_factory.mktemp("filled")
     (folder / "c.csv").write_text(

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ctstate.states import State
+from ctstate.ledger.states import State
 
 
 @pytest.fixture

@@ -15,13 +15,13 @@ from typing import Any
 
 from sqlalchemy import select, text, update
 
-from ctstate import reconcile as reconcile_module
-from ctstate import zooniverse as zooniverse_module
 from ctstate.errors import RequestRefusedError, UnavailableError
 from ctstate.ledger import LiveRun, claims, corrections, runs, set_lease
-from ctstate.schema import batch
-from ctstate.upload import acts, begin, lost_creates, runner, story
-from ctstate.zooniverse import Zooniverse
+from ctstate.ledger.schema import batch
+from ctstate.verbs import reconcile as reconcile_module
+from ctstate.verbs.upload import acts, begin, lost_creates, runner, story
+from ctstate.zooniverse import api as zooniverse_module
+from ctstate.zooniverse.api import Zooniverse
 from tests.simulation.season import Season
 from tests.simulation.sim_ledger import SimDatabase, new_template
 
@@ -107,7 +107,7 @@ DEFECTS["no fence on the last move of a capture"] = _unfenced("_MOVED")
 
 @defect("a run that was taken for dead goes on claiming")
 def _() -> AbstractContextManager[None]:
-    from ctstate.schema import run
+    from ctstate.ledger.schema import run
 
     return patched((claims, "_ALIVE", select(run.c.id).where(run.c.id == claims.bindparam("run"))))
 

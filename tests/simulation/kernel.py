@@ -6,10 +6,10 @@ and reaches the kernel through `SimMachine` (waiting, threads, clocks), `SimLedg
 
 What is decided by chance comes from streams of the one seed, so that a seed is a whole season. For example::
 
-    from ctstate.credentials import Credentials
+    from ctstate.zooniverse.credentials import Credentials
     from ctstate.errors import CtstateError
     from ctstate.machine import running_on
-    from ctstate.schema import meta
+    from ctstate.ledger.schema import meta
     from tests.simulation.kernel import Kernel
     from tests.simulation.sim_ledger import SimDatabase, SimLedger, new_template
     from tests.simulation.sim_machine import SimMachine

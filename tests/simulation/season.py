@@ -24,24 +24,24 @@ from typing import Any
 from sqlalchemy import text
 from starlette.responses import Response
 
-from ctstate import upload as upload_module
-from ctstate.adopt import adopt
-from ctstate.chosen import Criteria
-from ctstate.clock import now
 from ctstate.errors import CtstateError, LedgerBehindError
 from ctstate.images import EncodedImage
-from ctstate.invariant import violations
 from ctstate.ledger import Ledger, runs
+from ctstate.ledger.clock import now
 from ctstate.machine import running_on
-from ctstate.metadata_updates import update_metadata
-from ctstate.reconcile import reconcile, survey
-from ctstate.removal import Consent, carry_out, plan_removal
-from ctstate.retrying import retry
-from ctstate.subjects import CAPTURE_ID, read_mark
-from ctstate.upload import StopSignal, UploadOptions, runner, upload
-from ctstate.upload.encoding import Then
-from ctstate.upload.story import EncoderDiedError
-from ctstate.zooniverse import Backoff
+from ctstate.verbs import upload as upload_module
+from ctstate.verbs.adopt import adopt
+from ctstate.verbs.choose import Criteria
+from ctstate.verbs.demo.invariant import violations
+from ctstate.verbs.reconcile import reconcile, survey
+from ctstate.verbs.remove import Consent, carry_out, plan_removal
+from ctstate.verbs.retry import retry
+from ctstate.verbs.update_metadata import update_metadata
+from ctstate.verbs.upload import StopSignal, UploadOptions, runner, upload
+from ctstate.verbs.upload.encoding import Then
+from ctstate.verbs.upload.story import EncoderDiedError
+from ctstate.zooniverse.api import Backoff
+from ctstate.zooniverse.subject import CAPTURE_ID, read_mark
 from tests.simulation.kernel import Kernel, Stuck, Violation, Worker
 from tests.simulation.sim_ledger import SimDatabase, SimLedger, new_template
 from tests.simulation.sim_machine import SimMachine

@@ -23,7 +23,7 @@ from sqlalchemy.pool import QueuePool
 
 from ctstate.errors import LedgerError
 from ctstate.ledger import Ledger
-from ctstate.ledger.database import _begin
+from ctstate.ledger.sqlite import _begin
 from ctstate.machine import machine
 from tests.simulation.kernel import Kernel, Killed, Task, Worker
 

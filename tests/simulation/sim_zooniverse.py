@@ -25,7 +25,6 @@ from requests.structures import CaseInsensitiveDict
 from requests.utils import get_encoding_from_headers
 from starlette.responses import Response
 
-from ctstate.credentials import Credentials
 from ctstate.sandbox import control, surroundings
 from ctstate.sandbox.app import MAX_URL, Sandbox
 from ctstate.sandbox.blobs import Blobs
@@ -35,8 +34,9 @@ from ctstate.sandbox.replies import html_page
 from ctstate.sandbox.settings import SandboxSettings
 from ctstate.sandbox.state import World
 from ctstate.sandbox.store import Store
-from ctstate.subjects import read_mark
-from ctstate.zooniverse import Timeouts, Zooniverse
+from ctstate.zooniverse.api import Timeouts, Zooniverse
+from ctstate.zooniverse.credentials import Credentials
+from ctstate.zooniverse.subject import read_mark
 from tests.simulation.kernel import Kernel, Killed, Task, Worker
 from tests.simulation.sim_machine import EPOCH, SimLock
 
@@ -206,7 +206,7 @@ class ZooniverseModel:
         self._exit.close()
 
     def state(self) -> dict[str, Any]:
-        """Return all that there is, as `GET /sandbox/state` does: for `ctstate.invariant`."""
+        """Return all that there is, as `GET /sandbox/state` does: for `ctstate.verbs.demo.invariant`."""
         self.keep_house()
         call = Call(self.world, self.blobs, ENDPOINT, "GET", "/sandbox/state", (), {}, {})
         found: dict[str, Any] = jsonlib.loads(bytes(_answer_of(control.state(call)).body))

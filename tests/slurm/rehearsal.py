@@ -15,11 +15,11 @@ import pytest
 from cluster import Cluster, wait_until
 from sqlalchemy import select
 
-from ctstate.captures import load_captures
 from ctstate.ledger import Ledger
-from ctstate.runs_report import RunStatus, list_runs
+from ctstate.ledger.schema import run
 from ctstate.sandbox import SandboxProcess
-from ctstate.schema import run
+from ctstate.verbs.manifest import load_captures
+from ctstate.verbs.runs import RunStatus, list_runs
 
 PASSWORD_IN_ENVIRONMENT = "never-to-be-seen-in-a-job"
 WORKER = ("--n-processes", "1", "--connections", "1", "--dont-compress-images", "--settle-seconds", "2")

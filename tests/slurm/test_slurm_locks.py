@@ -16,7 +16,7 @@ from rehearsal import sftp_server, share_command, skip_or_fail
 from sqlalchemy import text
 
 from ctstate.ledger import Ledger
-from ctstate.ledger.locks import (
+from ctstate.verbs.doctor.locks import (
     ADVICE_NOT_SHARED,
     ADVICE_TWO_NODES,
     Locks,

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from cluster import Cluster
 
-from ctstate.slurm import queue, tools
-from ctstate.slurm.queue import QUIET_S, Job, JobWatch, Queue
+from ctstate.cluster import queue, tools
+from ctstate.cluster.queue import QUIET_S, Job, JobWatch, Queue
 
 HERE = Job("ctest", os.getuid(), "17", "3", 0)
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from ctstate.cluster.scripts import JobOptions, Program, pbs_workers, slurm_workers, walltime_seconds
+from ctstate.cluster.tools import clean_environment
 from ctstate.errors import UsageError
-from ctstate.slurm.script import JobOptions, Program, pbs_workers, slurm_workers, walltime_seconds
-from ctstate.slurm.submit import legacy_script
-from ctstate.slurm.tools import clean_environment
+from ctstate.verbs.submit import legacy_script
 
 PROGRAM = Program(("--ledger", "/data/a season's.db", "upload", "--season", "S$1"), python="/opt/py 3/python")
 

@@ -15,10 +15,10 @@ PACKAGE = Path(ctstate.__file__).parent
 COMMANDS, VERBS, LEDGER, GROUND = 3, 2, 1, 0
 
 ON_THE_GROUND = {
-    "ctstate", "ctstate.clock", "ctstate.errors", "ctstate.machine",
-    "ctstate.paths", "ctstate.schema", "ctstate.states",
+    "ctstate", "ctstate.ledger.clock", "ctstate.errors", "ctstate.machine",
+    "ctstate.formats.paths", "ctstate.ledger.schema", "ctstate.ledger.states",
     # What the ledger asks to learn whether a run still lives. Only these; `submit` is a verb.
-    "ctstate.slurm", "ctstate.slurm.queue", "ctstate.slurm.tools",
+    "ctstate.cluster", "ctstate.cluster.queue", "ctstate.cluster.tools",
 }  # fmt: skip
 
 
@@ -67,15 +67,15 @@ def test_the_rooms_are_there() -> None:
     """Else the test above would pass on nothing."""
     rooms = {"captures", "batches", "upload", "zooniverse", "reconcile", "ledger", "schema", "states", "commands"}
     assert {f"ctstate.{room}" for room in rooms} <= MODULES.keys()
-    assert "ctstate.ledger" in imports("ctstate.captures")
-    assert "ctstate.captures" in imports("ctstate.commands.manifest")
+    assert "ctstate.ledger" in imports("ctstate.verbs.manifest")
+    assert "ctstate.verbs.manifest" in imports("ctstate.commands.manifest")
 
 
 def test_no_library_module_prints_or_exits() -> None:
     """The library raises and returns; only the commands (and programs of their own) talk."""
     found = []
     for module, path in MODULES.items():
-        if level(module) == COMMANDS or module.startswith("ctstate.sandbox") or module == "ctstate.demo":
+        if level(module) == COMMANDS or module.startswith("ctstate.sandbox") or module == "ctstate.verbs.demo":
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import) and any(alias.name == "click" for alias in node.names):
@@ -89,7 +89,7 @@ def test_only_the_zooniverse_room_knows_the_client() -> None:
     """`panoptes_client` stays behind one door, and the sandbox knows neither it nor the ledger."""
     for module, path in MODULES.items():
         source = path.read_text(encoding="utf-8")
-        if module != "ctstate.zooniverse":
+        if module != "ctstate.zooniverse.api":
             assert "import panoptes_client" not in source
             assert "from panoptes_client" not in source
         if module.startswith("ctstate.sandbox"):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ctstate.credentials import Credentials, read_credentials
 from ctstate.errors import InputError, UsageError
+from ctstate.zooniverse.credentials import Credentials, read_credentials
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from ctstate.states import PENDING, REBATCHABLE, RETRYABLE, TRANSITIONS, State, is_legal
+from ctstate.ledger.states import PENDING, REBATCHABLE, RETRYABLE, TRANSITIONS, State, is_legal
 
 
 def test_every_move_is_named_once_and_explained() -> None:

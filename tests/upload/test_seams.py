@@ -14,18 +14,17 @@ from typing import Any
 
 import pytest
 
-from ctstate import clock
-from ctstate.adopt import adopt
-from ctstate.captures import load_captures
 from ctstate.errors import CtstateError, LedgerBehindError, LoginError, NotFoundError
-from ctstate.ledger import Ledger, Selection
-from ctstate.reconcile import reconcile, survey
-from ctstate.retrying import retry
-from ctstate.states import State
-from ctstate.upload import StopSignal
-from ctstate.upload.lost_creates import Lost, look
-from ctstate.upload.story import Doubt
-from ctstate.zooniverse import Backoff
+from ctstate.ledger import Ledger, Selection, clock
+from ctstate.ledger.states import State
+from ctstate.verbs.adopt import adopt
+from ctstate.verbs.manifest import load_captures
+from ctstate.verbs.reconcile import reconcile, survey
+from ctstate.verbs.retry import retry
+from ctstate.verbs.upload import StopSignal
+from ctstate.verbs.upload.lost_creates import Lost, look
+from ctstate.verbs.upload.story import Doubt
+from ctstate.zooniverse.api import Backoff
 from tests.upload_help import Season, delete_set, foreign_subject, mark_of, set_of
 
 
@@ -177,7 +176,7 @@ def test_two_ledgers_do_not_feed_the_same_set(new_season) -> None:
     outcomes: list[Any] = []
 
     def run(path: Path) -> None:
-        from ctstate.upload import upload
+        from ctstate.verbs.upload import upload
 
         with Ledger.open(path) as ledger:
             try:
@@ -250,7 +249,7 @@ def test_a_clean_stop_while_a_lost_create_is_waited_for(new_season) -> None:
 def test_an_image_that_no_store_vouched_for_and_nobody_finds_is_not_uploaded(new_season, monkeypatch) -> None:
     """A captive portal answers every PUT with 200 and a page."""
     season = new_season(2)
-    from ctstate.zooniverse import Zooniverse
+    from ctstate.zooniverse.api import Zooniverse
 
     put = Zooniverse.put_image
     monkeypatch.setattr(Zooniverse, "put_image", lambda self, url, data, mime, md5: False)
@@ -296,10 +295,10 @@ def test_a_program_without_a_main_guard_fails_no_capture(new_season) -> None:
     season = new_season(3)
     program = season.folder / "program.py"
     program.write_text(
-        "from ctstate.credentials import Credentials\n"
+        "from ctstate.zooniverse.credentials import Credentials\n"
         "from ctstate.ledger import Ledger\n"
-        "from ctstate.upload import UploadOptions, upload\n"
-        "from ctstate.zooniverse import Zooniverse\n"
+        "from ctstate.verbs.upload import UploadOptions, upload\n"
+        "from ctstate.zooniverse.api import Zooniverse\n"
         f"with Ledger.open({str(season.path)!r}) as ledger:\n"
         f"    z = Zooniverse({season.z.url!r}, Credentials({season.z.login!r}, {season.z.password!r}))\n"
         f"    upload(ledger, z, UploadOptions(project_id={season.z.project_id}, processes=1))\n"
@@ -314,7 +313,7 @@ def test_a_program_without_a_main_guard_fails_no_capture(new_season) -> None:
 
 def test_a_ledger_that_cannot_be_written_any_more_ends_the_run(new_season, monkeypatch) -> None:
     from ctstate.errors import LedgerError
-    from ctstate.upload.commits import Committer
+    from ctstate.verbs.upload.commits import Committer
 
     season = new_season(20)
     commit = Committer._commit

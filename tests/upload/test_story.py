@@ -15,8 +15,8 @@ from ctstate.errors import (
 from ctstate.images import EncodedImage
 from ctstate.ledger import claims
 from ctstate.ledger.claims import CaptureRow, Claim, ImageRow
-from ctstate.states import State
-from ctstate.upload.story import (
+from ctstate.ledger.states import State
+from ctstate.verbs.upload.story import (
     Announce,
     Create,
     Doubt,
@@ -34,7 +34,7 @@ from ctstate.upload.story import (
     Write,
     life,
 )
-from ctstate.zooniverse import Created
+from ctstate.zooniverse.api import Created
 
 LEDGER = "0123456789ab"
 JPEG = EncodedImage(b"jpeg", "image/jpeg", "0" * 32, 4, 4, 50, "")

@@ -12,7 +12,6 @@ from collections.abc import Callable
 
 import pytest
 
-from ctstate.batches import split
 from ctstate.errors import (
     FencedError,
     LoginError,
@@ -22,10 +21,11 @@ from ctstate.errors import (
 )
 from ctstate.images import ImageOptions
 from ctstate.ledger import Ledger, Selection, claims, runs
-from ctstate.states import State
-from ctstate.subjects import anonymized
-from ctstate.upload import StopSignal
-from ctstate.zooniverse import Backoff
+from ctstate.ledger.states import State
+from ctstate.verbs.batch import split
+from ctstate.verbs.upload import StopSignal
+from ctstate.zooniverse.api import Backoff
+from ctstate.zooniverse.subject import anonymized
 from tests.upload_help import Season
 
 
@@ -116,7 +116,7 @@ def test_a_broken_image_fails_its_capture_with_the_file_named(new_season) -> Non
     ((reason,),) = season.rows(f"SELECT reason FROM v_failures WHERE capture_id = '{capture_id}'")
     assert path in reason
     with Ledger.open(season.path) as ledger:
-        from ctstate.retrying import retry
+        from ctstate.verbs.retry import retry
 
         assert retry(ledger) == 1
     report = season.upload(skip_broken_images=True)
@@ -301,7 +301,7 @@ def test_a_banned_account_is_told_before_anything_is_claimed(new_season, sandbox
 def test_a_wrong_password_and_a_project_that_is_not_there(new_season) -> None:
     season = new_season(1)
     with Ledger.open(season.path) as ledger:
-        from ctstate.upload import upload
+        from ctstate.verbs.upload import upload
 
         with pytest.raises(LoginError, match="refused"):
             upload(ledger, season.connect(password="wrong"), season.options())
@@ -389,7 +389,7 @@ def test_a_run_that_others_took_for_dead_stops(new_season, monkeypatch) -> None:
     season.z.clear_faults()
     season.upload()
     # A create that was on its way when the run was declared dead can leave a surplus: reconcile takes it back.
-    from ctstate.reconcile import reconcile, survey
+    from ctstate.verbs.reconcile import reconcile, survey
 
     with Ledger.open(season.path) as ledger:
         found = survey(ledger, season.connect(), int(season.z.project_id))
@@ -406,7 +406,7 @@ def test_images_are_made_as_asked(new_season) -> None:
 
 
 def test_the_allowance_is_watched_while_it_goes_on(new_season, sandbox, caplog) -> None:
-    from ctstate.upload.allowance import AllowanceWatch
+    from ctstate.verbs.upload.allowance import AllowanceWatch
 
     season = new_season(3, sandbox)
     season.upload(limit=1)
@@ -427,9 +427,9 @@ def test_a_short_settle_is_for_a_sandbox(new_season) -> None:
         season.options(settle=-1)
     with pytest.raises(UsageError, match="settle"):
         season.options(settle=float("nan"))
-    from ctstate.credentials import Credentials
-    from ctstate.upload import plan_upload
-    from ctstate.zooniverse import Zooniverse
+    from ctstate.verbs.upload import plan_upload
+    from ctstate.zooniverse.api import Zooniverse
+    from ctstate.zooniverse.credentials import Credentials
 
     real = Zooniverse("https://zooniverse.invalid", Credentials("a", "b"))
     with Ledger.open(season.path) as ledger, pytest.raises(UsageError, match="for a sandbox"):

@@ -156,7 +156,7 @@ def test_progress_reads_what_volunteers_did(world: UploadedSeason) -> None:
 
 
 def test_progress_goes_on_where_it_was_killed(world: UploadedSeason, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ctstate import progress as library
+    from ctstate.verbs import progress as library
 
     monkeypatch.setattr(library, "PAGE_SIZE", 2)
     workflow = int(world.sandbox.workflow_id)
@@ -279,8 +279,8 @@ def test_update_metadata_killed_and_run_again(world: UploadedSeason) -> None:
 
 
 def test_what_changes_during_an_update_stays_marked(world: UploadedSeason, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ctstate import metadata_updates as library
-    from ctstate.zooniverse import Zooniverse
+    from ctstate.verbs import update_metadata as library
+    from ctstate.zooniverse.api import Zooniverse
 
     _predict(world, 0, "empty", value="first")
     before = Zooniverse.update_metadata

@@ -6,9 +6,9 @@ import hashlib
 
 import pytest
 
-from ctstate import zooniverse
 from ctstate.errors import RequestRefusedError, UnavailableError, WrongAddressError, ZooniverseError
 from ctstate.sandbox import SandboxProcess
+from ctstate.zooniverse import api as zooniverse
 from tests.zooniverse_http.servers import Reply, Web, portal
 
 DATA = b"an image"

@@ -24,7 +24,7 @@ from urllib3.exceptions import (
 
 from ctstate.errors import UnavailableError
 from ctstate.sandbox import SandboxProcess
-from ctstate.zooniverse import Timeouts, Zooniverse, _no_answer
+from ctstate.zooniverse.api import Timeouts, Zooniverse, _no_answer
 from tests.zooniverse_http.servers import BREAKS, Proxy, Reply, Web, reset
 
 Connect = Callable[..., Zooniverse]

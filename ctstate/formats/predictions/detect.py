@@ -1,0 +1,171 @@
+"""Which format a file of predictions has: told by its content, never by its name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any, Optional
+
+import ijson
+from ijson.common import ObjectBuilder
+
+from ctstate.errors import InputError, UsageError
+from ctstate.formats import json_stream as jsonstream
+from ctstate.formats.predictions.legacy import EMPTY, SPECIES, EmptyModel, SpeciesModel, looks_empty
+from ctstate.formats.predictions.megadetector import HEADER, MegaDetector, PixelBoxes
+from ctstate.formats.predictions.records import Reader
+from ctstate.formats.predictions.speciesnet import SpeciesNet
+from ctstate.formats.predictions.table import Table
+
+FORMATS = ("legacy-empty", "legacy-species", "megadetector", "pytorch-wildlife", "speciesnet", "csv")
+SOURCES = {"legacy-empty": EMPTY, "legacy-species": SPECIES}
+
+_HOW_TO_NAME = f"name its format with --format: {', '.join(FORMATS)}"
+
+
+def reader_of(
+    file: str | os.PathLike[str],
+    *,
+    format: Optional[str] = None,
+    source: Optional[str] = None,
+    all_species_scores: bool = False,
+) -> Reader:
+    """Return the reader for a file.
+
+    Args:
+        file: the predictions.
+        format: one of `FORMATS`, where the user names it.
+        source: under which name the ledger keeps them; by default the format's.
+        all_species_scores: for the legacy species model.
+
+    Raises:
+        InputError: the file cannot be read, or is of no format known, or could be of two.
+        UsageError: no such format.
+    """
+    if format is not None and format not in FORMATS:
+        raise UsageError(f"{format!r} is not a format; the formats are {', '.join(FORMATS)}")
+    name = os.fspath(file)
+    header: dict[str, Any] = {}
+    if format is None:
+        format, header = _detect(name)
+    elif format == "megadetector":
+        header = _header(name)
+    source = source or SOURCES.get(format, format)
+    if format == "legacy-empty":
+        return EmptyModel(name, source)
+    if format == "legacy-species":
+        return SpeciesModel(name, source, all_scores=all_species_scores)
+    if format == "megadetector":
+        return MegaDetector(name, source, header)
+    if format == "speciesnet":
+        return SpeciesNet(name, source)
+    return PixelBoxes(name, source) if format == "pytorch-wildlife" else Table(name, source)
+
+
+def _detect(name: str) -> tuple[str, dict[str, Any]]:
+    with jsonstream.opened(name) as stream:
+        start = stream.read(4096).lstrip()
+    if not start:
+        raise InputError(f"{name}: the file is empty")
+    if start[:1] == b"[":
+        _check_list(name)
+        return "pytorch-wildlife", {}
+    if start[:1] != b"{":
+        if b"\0" in start:
+            raise InputError(f"{name}: neither JSON nor a CSV in UTF-8")
+        return "csv", {}
+    return _detect_object(name)
+
+
+def _check_list(name: str) -> None:
+    with jsonstream.opened(name) as stream:
+        first = next(ijson.items(stream, "item", use_float=True), None)
+    if first is not None and not (isinstance(first, dict) and "file" in first and "detections" in first):
+        raise InputError(f"{name}: a JSON list, but not of objects with file and detections; {_HOW_TO_NAME}")
+
+
+def _detect_object(name: str) -> tuple[str, dict[str, Any]]:
+    """Look at the top level: at the first entries of a legacy file, at all of another (its header may be last)."""
+    header: dict[str, Any] = {}
+    arrays: list[str] = []
+    entries = 0
+    for key, value in _top_level(name):
+        if value is None:
+            arrays.append(key)
+            if key == "instances":
+                raise InputError(f"{name}: this is SpeciesNet's input, not its predictions")
+        elif key in HEADER:
+            header[key] = value
+        elif isinstance(value, dict):
+            entries += 1
+            format = _legacy_format(name, key, value)
+            if format is not None:
+                return format, {}
+            if entries >= 10 and not arrays:
+                break
+    if "images" in arrays and "predictions" in arrays:
+        raise InputError(f"{name}: holds both images and predictions; {_HOW_TO_NAME}")
+    if "images" in arrays:
+        return "megadetector", header
+    if "predictions" in arrays:
+        return "speciesnet", {}
+    raise InputError(f"{name}: not a file of predictions that ctstate knows; {_HOW_TO_NAME}")
+
+
+def _legacy_format(name: str, capture_id: str, entry: dict[str, Any]) -> Optional[str]:
+    aggregated = entry.get("aggregated_pred")
+    if isinstance(aggregated, dict) and aggregated:
+        if not looks_empty(aggregated):
+            return "legacy-species"
+        if "species" not in aggregated:
+            return "legacy-empty"
+        raise InputError(
+            f"{name}, capture {capture_id}: could be of the empty or of the species model "
+            f"(its labels: {', '.join(aggregated)}); {_HOW_TO_NAME}"
+        )
+    return "legacy-species" if isinstance(entry.get("predictions_top"), dict) and entry["predictions_top"] else None
+
+
+def _header(name: str) -> dict[str, Any]:
+    return {key: value for key, value in _top_level(name) if key in HEADER and value is not None}
+
+
+def _top_level(name: str) -> Iterator[tuple[str, Any]]:
+    """Yield the keys of a JSON object with their values, but None for lists, which are passed over unbuilt."""
+    with jsonstream.opened(name) as stream:
+        depth, key, array = 0, "", 0
+        builder: Optional[ObjectBuilder] = None
+        for event, value in ijson.basic_parse(stream, use_float=True, buf_size=1 << 18):
+            if array:
+                # The hot loop: of a list of millions of images only the brackets matter.
+                if event in _OPEN:
+                    array += 1
+                elif event in _CLOSE:
+                    array -= 1
+                continue
+            if depth == 1 and builder is None:
+                if event == "map_key":
+                    key = value
+                    continue
+                if event == "start_array":
+                    array = 1
+                    yield key, None
+                    continue
+                if event == "start_map":
+                    builder = ObjectBuilder()
+                elif event not in _CLOSE:
+                    yield key, value
+                    continue
+            if event in _OPEN:
+                depth += 1
+            elif event in _CLOSE:
+                depth -= 1
+            if builder is not None:
+                builder.event(event, value)
+                if depth == 1:
+                    yield key, builder.value
+                    builder = None
+
+
+_OPEN = frozenset({"start_map", "start_array"})
+_CLOSE = frozenset({"end_map", "end_array"})

@@ -1,0 +1,150 @@
+"""MegaDetector batch output, versions 1.3 to 1.6, and the list with boxes in pixels of PyTorch-Wildlife.
+
+docs/formats-ml-and-exchange.md, sections 1 and 2. How images become the capture:
+
+* the confidence of a category is the highest of any detection on any of the capture's images, 0 where none is;
+* `machine_blank` is 1 less the highest confidence of any category: a capture is as blank as its least blank image;
+* the species is the classification of highest confidence on any image; with a detector whose categories are
+  species (neither animal, person, vehicle nor empty), the category of highest confidence.
+
+Images on which the program failed say nothing. "Nothing found" means nothing above the run's own threshold.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Optional
+
+from ctstate.errors import InputError
+from ctstate.formats import json_stream as jsonstream
+from ctstate.formats.predictions.records import Combined, Entry, FileFacts, Reader, Scores, highest, kind_of, most
+
+HEADER = ("info", "detection_categories", "classification_categories", "classification_category_descriptions")
+_PLAIN = {"1": "animal", "2": "person", "3": "vehicle"}
+
+
+class MegaDetector(Reader):
+    """MegaDetector batch output.
+
+    Args:
+        file, source: as for `Reader`.
+        header: the file's small top-level objects (`HEADER`), wherever in the file they stand.
+    """
+
+    format = "megadetector"
+
+    def __init__(self, file: str | os.PathLike[str], source: str, header: Mapping[str, Any]) -> None:
+        super().__init__(file, source)
+        self._info = header.get("info") or {}
+        self._categories = header.get("detection_categories")
+        self._classes = header.get("classification_categories") or {}
+        version = str(self._info.get("format_version", "")) if isinstance(self._info, dict) else ""
+        if not isinstance(self._categories, dict) or not isinstance(self._info, dict):
+            raise InputError(
+                f"{self.name}: no detection_categories in it; MegaDetector's results name their categories"
+            )
+        if version and version.split(".")[0] not in ("0", "1"):
+            raise InputError(f"{self.name}: format version {version}; ctstate reads MegaDetector's 1.3 to 1.6")
+
+    def entries(self) -> Iterator[Entry]:
+        for number, image in enumerate(jsonstream.items(self.name, "images.item"), start=1):
+            file = image.get("file") if isinstance(image, dict) else None
+            if not isinstance(file, str) or not file:
+                raise self.malformed(f"image {number}", "has no 'file'")
+            yield Entry(number, file, self._payload(f"image {number} ({file})", image))
+
+    def _payload(self, what: str, image: Mapping[str, Any]) -> Any:
+        detections = image.get("detections")
+        if image.get("failure") is not None:
+            if detections:
+                raise self.malformed(what, "has both a failure and detections")
+            return None
+        if not isinstance(detections, list):
+            raise self.malformed(what, "has neither detections nor a failure")
+        found: dict[str, float] = {}
+        best: Optional[tuple[str, float]] = None
+        for detection in detections:
+            if not isinstance(detection, dict):
+                raise self.malformed(what, "has a detection that is not an object")
+            category = str(detection.get("category"))
+            if category not in self._categories:  # type: ignore[operator]
+                raise self.malformed(what, f"the category {category!r} is not in detection_categories")
+            confidence = self.confidence(what, detection.get("conf"))
+            found[category] = max(confidence, found.get(category, 0))
+            for pair in detection.get("classifications") or ():
+                if not isinstance(pair, list) or len(pair) != 2:
+                    raise self.malformed(what, f"the classification {pair!r} is not a category and a confidence")
+                score = self.confidence(what, pair[1])
+                if best is None or score > best[1]:
+                    best = (str(pair[0]), score)
+        return [found, best]
+
+    def combine(self, payloads: Sequence[Any]) -> Combined:
+        assert self._categories is not None
+        best = highest([found for found, _ in payloads])
+        named: dict[str, float] = {}
+        for category, name in self._categories.items():
+            named[str(name)] = max(best.get(category, 0), named.get(str(name), 0))
+        classified = [
+            (str(self._classes.get(top[0], top[0])), float(top[1])) for _, top in payloads if top is not None
+        ]
+        return combined(self, named, classified)
+
+    def facts(self) -> FileFacts:
+        detector = self._info.get("detector_metadata")
+        threshold = detector.get("typical_detection_threshold") if isinstance(detector, dict) else None
+        if isinstance(threshold, bool) or not isinstance(threshold, (int, float)):
+            threshold = None
+        return FileFacts(threshold, {"info": self._info, "categories": self._categories})
+
+
+class PixelBoxes(Reader):
+    """The bare list that microsoft/MegaDetector and PyTorch-Wildlife write; its categories are names."""
+
+    format = "pytorch-wildlife"
+
+    def entries(self) -> Iterator[Entry]:
+        for number, image in enumerate(jsonstream.items(self.name, "item"), start=1):
+            file = image.get("file") if isinstance(image, dict) else None
+            if not isinstance(file, str) or not file:
+                raise self.malformed(f"entry {number}", "has no 'file'")
+            what = f"entry {number} ({file})"
+            detections = image.get("detections")
+            if not isinstance(detections, list):
+                raise self.malformed(what, "has no list of detections")
+            found: dict[str, float] = {}
+            for detection in detections:
+                name = detection.get("category") if isinstance(detection, dict) else None
+                if not isinstance(name, str) or name.isdigit():
+                    # As numbers they would be off by one against MegaDetector's own: better none than a wrong one.
+                    raise self.malformed(what, f"the category {name!r} is not a name such as animal")
+                score = self.confidence(what, detection.get("confidence"))
+                found[name] = max(score, found.get(name, 0))
+            yield Entry(number, file, found)
+
+    def combine(self, payloads: Sequence[Any]) -> Combined:
+        return combined(self, {**dict.fromkeys(_PLAIN.values(), 0.0), **highest(payloads)}, [])
+
+
+def combined(reader: Reader, named: Mapping[str, float], classified: Sequence[tuple[str, float]]) -> Combined:
+    """Return what a detector's categories and its classifications come to."""
+    seen = {name: score for name, score in named.items() if kind_of(name) != "blank"}
+    metadata: dict[str, Any] = {reader.key(name): score for name, score in seen.items()}
+    species = max(classified, key=lambda pair: pair[1], default=None)
+    if species is None:
+        others = [(name, score) for name, score in seen.items() if score > 0 and not kind_of(name)]
+        species = max(others, key=lambda pair: pair[1], default=None)
+    if species is not None:
+        metadata[reader.key("species")], metadata[reader.key("species_confidence")] = species
+    return Combined(
+        metadata,
+        Scores(
+            animal=most(seen, "animal"),
+            person=most(seen, "person"),
+            vehicle=most(seen, "vehicle"),
+            blank=1 - max(seen.values(), default=0.0),
+            species=None if species is None else species[0],
+            species_confidence=None if species is None else species[1],
+        ),
+    )

@@ -1,0 +1,190 @@
+"""Upload: captures of a season to Zooniverse, each exactly once (`ctstate upload`).
+
+What becomes of one capture is `story`; what carries that out for many is `runner`; what must hold before the first
+create is `begin`. The reasons are in docs/architecture.md.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, case, func, select
+
+from ctstate.ledger import Ledger, LiveRun
+from ctstate.ledger.schema import capture
+from ctstate.ledger.states import PENDING, State
+from ctstate.verbs.batch import put_rest_into_complete
+from ctstate.verbs.upload import begin
+from ctstate.verbs.upload.allowance import AllowanceWatch
+from ctstate.verbs.upload.encoding import Encoders
+from ctstate.verbs.upload.options import SETTLE_S, UploadOptions
+from ctstate.verbs.upload.plan import UploadPlan, in_ledger, plan_upload
+from ctstate.verbs.upload.runner import Runner, Tally, Work
+from ctstate.verbs.upload.stop import StopSignal
+from ctstate.zooniverse.api import Zooniverse
+
+__all__ = [
+    "SETTLE_S",
+    "Left",
+    "StopSignal",
+    "Tally",
+    "UploadOptions",
+    "UploadPlan",
+    "UploadReport",
+    "plan_upload",
+    "upload",
+]
+
+
+@dataclass(frozen=True)
+class Left:
+    """What of the selection is not on Zooniverse, excluded captures apart.
+
+    Attributes:
+        pending: captures that the next upload takes up, or that other runs have.
+        in_doubt: of these, captures whose create is still to be looked for.
+        unbatched: captures in no batch, which no upload takes up.
+        failed: captures that only `retry` gives another try.
+    """
+
+    pending: int
+    in_doubt: int
+    unbatched: int
+    failed: int
+
+
+@dataclass
+class UploadReport:
+    """How an upload ended. `stopped` is empty where it did all there was to do."""
+
+    plan: UploadPlan
+    tally: Tally
+    left: Left
+    stopped: str = ""
+    requests: int = 0
+    image_requests: int = 0
+
+
+def upload(
+    ledger: Ledger,
+    zooniverse: Zooniverse,
+    options: UploadOptions,
+    *,
+    stop: StopSignal | None = None,
+    log_file: str | None = None,
+    on_plan: Callable[[UploadPlan], None] = lambda plan: None,
+    on_progress: Callable[[Tally], None] = lambda tally: None,
+) -> UploadReport:
+    """Upload what is pending of a season or batch; resume what earlier runs began.
+
+    Args:
+        ledger: the ledger.
+        zooniverse: the connection; its `patience` should be `stop`.
+        options: what and how.
+        stop: asked for a clean stop: nothing new is claimed, what is under way is finished.
+        log_file: where the run's log goes, for the ledger.
+        on_plan, on_progress: told what will be done and what was done so far.
+
+    Raises:
+        UsageError, NotFoundError: as `plan_upload`.
+        LedgerBehindError: Zooniverse has subjects that this ledger should know and does not; nothing was uploaded.
+        FencedError: the run was taken for dead by another.
+        LedgerError, ZooniverseError: what ended the run; what it had claimed was given back.
+    """
+    stop = stop or StopSignal()
+    zooniverse.patience = stop
+    encoders = Encoders(options.processes, options.images)
+    try:
+        encoders.warm_up()
+        plan = plan_upload(ledger, zooniverse, options)
+        ledger.bind_endpoint(zooniverse.endpoint)
+        on_plan(plan)
+        arguments = {
+            "project_id": options.project_id,
+            "season": plan.season,
+            "batch": options.batch,
+            "limit": options.limit,
+        }
+        with ledger.live_run("upload", arguments, log_file) as live:
+            tally = _upload(ledger, live, zooniverse, options, plan, stop, encoders, on_progress)
+            left = _left(ledger, plan, options.batch)
+            if stop.requested:
+                live.stopped(stop.reason)
+    finally:
+        encoders.close()
+    return UploadReport(plan, tally, left, stop.reason, zooniverse.counts.api, zooniverse.counts.images)
+
+
+def _upload(
+    ledger: Ledger,
+    live: LiveRun,
+    zooniverse: Zooniverse,
+    options: UploadOptions,
+    plan: UploadPlan,
+    stop: StopSignal,
+    encoders: Encoders,
+    on_progress: Callable[[Tally], None],
+) -> Tally:
+    ledger.recover()
+    with ledger.write() as connection:
+        put_rest_into_complete(connection, plan.season_id, live.id)
+    season = ledger.season(plan.season)
+    with ledger.read() as connection:
+        # Anew: other runs may have moved captures since the plan was made.
+        batches = [
+            in_ledger(connection, options, season, row) for row in ledger.batches(plan.season_id, options.batch)
+        ]
+    # A set that is gone is told also where nothing is left to upload to it.
+    for planned in batches:
+        if not planned.pending and planned.set_id is not None:
+            begin.existing_set(zooniverse, planned.name, planned.set_id)
+    pending = [planned for planned in batches if planned.pending]
+    if not pending:
+        return Tally()
+    floor = begin.account_for_newest(ledger, live, zooniverse, options.project_id, plan.account.id)
+    begin.check_members(ledger, zooniverse, {planned.set_id for planned in pending if planned.set_id is not None})
+    sets = {
+        planned.id: begin.ensure_set(ledger, live, zooniverse, stop.wait, options.project_id, plan.season, planned)
+        for planned in pending
+    }
+    work = Work(
+        project_id=options.project_id,
+        season_id=plan.season_id,
+        sets=sets,
+        root=plan.root,
+        skip_broken=options.skip_broken_images,
+        processes=options.processes,
+        connections=options.connections,
+        link_batch_size=options.link_batch_size,
+        limit=options.limit,
+        settle=options.settle,
+        backoff=zooniverse.backoff,
+    )
+    runner = Runner(ledger, live, zooniverse, stop, work, floor, encoders)
+    watch = AllowanceWatch(ledger, zooniverse, list(sets), warned=bool(plan.warning))
+    try:
+        runner.carry_out(on_progress)
+    finally:
+        watch.close()
+    return runner.tally
+
+
+def _left(ledger: Ledger, plan: UploadPlan, batch_name: str | None) -> Left:
+    wanted = (capture.c.season_id == plan.season_id) & capture.c.excluded.is_(None)
+    if batch_name is not None:
+        wanted &= capture.c.batch_id.in_([row.id for row in ledger.batches(plan.season_id, batch_name)])
+    pending = capture.c.state.in_([state.value for state in PENDING])
+    batched = capture.c.batch_id.is_not(None)
+
+    def count(which: ColumnElement[bool]) -> ColumnElement[int]:
+        return func.coalesce(func.sum(case((which, 1), else_=0)), 0)
+
+    with ledger.read() as connection:
+        row = connection.execute(
+            select(
+                count(pending & batched),
+                count(pending & capture.c.ambiguous_at.is_not(None)),
+                count(pending & ~batched),
+                count(capture.c.state == State.FAILED.value),
+            ).where(wanted)
+        ).one()
+    return Left(*map(int, row))

@@ -1,0 +1,301 @@
+"""Before the first create: each batch has its subject set, and the ledger knows all that Zooniverse has of it.
+
+A ledger may be *behind*: a backup that was put back, one made anew for a season that is on Zooniverse already, or
+one of two that feed the same set. What it does not know, it would upload again. So a run stops here, before it has
+sent anything, when Zooniverse shows a subject that this ledger should know and does not. It costs a request or two
+a run, and one more for a set that is found or made.
+"""
+
+import itertools
+import logging
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, NamedTuple
+
+from sqlalchemy import func, select, update
+from sqlalchemy.engine import Connection
+
+from ctstate.errors import LedgerBehindError, NotFoundError, ZooniverseError
+from ctstate.ledger import Ledger, LiveRun, set_lease
+from ctstate.ledger.schema import accepted_subject, batch, capture, run
+from ctstate.ledger.states import State
+from ctstate.ledger.turns import LEDGER_KEY, turn
+from ctstate.verbs.upload.plan import PlannedBatch
+from ctstate.zooniverse.api import PAGE_SIZE, Zooniverse
+from ctstate.zooniverse.subject import CAPTURE_ID, read_mark
+
+log = logging.getLogger(__name__)
+
+MOST_NEWEST = 1000
+"""So many of an account's newest subjects are looked at: where it uploaded other seasons since, those of this
+ledger lie below them. What is in this ledger's sets is counted besides (`check_members`)."""
+
+MEND = "`ctstate reconcile --apply` writes down what is there; nothing was uploaded"
+
+HELD = (
+    "it is claimed by a run that this ledger takes for alive; once `ctstate runs` shows that it is gone (a quarter "
+    "of an hour after its last sign of life, at most), `ctstate reconcile --apply` writes down what is there; "
+    "nothing was uploaded"
+)
+"""What an older copy holds of a run that was under way is mended only when that run is known to be gone."""
+
+
+# -- the account's newest subjects -----------------------------------------------------------------------------
+
+
+def account_for_newest(
+    ledger: Ledger, live: LiveRun, zooniverse: Zooniverse, project_id: int, uploader_id: int
+) -> int:
+    """Make sure that the ledger knows of every subject it made with this account, and return the newest id there
+    is.
+
+    All up to the watermark of earlier runs was held against Zooniverse before; so one page is read, or two.
+
+    Raises:
+        LedgerBehindError: it does not.
+    """
+    with ledger.read() as connection:
+        known = connection.execute(
+            select(func.max(run.c.watermark)).where(
+                run.c.project_id == project_id, run.c.uploader_id == uploader_id
+            )
+        ).scalar()
+    floor = int(known or 0)
+    newest = floor
+    ours: dict[int, int] = {}
+    most = PAGE_SIZE if known is None else MOST_NEWEST
+    rows = zooniverse.newest_subjects(project_id, uploader_id, down_to=floor, page_size=PAGE_SIZE)
+    for row in itertools.islice(rows, most):
+        newest = max(newest, int(row["id"]))
+        mark = read_mark(row.get("external_id"))
+        if mark is not None and mark.ledger_id == ledger.ledger_id:
+            ours[int(row["id"])] = mark.capture_key
+    # Read after Zooniverse was: whatever a live run made meanwhile, it had announced before.
+    with ledger.write() as connection:
+        unknown = _unaccounted(connection, ours)
+        if not unknown:
+            connection.execute(
+                update(run)
+                .where(run.c.id == live.id)
+                .values(project_id=project_id, uploader_id=uploader_id, watermark=newest)
+            )
+    if unknown:
+        # First what can be mended at once.
+        subject_id, what = min(unknown.items(), key=lambda item: (item[1].held, item[0]))
+        raise LedgerBehindError(
+            f"subject {subject_id} of capture {what.name} (and {len(unknown) - 1:,} more) was made from this "
+            f"ledger, which does not know it: is it an older copy? {HELD if what.held else MEND}"
+        )
+    return newest
+
+
+class _Unknown(NamedTuple):
+    """A capture that the ledger would make again."""
+
+    name: str
+    held: bool = False  # claimed by a run that may live
+
+
+def _unaccounted(connection: Connection, ours: Mapping[int, int]) -> dict[int, _Unknown]:
+    """Return those of our subjects (with their captures) that the ledger would make again."""
+    unknown: dict[int, _Unknown] = {}
+    pairs = sorted(ours.items())
+    for start in range(0, len(pairs), 500):
+        part = pairs[start : start + 500]
+        keys = {key for _, key in part}
+        rows = {
+            row.id: row
+            for row in connection.execute(
+                select(
+                    capture.c.id,
+                    capture.c.capture_id,
+                    capture.c.subject_id,
+                    capture.c.create_sent_at,
+                    capture.c.state,
+                ).where(capture.c.id.in_(keys))
+            )
+        }
+        for subject_id, key in part:
+            row = rows.get(key)
+            if row is None:
+                unknown[subject_id] = _Unknown(f"number {key}")
+            elif row.subject_id is None and row.create_sent_at is None:
+                unknown[subject_id] = _Unknown(row.capture_id, row.state == State.UPLOADING.value)
+            elif row.subject_id not in (None, subject_id):
+                log.warning(
+                    "%s has subject %s; subject %s is one too many: see `ctstate reconcile`",
+                    row.capture_id,
+                    row.subject_id,
+                    subject_id,
+                )
+    return unknown
+
+
+# -- the subject sets ------------------------------------------------------------------------------------------
+
+
+def check_members(ledger: Ledger, zooniverse: Zooniverse, set_ids: Collection[int]) -> None:
+    """Make sure that the ledger knows every member of its subject sets, all with one request where it does.
+
+    Raises:
+        LedgerBehindError: it does not, and is behind, or not the only one that feeds the set.
+    """
+    if not set_ids:
+        return
+    # Counted before the ledger is read: what live runs link meanwhile is in the ledger before it is in the set.
+    there = zooniverse.count_in_sets(list(set_ids))
+    with ledger.read() as connection:
+        known = connection.execute(
+            select(func.count())
+            .select_from(capture.join(batch, batch.c.id == capture.c.batch_id))
+            .where(batch.c.subject_set_id.in_(list(set_ids)), capture.c.subject_id.is_not(None))
+        ).scalar_one()
+    if there <= known:
+        return
+    for set_id in sorted(set_ids):
+        strangers = unknown_members(ledger, zooniverse, set_id)
+        if strangers:
+            raise _behind(ledger, set_id, strangers)
+
+
+def unknown_members(ledger: Ledger, zooniverse: Zooniverse, set_id: int) -> list[dict[str, Any]]:
+    """Return the members of a set that the ledger neither knows nor was told to accept."""
+    ledger_id = ledger.ledger_id
+    unknown: list[dict[str, Any]] = []
+    page: list[dict[str, Any]] = []
+
+    def sift() -> None:
+        ids = [int(subject["id"]) for subject in page]
+        with ledger.read() as connection:
+            known = set(
+                connection.execute(select(capture.c.subject_id).where(capture.c.subject_id.in_(ids))).scalars()
+            )
+            known |= set(
+                connection.execute(
+                    select(accepted_subject.c.subject_id).where(accepted_subject.c.subject_id.in_(ids))
+                ).scalars()
+            )
+            strangers = [subject for subject in page if int(subject["id"]) not in known]
+            # One of this ledger's whose create is announced is what that create made: it will be found.
+            marks = {int(subject["id"]): read_mark(subject.get("external_id")) for subject in strangers}
+            ours = {key: m.capture_key for key, m in marks.items() if m is not None and m.ledger_id == ledger_id}
+            accounted = ours.keys() - _unaccounted(connection, ours).keys()
+        unknown.extend(subject for subject in strangers if int(subject["id"]) not in accounted)
+
+    for subject in zooniverse.subjects_in_set(set_id):
+        page.append(subject)
+        if len(page) == PAGE_SIZE:
+            sift()
+            page = []
+    sift()
+    return unknown
+
+
+def _behind(ledger: Ledger, set_id: int, strangers: list[dict[str, Any]]) -> LedgerBehindError:
+    marks = {int(subject["id"]): read_mark(subject.get("external_id")) for subject in strangers}
+    first = strangers[0]
+    example = f"subject {first['id']}, {CAPTURE_ID} {first['metadata'].get(CAPTURE_ID)!r}"
+    ours = {
+        key: mark.capture_key
+        for key, mark in marks.items()
+        if mark is not None and mark.ledger_id == ledger.ledger_id
+    }
+    if ours:
+        with ledger.read() as connection:
+            held = all(what.held for what in _unaccounted(connection, ours).values())
+        return LedgerBehindError(
+            f"subject set {set_id} has {len(strangers):,} subjects that this ledger does not know ({example}), "
+            f"made from this very ledger: is it an older copy? {HELD if held else MEND}"
+        )
+    if any(mark is not None for mark in marks.values()):
+        return LedgerBehindError(
+            f"subject set {set_id} has {len(strangers):,} subjects of another ledger ({example}): use that "
+            f"ledger, or, where it is lost, take them in with `ctstate adopt --subject-set-id {set_id}`; nothing "
+            "was uploaded"
+        )
+    return LedgerBehindError(
+        f"subject set {set_id} has {len(strangers):,} subjects that this ledger does not know ({example}): take in "
+        f"what is this season's with `ctstate adopt --subject-set-id {set_id}`, and say which others are fine "
+        "there with `ctstate reconcile --accept SUBJECT`; nothing was uploaded"
+    )
+
+
+def ensure_set(
+    ledger: Ledger,
+    live: LiveRun,
+    zooniverse: Zooniverse,
+    wait: Callable[[float], bool],
+    project_id: int,
+    season: str,
+    planned: PlannedBatch,
+) -> int:
+    """Return the id of a batch's subject set; one run makes it, and it is fed by this ledger alone.
+
+    Raises:
+        LedgerBehindError: it is another ledger's, or has subjects that this one does not know.
+        NotFoundError: it is no longer on Zooniverse.
+        FencedError: another run took over meanwhile.
+    """
+    with turn(ledger, live, planned.id, wait) as lease:
+        with ledger.read() as connection:
+            known = connection.execute(select(batch.c.subject_set_id).where(batch.c.id == planned.id)).scalar()
+        if lease is None:
+            if known is not None:
+                return int(known)
+            raise ZooniverseError(f"stopped while another run was making subject set {planned.set_name}")
+        set_id = known if known is not None else planned.set_id
+        if set_id is not None:
+            row = existing_set(zooniverse, planned.name, int(set_id))
+        else:
+            live.make_sure()
+            about = {"season": season, "batch": planned.name, LEDGER_KEY: ledger.ledger_id}
+            row = zooniverse.ensure_set(project_id, planned.set_name, about)
+        set_id = int(row["id"])
+        claim_set(ledger, zooniverse, row)
+        if known is None:
+            # Bound for the first time: whatever is in it already, this ledger must know.
+            strangers = unknown_members(ledger, zooniverse, set_id)
+            if strangers:
+                raise _behind(ledger, set_id, strangers)
+        live.make_sure()
+        with ledger.write() as connection:
+            set_lease.note_subject_set(connection, lease, project_id, set_id, planned.set_name)
+        return set_id
+
+
+def existing_set(zooniverse: Zooniverse, batch_name: str, set_id: int) -> dict[str, Any]:
+    """Return the set that the ledger says a batch has.
+
+    Raises:
+        NotFoundError: it is no longer on Zooniverse.
+    """
+    try:
+        return zooniverse.subject_set(set_id)
+    except NotFoundError:
+        raise NotFoundError(
+            f"subject set {set_id} of batch {batch_name} is no longer on Zooniverse; "
+            "`ctstate reconcile` shows what became of it"
+        ) from None
+
+
+def claim_set(ledger: Ledger, zooniverse: Zooniverse, row: Mapping[str, Any], *, take_over: bool = False) -> None:
+    """Write into a set's metadata that this ledger feeds it, unless that stands there already.
+
+    Args:
+        ledger, zooniverse: whose set it is to be, and where.
+        row: the set, as Zooniverse shows it.
+        take_over: also where it is another ledger's, which is lost (`adopt`).
+
+    Raises:
+        LedgerBehindError: it is another ledger's.
+    """
+    ours = ledger.ledger_id
+    owner = (row.get("metadata") or {}).get(LEDGER_KEY)
+    if owner is None or (take_over and owner != ours):
+        row = zooniverse.mark_set(int(row["id"]), LEDGER_KEY, ours)
+        owner = (row.get("metadata") or {}).get(LEDGER_KEY)
+    if owner != ours:
+        raise LedgerBehindError(
+            f"subject set {row['id']} ({row.get('display_name')!r}) is fed by another ledger ({owner}), this one "
+            f"is {ours}: two would upload each capture twice. Use that ledger, or, where it is lost, take the set "
+            f"in with `ctstate adopt --subject-set-id {row['id']}`; nothing was uploaded"
+        )

@@ -1,0 +1,123 @@
+"""Encoding in processes of their own: all cores at work, and a decoder that dies takes no upload with it."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import Connection
+
+from ctstate.errors import BrokenImageError, UsageError
+from ctstate.images import EncodedImage, ImageOptions, encode_image
+from ctstate.verbs.upload.story import EncoderDiedError, StopAskedError
+
+Encoded = EncodedImage | BrokenImageError
+
+NEVER_STARTED = (
+    "the encoding processes do not start; a program that calls upload() must do so under"
+    " `if __name__ == '__main__':`, as they import its main module"
+)
+
+Then = Callable[[list[Encoded] | None, BaseException | None], None]
+
+# Imported once, before the encoding processes fork from it; what is not installed is passed over.
+_PRELOAD = ["ctstate.verbs.upload.encoding", "PIL.JpegImagePlugin", "numpy", "simplejpeg", "cv2"]
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+
+def encode_all(paths: Sequence[str], options: ImageOptions) -> list[Encoded]:
+    """Encode the images of a capture; a broken one is returned as its error."""
+    results: list[Encoded] = []
+    for path in paths:
+        try:
+            results.append(encode_image(path, options))
+        except BrokenImageError as error:
+            results.append(error)
+    return results
+
+
+def _begin(alive: Connection) -> None:
+    # A Ctrl-C reaches the whole process group, and Slurm may signal every process of a step: only the run
+    # itself decides when to stop.
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    # Encoding takes every core it gets; requests need little, but at once. The upload goes first.
+    os.nice(10)
+
+    def watch() -> None:
+        # Nothing is ever sent: the pipe ends when the run does, also when it is killed.
+        with contextlib.suppress(EOFError, OSError):
+            alive.recv()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+class Encoders:
+    """A pool of encoding processes.
+
+    Args:
+        processes: how many.
+        options: how images are made.
+    """
+
+    def __init__(self, processes: int, options: ImageOptions) -> None:
+        self._processes = processes
+        self._options = options
+        self._lock = threading.Lock()
+        self._worked = False  # whether any process ever started
+        self._pool = self._new_pool()
+
+    def _new_pool(self) -> ProcessPoolExecutor:
+        # Not fork: the run has threads, and a lock one of them holds would stay locked in the child.
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(_PRELOAD)
+        reader, self._alive = context.Pipe(duplex=False)
+        return ProcessPoolExecutor(self._processes, mp_context=context, initializer=_begin, initargs=(reader,))
+
+    def warm_up(self) -> None:
+        """Start the processes now, while the run still talks to Zooniverse about what there is to do."""
+        with self._lock:
+            for _ in range(self._processes):
+                self._pool.submit(encode_all, [], self._options).add_done_callback(self._warm)
+
+    def _warm(self, future: Future[list[Encoded]]) -> None:
+        self._worked = self._worked or (not future.cancelled() and future.exception() is None)
+
+    def encode(self, paths: Sequence[str], then: Then) -> None:
+        """Encode a capture's images in a process; `then` gets the results, or the error.
+
+        The errors: EncoderDiedError where a process of the pool was killed; StopAskedError after `close`.
+        """
+
+        def done(future: Future[list[Encoded]]) -> None:
+            if future.cancelled():
+                then(None, StopAskedError("the run ended"))
+                return
+            error = future.exception()
+            if isinstance(error, BrokenProcessPool) and not self._worked:
+                # No capture is to blame.
+                then(None, UsageError(NEVER_STARTED))
+            elif isinstance(error, BrokenProcessPool):
+                then(None, EncoderDiedError("an encoding process was killed"))
+            else:
+                then(None if error is not None else future.result(), error)
+
+        with self._lock:
+            try:
+                future = self._pool.submit(encode_all, list(paths), self._options)
+            except BrokenProcessPool:
+                # A process of the pool was killed (out of memory?); the next ones get a new pool.
+                self._pool.shutdown(wait=False)
+                self._pool = self._new_pool()
+                future = self._pool.submit(encode_all, list(paths), self._options)
+        future.add_done_callback(done)
+
+    def close(self) -> None:
+        """End the processes; what they have not begun is dropped. May be called again."""
+        # Without the lock: whoever is answered now may want it.
+        self._pool.shutdown(wait=True, cancel_futures=True)

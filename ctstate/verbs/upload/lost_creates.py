@@ -1,0 +1,153 @@
+"""Creates whose reply was lost: resolved by looking, never by posting again blindly.
+
+A subject that such a create made lies above every subject id that was known when it was sent (ids grow), was
+uploaded by the run's account, and carries the ledger's own mark. One listing resolves all that wait.
+"""
+
+import heapq
+import itertools
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from sqlalchemy import select
+
+from ctstate.errors import CtstateError
+from ctstate.ledger import Ledger, clock
+from ctstate.ledger.schema import run
+from ctstate.machine import machine
+from ctstate.verbs.upload.story import Doubt, StopAskedError
+from ctstate.zooniverse.api import Zooniverse
+from ctstate.zooniverse.subject import read_mark
+
+
+class Lost(NamedTuple):
+    """A capture (by its key) whose create may have made a subject."""
+
+    key: int
+    doubt: Doubt
+
+
+def look(ledger: Ledger, zooniverse: Zooniverse, lost: Sequence[Lost]) -> dict[int, int | None]:
+    """Find the subjects that lost creates made: one listing for each account that sent some.
+
+    Only to be asked once the server can no longer be at work on any of them.
+
+    Returns:
+        by the capture's key: the subject, or None where there is none.
+    """
+    ledger_id = ledger.ledger_id
+    with ledger.read() as connection:
+        senders = {
+            row.id: (row.project_id, row.uploader_id)
+            for row in connection.execute(
+                select(run.c.id, run.c.project_id, run.c.uploader_id).where(
+                    run.c.id.in_({item.doubt.run_id for item in lost})
+                )
+            )
+        }
+    answers: dict[int, int | None] = {}
+    for sender in dict.fromkeys(senders.values()):
+        mine = [item for item in lost if senders[item.doubt.run_id] == sender]
+        made: dict[int, list[int]] = {}
+        for row in zooniverse.subjects_above(*sender, min(item.doubt.floor for item in mine)):
+            mark = read_mark(row.get("external_id"))
+            if mark is not None and mark.ledger_id == ledger_id:
+                made.setdefault(mark.capture_key, []).append(int(row["id"]))
+        for item in mine:
+            above = [key for key in made.get(item.key, ()) if key > item.doubt.floor]
+            answers[item.key] = min(above, default=None)
+    return answers
+
+
+Told = Callable[[Lost, int | None, CtstateError | None], None]
+
+
+class LostCreates:
+    """A thread that waits until the server can no longer be at work on a lost request, then looks.
+
+    Args:
+        ledger, zooniverse: of the upload.
+        settle: seconds after which the server is done with a request, whatever became of its reply.
+        told: gets each capture's subject id or None, or the error with which looking failed.
+        fatal: gets an error that nobody foresaw.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        zooniverse: Zooniverse,
+        settle: float,
+        told: Told,
+        fatal: Callable[[BaseException], None],
+    ) -> None:
+        self._ledger = ledger
+        self._zooniverse = zooniverse
+        self._settle = settle
+        self._told = told
+        self._fatal = fatal
+        self._heap: list[tuple[float, int, Lost]] = []
+        self._ticket = itertools.count()
+        self._looking = 0
+        self._closing = False
+        self._condition = machine().condition()
+        self._thread = machine().thread(self._work, "lost creates")
+
+    def add(self, item: Lost) -> None:
+        """Take in a capture; it is looked for in its time.
+
+        When its reply was lost, a host wrote down whose clock may be off. So unless that is longer ago than clocks
+        can differ, the whole time is waited for again, by this host's own measure.
+        """
+        since = item.doubt.since
+        wait = 0.0 if since is not None and clock.surely_older(since, self._settle) else self._settle
+        with self._condition:
+            heapq.heappush(self._heap, (machine().monotonic() + wait, next(self._ticket), item))
+            self._condition.notify_all()
+
+    def __len__(self) -> int:
+        with self._condition:
+            return len(self._heap) + self._looking
+
+    def give_up(self, error: CtstateError) -> None:
+        """Answer all that still wait with an error: the run is to stop."""
+        with self._condition:
+            waiting = [item for _, _, item in self._heap]
+            self._heap.clear()
+        for item in waiting:
+            self._told(item, None, error)
+
+    def close(self) -> None:
+        """End the thread."""
+        with self._condition:
+            self._closing = True
+            self._condition.notify_all()
+        self._thread.join()
+
+    def _due(self) -> list[Lost]:
+        with self._condition:
+            while not self._closing:
+                moment = machine().monotonic()
+                due = []
+                while self._heap and self._heap[0][0] <= moment:
+                    due.append(heapq.heappop(self._heap)[2])
+                if due:
+                    self._looking = len(due)
+                    return due
+                self._condition.wait(self._heap[0][0] - moment if self._heap else None)
+            return []
+
+    def _work(self) -> None:
+        while due := self._due():
+            answers: dict[int, int | None] = {}
+            failure: CtstateError | None = None
+            try:
+                answers = look(self._ledger, self._zooniverse, due)
+            except CtstateError as error:
+                failure = error
+            except BaseException as error:  # noqa: BLE001 - handed to the run, which ends with it
+                self._fatal(error)
+                failure = StopAskedError(str(error))
+            with self._condition:
+                self._looking = 0
+            for item in due:
+                self._told(item, answers.get(item.key), failure)
