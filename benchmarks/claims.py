@@ -6,8 +6,6 @@ Each process does what an upload does to the ledger, without the network: claim 
 write down what becomes of them in group commits of 50. A second column claims one at a time.
 """
 
-from __future__ import annotations
-
 import argparse
 import multiprocessing
 import shutil

@@ -8,8 +8,6 @@ the made-up frames. The look is compared before the JPEG encoding takes its toll
 it, both against the full-size frame scaled down with LANCZOS.
 """
 
-from __future__ import annotations
-
 import argparse
 import io
 import os

@@ -6,8 +6,6 @@ Every image is a file that is looked at. Each step runs in a process of its own;
 figure for it (ru_maxrss).
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import shutil

@@ -11,8 +11,6 @@ of 2048x1536 a capture.
     python benchmarks/upload.py [--captures 1500] [--stock-captures 40]
 """
 
-from __future__ import annotations
-
 import argparse
 import io
 import json

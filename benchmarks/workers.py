@@ -11,8 +11,6 @@ Beside the rates stand what could limit them: the share of this machine's cores 
 used, and the time for which a writer of the ledger waits for its lock (asked by an own process ten times a second).
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import os

@@ -4,8 +4,6 @@ The public surface is what `__all__` names. Names are imported when first used, 
 encodes images does not pay for the database.
 """
 
-from __future__ import annotations
-
 import importlib
 from typing import Any
 

@@ -22,10 +22,6 @@ Every message is one line, written for the data manager who sees it. A command p
 (2 for `UsageError`); the library never prints and never exits.
 """
 
-from __future__ import annotations
-
-from typing import Optional
-
 
 class CtstateError(Exception):
     """Base of all errors that ctstate raises on purpose; `str(error)` is one line for the user."""
@@ -52,7 +48,7 @@ class BrokenImageError(InputError):
         self.path = path
         self.reason = reason
 
-    def __reduce__(self) -> tuple[type[BrokenImageError], tuple[str, str]]:
+    def __reduce__(self) -> tuple[type["BrokenImageError"], tuple[str, str]]:
         # Errors travel back from encoding processes by pickle, which by default replays `args` only.
         return (type(self), (self.path, self.reason))
 
@@ -90,7 +86,7 @@ class ZooniverseError(CtstateError):
         request_id: the reply's `X-Request-Id`, which Zooniverse's support can use.
     """
 
-    def __init__(self, message: str, status: Optional[int] = None, request_id: Optional[str] = None) -> None:
+    def __init__(self, message: str, status: int | None = None, request_id: str | None = None) -> None:
         super().__init__(message)
         self.status = status
         self.request_id = request_id
@@ -131,11 +127,11 @@ class UnavailableError(ZooniverseError):
     def __init__(
         self,
         message: str,
-        status: Optional[int] = None,
-        request_id: Optional[str] = None,
+        status: int | None = None,
+        request_id: str | None = None,
         *,
         maybe_done: bool = True,
-        retry_after: Optional[float] = None,
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(message, status, request_id)
         self.maybe_done = maybe_done

@@ -1,7 +1,5 @@
 """Write docs/cli.md from the commands' own --help; a test holds the two together."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

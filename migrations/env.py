@@ -3,8 +3,6 @@
 From a checkout, `alembic revision` and `alembic check` work on the ledger that CTSTATE_LEDGER names.
 """
 
-from __future__ import annotations
-
 import os
 
 from alembic import context

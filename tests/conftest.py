@@ -8,8 +8,6 @@
 * `sandbox`: a Zooniverse for one test; `module_sandbox`: one for a module, for tests that only add to it.
 """
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import ctypes
@@ -21,7 +19,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Optional, Union
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -85,7 +83,7 @@ class SeasonCsv:
                 self.image(str(row["path"]))
         return self.csv
 
-    def text(self, text: Union[str, bytes], name: str = "captures.csv") -> Path:
+    def text(self, text: str | bytes, name: str = "captures.csv") -> Path:
         """Write a CSV byte for byte; return it."""
         self.csv = self.folder / name
         self.csv.write_bytes(text.encode() if isinstance(text, str) else text)
@@ -153,8 +151,8 @@ def run_ctstate(tmp_path: Path, ledger_path: Path) -> Callable[..., Result]:
     def run(
         *arguments: str,
         unprivileged: bool = False,
-        largest_file: Optional[int] = None,
-        **environment: Optional[str],
+        largest_file: int | None = None,
+        **environment: str | None,
     ) -> Result:
         def before() -> None:
             if unprivileged:
@@ -208,7 +206,7 @@ def call_ctstate(tmp_path: Path, ledger_path: Path, monkeypatch: pytest.MonkeyPa
     return call
 
 
-def dump_ledger(path: Path) -> Optional[str]:
+def dump_ledger(path: Path) -> str | None:
     """Return everything in a ledger as SQL; None where there is no file."""
     if not path.exists():
         return None
@@ -218,7 +216,7 @@ def dump_ledger(path: Path) -> Optional[str]:
 
 
 @pytest.fixture(scope="session")
-def dump() -> Callable[[Path], Optional[str]]:
+def dump() -> Callable[[Path], str | None]:
     return dump_ledger
 
 

@@ -1,7 +1,5 @@
 """Seasons for tests: image files, a cleaned captures CSV, and a ledger made from them."""
 
-from __future__ import annotations
-
 import csv
 import os
 import shutil
@@ -12,7 +10,7 @@ import tempfile
 from contextlib import closing
 from functools import cache
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 from ctstate.ledger import Ledger
 from ctstate.verbs.manifest import load_captures
@@ -116,7 +114,7 @@ class SeasonFiles:
         )
         self.do("UPDATE capture SET state = 'uploading' WHERE capture_id = ?", capture_id)
 
-    def run(self, *arguments: str, cwd: Optional[Path] = None) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         """Run the command line on this ledger."""
         return subprocess.run(
             [sys.executable, "-m", "ctstate", "--ledger", str(self.ledger_path), *arguments],

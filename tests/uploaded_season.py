@@ -1,7 +1,5 @@
 """A season that is uploaded to a sandbox: made once, copied for each test that changes it."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import os

@@ -8,15 +8,12 @@ an error and in time. Anything else is no verdict, and the lease decides.
 This module knows nothing of the ledger.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import threading
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Optional
 
 from ctstate.cluster import tools
 
@@ -53,10 +50,10 @@ class Job:
     cluster: str
     user_id: int
     job: str
-    task: Optional[str]
+    task: str | None
     restarts: int
 
-    def supersedes(self, other: Job) -> bool:
+    def supersedes(self, other: "Job") -> bool:
         """Tell whether this is a later start of the same job: Slurm starts one only when the former has ended."""
         return (self.cluster, self.user_id, self.job, self.task) == (
             other.cluster,
@@ -66,7 +63,7 @@ class Job:
         ) and self.restarts > other.restarts
 
 
-def job_of_this_process(environment: Optional[Mapping[str, str]] = None) -> Optional[Job]:
+def job_of_this_process(environment: Mapping[str, str] | None = None) -> Job | None:
     """Return the Slurm job that this process belongs to, from what Slurm puts into its environment."""
     env = os.environ if environment is None else environment
     job = env.get("SLURM_ARRAY_JOB_ID") or env.get("SLURM_JOB_ID")
@@ -92,9 +89,9 @@ class Queue:
     """
 
     cluster: str
-    states: Mapping[tuple[str, Optional[str]], str]
+    states: Mapping[tuple[str, str | None], str]
 
-    def state(self, job: str, task: Optional[str]) -> Optional[str]:
+    def state(self, job: str, task: str | None) -> str | None:
         """Return the state, such as RUNNING, or None where it is not listed (ended a while ago, or waiting)."""
         return self.states.get((job, task))
 
@@ -131,7 +128,7 @@ def _cluster() -> str:
 _known_cluster = ""
 
 
-def ask() -> Optional[Queue]:
+def ask() -> Queue | None:
     """Ask squeue about this user's jobs; None where it is not there, failed, or took too long."""
     global _known_cluster
     if not tools.available("squeue"):
@@ -145,7 +142,7 @@ def ask() -> Optional[Queue]:
         printed = tools.call([*command, "--format=%F|%K|%T"], timeout=tools.QUICK_S)
     except tools.SchedulerError:
         return None
-    states: dict[tuple[str, Optional[str]], str] = {}
+    states: dict[tuple[str, str | None], str] = {}
     for line in printed.splitlines():
         parts = line.strip().split("|")
         if len(parts) != 3:
@@ -161,7 +158,7 @@ class JobWatch:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._asked_at = -KEEP_S
-        self._queue: Optional[Queue] = None
+        self._queue: Queue | None = None
         self._known: frozenset[int] = frozenset()
 
     def look(self, run_ids: Iterable[int]) -> None:

@@ -4,15 +4,12 @@ The worker is `exec`ed: it takes the place of the script's shell, so that the si
 (`--signal=B:TERM@...`) and the one that comes with a cancelled job reach it and nobody in between.
 """
 
-from __future__ import annotations
-
 import re
 import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
 
 from ctstate.errors import UsageError
 
@@ -45,13 +42,13 @@ class JobOptions:
     """
 
     workers: int = 4
-    at_once: Optional[int] = None
+    at_once: int | None = None
     time: str = WALLTIME
-    cpus: Optional[int] = None
-    memory: Optional[str] = None
-    partition: Optional[str] = None
-    account: Optional[str] = None
-    mail_user: Optional[str] = None
+    cpus: int | None = None
+    memory: str | None = None
+    partition: str | None = None
+    account: str | None = None
+    mail_user: str | None = None
     requeue: bool = True
     stop_before: int = STOP_BEFORE_S
     more: tuple[str, ...] = ()
@@ -93,7 +90,7 @@ class Program:
 
     arguments: tuple[str, ...]
     python: str = sys.executable
-    import_path: Optional[str] = None
+    import_path: str | None = None
 
     def lines(self, before: Sequence[str] = ()) -> list[str]:
         """Return the lines of the script that call it; `before` are words in front of the program."""
@@ -104,7 +101,7 @@ class Program:
         return [*lines, "exec " + " ".join(shlex.quote(word) for word in words)]
 
 
-def import_path() -> Optional[str]:
+def import_path() -> str | None:
     """Return the folder that ctstate must be imported from, or None where it is installed."""
     import site
     import sysconfig
@@ -181,7 +178,7 @@ def _place(folder: Path, name: str) -> str:
 
 
 def slurm_workers(
-    options: JobOptions, program: Program, folder: Path, log_folder: Path, begin: Optional[str] = None
+    options: JobOptions, program: Program, folder: Path, log_folder: Path, begin: str | None = None
 ) -> str:
     """Return the script of a job array of upload workers.
 

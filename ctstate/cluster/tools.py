@@ -1,13 +1,10 @@
 """The scheduler's programs (sbatch, squeue, ...), called safely."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
-from typing import Optional
 
 from ctstate.errors import CtstateError
 
@@ -26,7 +23,7 @@ def available(program: str) -> bool:
     return shutil.which(program) is not None
 
 
-def clean_environment(environment: Optional[Mapping[str, str]] = None) -> dict[str, str]:
+def clean_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the environment for the scheduler's programs.
 
     Left out is what would end up in a job (sbatch hands its whole environment on, and the scheduler keeps it): all
@@ -44,7 +41,7 @@ def clean_environment(environment: Optional[Mapping[str, str]] = None) -> dict[s
     }
 
 
-def call(command: Sequence[str], *, text: Optional[str] = None, timeout: float = 60.0) -> str:
+def call(command: Sequence[str], *, text: str | None = None, timeout: float = 60.0) -> str:
     """Run a program of the scheduler and return what it printed.
 
     Args:

@@ -1,7 +1,5 @@
 """The command line: each verb parses its arguments, calls one function of the library and prints what it did."""
 
-from __future__ import annotations
-
 import io
 import os
 import sys

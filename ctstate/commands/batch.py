@@ -1,9 +1,5 @@
 """ctstate batch"""
 
-from __future__ import annotations
-
-from typing import Optional
-
 import click
 
 from ctstate.commands.root import Places
@@ -20,9 +16,9 @@ from ctstate.verbs.batch import LEGACY_SEED, ORDERS, split
 @places
 def batch(
     where: Places,
-    season: Optional[str],
-    number_of_batches: Optional[int],
-    max_batch_size: Optional[int],
+    season: str | None,
+    number_of_batches: int | None,
+    max_batch_size: int | None,
     order: str,
     seed: int,
 ) -> None:

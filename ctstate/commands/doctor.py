@@ -1,9 +1,6 @@
 """ctstate doctor"""
 
-from __future__ import annotations
-
 from collections import Counter
-from typing import Optional
 
 import click
 
@@ -30,12 +27,12 @@ from ctstate.verbs import doctor as library
 @places
 def doctor(
     where: Places,
-    project_id: Optional[int],
-    password_file: Optional[str],
-    log_dir: Optional[str],
+    project_id: int | None,
+    password_file: str | None,
+    log_dir: str | None,
     nodes: int,
-    partition: Optional[str],
-    account: Optional[str],
+    partition: str | None,
+    account: str | None,
     as_json: bool,
 ) -> None:
     """Say what is wrong before a long run; exits with 1 if anything fails. Changes nothing."""

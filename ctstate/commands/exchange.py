@@ -1,9 +1,5 @@
 """ctstate export, ctstate import"""
 
-from __future__ import annotations
-
-from typing import Optional
-
 import click
 
 from ctstate.commands.root import Places
@@ -27,7 +23,7 @@ def export() -> None:
 @batch_option
 @_folder_option
 @places
-def export_manifest(where: Places, season: Optional[str], batch: Optional[str], folder: str) -> None:
+def export_manifest(where: Places, season: str | None, batch: str | None, folder: str) -> None:
     """Write the old scripts' JSON manifest of a season, or of one batch.
 
     Take along `ctstate export tracker` where captures are on Zooniverse already.
@@ -41,7 +37,7 @@ def export_manifest(where: Places, season: Optional[str], batch: Optional[str], 
 @batch_option
 @_folder_option
 @places
-def export_uploaded_manifest(where: Places, season: Optional[str], batch: Optional[str], folder: str) -> None:
+def export_uploaded_manifest(where: Places, season: str | None, batch: str | None, folder: str) -> None:
     """Write the old scripts' JSON manifest as it is after an upload."""
     with where.open(read_only=True) as ledger:
         _echo_export(exports.export_manifest(ledger, season, batch, folder=folder, uploaded=True), "captures")
@@ -52,7 +48,7 @@ def export_uploaded_manifest(where: Places, season: Optional[str], batch: Option
 @batch_option
 @_folder_option
 @places
-def export_tracker(where: Places, season: Optional[str], batch: Optional[str], folder: str) -> None:
+def export_tracker(where: Places, season: str | None, batch: str | None, folder: str) -> None:
     """Write the old scripts' upload tracker file: captures that are on Zooniverse."""
     with where.open(read_only=True) as ledger:
         _echo_export(exports.export_tracker(ledger, season, batch, folder=folder), "captures")
@@ -64,7 +60,7 @@ def export_tracker(where: Places, season: Optional[str], batch: Optional[str], f
 @click.option("--output", "-o", "file", default="-", type=click.Path(), help="File; by default the terminal.")
 @click.option("--excel", is_flag=True, help="Begin the file with a byte order mark, for Excel.")
 @places
-def export_captures(where: Places, season: Optional[str], batch: Optional[str], file: str, excel: bool) -> None:
+def export_captures(where: Places, season: str | None, batch: str | None, file: str, excel: bool) -> None:
     """Write the captures as CSV (the view v_captures), for R, pandas, Excel."""
     with where.open(read_only=True) as ledger:
         if file == "-":
@@ -84,13 +80,13 @@ def export_captures(where: Places, season: Optional[str], batch: Optional[str], 
 @places
 def export_speciesnet_instances(
     where: Places,
-    season: Optional[str],
-    batch: Optional[str],
+    season: str | None,
+    batch: str | None,
     file: str,
-    country: Optional[str],
-    admin1_region: Optional[str],
-    latitude: Optional[float],
-    longitude: Optional[float],
+    country: str | None,
+    admin1_region: str | None,
+    latitude: float | None,
+    longitude: float | None,
 ) -> None:
     """Write the file that SpeciesNet takes, to make predictions from the ledger."""
     with where.open(read_only=True) as ledger:
@@ -123,7 +119,7 @@ globals()["import"] = import_
 @click.option("--batch", metavar="NAME", help="Instead of what the file's name says.")
 @places
 def import_a_manifest(
-    where: Places, file: str, images_root: Optional[str], manifest_id: Optional[str], batch: Optional[str]
+    where: Places, file: str, images_root: str | None, manifest_id: str | None, batch: str | None
 ) -> None:
     """Read a JSON manifest, ID__BATCH__manifest.json or ID__BATCH__manifest_uploaded.json."""
     from pathlib import Path

@@ -1,9 +1,7 @@
 """ctstate exclude, ctstate include"""
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from typing import Any, Optional, TypeVar
+from typing import Any, TypeVar
 
 import click
 
@@ -30,9 +28,7 @@ def _choice(function: F) -> F:
 @_choice
 @click.option("--reason", required=True, help="Stays in the ledger.")
 @places
-def exclude(
-    where: Places, listed: Optional[str], condition: Optional[str], whole_captures: bool, reason: str
-) -> None:
+def exclude(where: Places, listed: str | None, condition: str | None, whole_captures: bool, reason: str) -> None:
     """Keep captures or single images from being uploaded.
 
     FILE lists capture ids or image paths: plain lines, a CSV with a column capture_id or path, or a report of
@@ -68,7 +64,7 @@ def exclude(
 @click.command()
 @_choice
 @places
-def include(where: Places, listed: Optional[str], condition: Optional[str], whole_captures: bool) -> None:
+def include(where: Places, listed: str | None, condition: str | None, whole_captures: bool) -> None:
     """Let excluded captures or images be uploaded again: undoes `ctstate exclude`."""
     with where.open() as ledger:
         report = undo(ledger, where=condition, listed=listed, whole_captures=whole_captures)

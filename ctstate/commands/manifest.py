@@ -1,9 +1,6 @@
 """ctstate manifest"""
 
-from __future__ import annotations
-
 import sys
-from typing import Optional
 
 import click
 
@@ -45,10 +42,10 @@ from ctstate.formats.camtrap_dp import GAP_SECONDS
 def manifest(
     where: Places,
     captures_csv: str,
-    images_root: Optional[str],
+    images_root: str | None,
     attribution: str,
     license: str,
-    manifest_id: Optional[str],
+    manifest_id: str | None,
     metadata_columns: tuple[str, ...],
     update: bool,
     encoding: str,

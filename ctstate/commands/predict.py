@@ -1,9 +1,6 @@
 """ctstate predict"""
 
-from __future__ import annotations
-
 import sys
-from typing import Optional
 
 import click
 
@@ -45,14 +42,14 @@ from ctstate.verbs.predict import predict as carry_out
 @places
 def predict(
     where: Places,
-    file: Optional[str],
-    empty: Optional[str],
-    species: Optional[str],
+    file: str | None,
+    empty: str | None,
+    species: str | None,
     add_all_species_scores: bool,
-    format: Optional[str],
-    source: Optional[str],
-    season: Optional[str],
-    batch: Optional[str],
+    format: str | None,
+    source: str | None,
+    season: str | None,
+    batch: str | None,
     strip_prefix: str,
     base_folder: str,
 ) -> None:

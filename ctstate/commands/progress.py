@@ -1,9 +1,5 @@
 """ctstate progress"""
 
-from __future__ import annotations
-
-from typing import Optional
-
 import click
 
 from ctstate.commands.root import Places
@@ -30,10 +26,10 @@ from ctstate.verbs import progress as library
 def progress(
     where: Places,
     project_id: int,
-    password_file: Optional[str],
-    workflow_id: Optional[int],
-    season: Optional[str],
-    batch: Optional[str],
+    password_file: str | None,
+    workflow_id: int | None,
+    season: str | None,
+    batch: str | None,
     as_json: bool,
 ) -> None:
     """Read from Zooniverse what volunteers have done with the uploaded subjects.

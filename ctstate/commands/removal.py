@@ -1,10 +1,8 @@
 """ctstate remove, ctstate delete"""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, Optional, TypeVar
+from typing import Any, TypeVar
 
 import click
 
@@ -75,7 +73,7 @@ def remove(
     where: Places,
     /,
     project_id: int,
-    password_file: Optional[str],
+    password_file: str | None,
     reason: str,
     force_foreign: bool,
     dry_run: bool,
@@ -102,7 +100,7 @@ def delete(
     where: Places,
     /,
     project_id: int,
-    password_file: Optional[str],
+    password_file: str | None,
     reason: str,
     force_foreign: bool,
     dry_run: bool,
@@ -124,7 +122,7 @@ def _take_back(
     where: Places,
     verb: str,
     project_id: int,
-    password_file: Optional[str],
+    password_file: str | None,
     choice: dict[str, Any],
     consent: removal.Consent,
     reason: str,

@@ -1,9 +1,5 @@
 """ctstate status, history, sql"""
 
-from __future__ import annotations
-
-from typing import Optional
-
 import click
 
 from ctstate.commands.root import Places
@@ -25,7 +21,7 @@ from ctstate.verbs import status as reports
 @batch_option
 @json_option
 @places
-def status(where: Places, season: Optional[str], batch: Optional[str], as_json: bool) -> None:
+def status(where: Places, season: str | None, batch: str | None, as_json: bool) -> None:
     """Show how far each season and batch is."""
     with where.open(read_only=True) as ledger:
         rows = reports.progress(ledger, season, batch)

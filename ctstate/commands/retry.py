@@ -1,9 +1,5 @@
 """ctstate retry"""
 
-from __future__ import annotations
-
-from typing import Optional
-
 import click
 
 from ctstate.commands.root import Places
@@ -29,8 +25,8 @@ from ctstate.verbs.retry import retry as carry_out
 def retry(
     where: Places,
     capture_ids: tuple[str, ...],
-    season: Optional[str],
-    batch: Optional[str],
+    season: str | None,
+    batch: str | None,
     sites: tuple[str, ...],
     states: tuple[str, ...],
     reason: str,

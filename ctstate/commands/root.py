@@ -1,10 +1,8 @@
 """The group of all verbs, and what they share."""
 
-from __future__ import annotations
-
 import importlib
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
 import click
 
@@ -69,7 +67,7 @@ class _Verbs(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(VERBS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> Optional[click.Command]:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in VERBS:
             return None
         command: Any = getattr(importlib.import_module(VERBS[cmd_name]), cmd_name.replace("-", "_"))

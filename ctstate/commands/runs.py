@@ -1,9 +1,6 @@
 """ctstate runs"""
 
-from __future__ import annotations
-
 from dataclasses import asdict
-from typing import Optional
 
 import click
 
@@ -59,7 +56,7 @@ def _state(run: RunStatus) -> str:
     return run.state if run.outcome in (None, run.state) else f"{run.state}: {run.outcome}"
 
 
-def _ago(moment: Optional[str]) -> str:
+def _ago(moment: str | None) -> str:
     seconds = int(age(moment)) if moment is not None else 0
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= size:

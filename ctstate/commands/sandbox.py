@@ -1,9 +1,7 @@
 """`ctstate sandbox`: a Zooniverse of one's own, to try things out."""
 
-from __future__ import annotations
-
 import contextlib
-from typing import Any, Optional
+from typing import Any
 
 import click
 
@@ -42,7 +40,7 @@ def sandbox(
     subject_limit: int,
     token_lifetime: float,
     discard_images: bool,
-    faults: Optional[str],
+    faults: str | None,
 ) -> None:
     """Run a local stand-in for Zooniverse until Ctrl-C.
 

@@ -1,12 +1,10 @@
 """Options that several verbs take, and how tables are printed."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Optional, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 import click
@@ -52,7 +50,7 @@ def json_option(function: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
 
 
-def connect(where: Places, password_file: Optional[str], **more: Any) -> Zooniverse:
+def connect(where: Places, password_file: str | None, **more: Any) -> "Zooniverse":
     """Return a connection to Zooniverse with the user's account (nothing is sent yet).
 
     Raises:

@@ -1,7 +1,5 @@
 """ctstate stop"""
 
-from __future__ import annotations
-
 import click
 
 from ctstate.commands.root import Places

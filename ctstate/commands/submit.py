@@ -1,11 +1,9 @@
 """ctstate submit"""
 
-from __future__ import annotations
-
 import copy
 import os
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import click
 from click.core import ParameterSource
@@ -108,7 +106,7 @@ def _continue(where: Places, run_id: int) -> None:
         _echo_submission(found.submission, None)
 
 
-def _echo_submission(done: jobs.Submission, workers: Optional[int]) -> None:
+def _echo_submission(done: jobs.Submission, workers: int | None) -> None:
     number = f"{workers:,} workers" if workers is not None else "the workers"
     click.echo(f"Round {done.round}: job {done.job} runs {number} for {done.pending:,} pending captures.")
     if done.link is not None:

@@ -1,9 +1,5 @@
 """ctstate update-metadata"""
 
-from __future__ import annotations
-
-from typing import Optional
-
 import click
 
 from ctstate.commands.root import Places
@@ -24,9 +20,9 @@ SHOWN = 10
 def update_metadata(
     where: Places,
     project_id: int,
-    password_file: Optional[str],
-    season: Optional[str],
-    batch: Optional[str],
+    password_file: str | None,
+    season: str | None,
+    batch: str | None,
     everything: bool,
     dry_run: bool,
     connections: int,

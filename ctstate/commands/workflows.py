@@ -1,10 +1,8 @@
 """ctstate workflows, link, unlink, sets"""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable
-from typing import Any, Optional, TypeVar
+from typing import Any, TypeVar
 
 import click
 
@@ -29,7 +27,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 @account_options
 @json_option
 @places
-def workflows(where: Places, project_id: int, password_file: Optional[str], as_json: bool) -> None:
+def workflows(where: Places, project_id: int, password_file: str | None, as_json: bool) -> None:
     """List a project's workflows and their subject sets."""
     found = library.workflows(connect(where, password_file), project_id)
     if as_json:
@@ -63,9 +61,9 @@ def _of_a_batch(function: F) -> F:
 def link(
     where: Places,
     project_id: int,
-    password_file: Optional[str],
+    password_file: str | None,
     workflow_id: int,
-    season: Optional[str],
+    season: str | None,
     batch: str,
 ) -> None:
     """Put a batch's subject set into a workflow, which shows it to volunteers if it is active."""
@@ -85,9 +83,9 @@ def link(
 def unlink(
     where: Places,
     project_id: int,
-    password_file: Optional[str],
+    password_file: str | None,
     workflow_id: int,
-    season: Optional[str],
+    season: str | None,
     batch: str,
 ) -> None:
     """Take a batch's subject set out of a workflow; its subjects stay where they are."""
@@ -101,10 +99,10 @@ def unlink(
 @account_options
 @json_option
 @places
-def sets(where: Places, project_id: int, password_file: Optional[str], as_json: bool) -> None:
+def sets(where: Places, project_id: int, password_file: str | None, as_json: bool) -> None:
     """List a project's subject sets, counted now, with what the ledger knows of each."""
     with contextlib.ExitStack() as stack:
-        ledger: Optional[Ledger] = None
+        ledger: Ledger | None = None
         with contextlib.suppress(LedgerMissingError):  # the list is worth having without one
             ledger = stack.enter_context(where.open(read_only=True))
         found = library.subject_sets(ledger, connect(where, password_file), project_id)

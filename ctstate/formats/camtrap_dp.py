@@ -17,8 +17,6 @@ Left out with a reason: media that are not public (filePublic false: people, say
 URLs. The tables stream into a temporary database of their own: memory is bounded by the largest deployment.
 """
 
-from __future__ import annotations
-
 import csv
 import gzip
 import json
@@ -33,7 +31,7 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from ctstate.errors import InputError, UsageError
@@ -62,7 +60,7 @@ def load_camtrap(
     attribution: str,
     license: str,
     images_root: str | os.PathLike[str] | None = None,
-    manifest_id: Optional[str] = None,
+    manifest_id: str | None = None,
     gap_seconds: float = GAP_SECONDS,
     update: bool = False,
     on_progress: Callable[[int], None] = lambda rows: None,
@@ -117,11 +115,11 @@ class Package(NamedTuple):
     """What a datapackage.json says."""
 
     file: Path
-    name: Optional[str]
+    name: str | None
     resources: Mapping[str, Resource]
 
     @classmethod
-    def open(cls, datapackage: str | os.PathLike[str]) -> Package:
+    def open(cls, datapackage: str | os.PathLike[str]) -> "Package":
         """Read the file.
 
         Raises:
@@ -221,10 +219,10 @@ class _Medium(NamedTuple):
     name: str
     row: int
     path: str
-    problem: Optional[str]
-    reason: Optional[str]
+    problem: str | None
+    reason: str | None
     lapse: int
-    event: Optional[str]
+    event: str | None
 
 
 class _Event(NamedTuple):
@@ -251,7 +249,7 @@ class _Reader(Incoming):
         rules: how many captures each rule made.
     """
 
-    def __init__(self, package: Package, season: str, root: Optional[str], gap_seconds: float) -> None:
+    def __init__(self, package: Package, season: str, root: str | None, gap_seconds: float) -> None:
         super().__init__(str(package.resources["media"].file), root)
         self.rules: Counter[str] = Counter()
         self._package = package
@@ -380,11 +378,11 @@ class _Reader(Incoming):
 
     def _captures(
         self, media: list[_Medium], events: list[_Event]
-    ) -> Iterable[tuple[str, Optional[str], list[_Medium]]]:
+    ) -> Iterable[tuple[str, str | None, list[_Medium]]]:
         """Group a deployment's media, in time's order, by the rules: (rule, event, media) in order of the first."""
         intervals = _Intervals(events)
-        captures: dict[Any, tuple[str, Optional[str], list[_Medium]]] = {}
-        last: Optional[int] = None
+        captures: dict[Any, tuple[str, str | None, list[_Medium]]] = {}
+        last: int | None = None
         run = 0
         for medium in media:
             interval = None if medium.event is not None else intervals.holding(medium.at)
@@ -416,9 +414,9 @@ class _Intervals:
         for event in events:
             self._reach.append(max(event.end, self._reach[-1] if self._reach else event.end))
 
-    def holding(self, at: int) -> Optional[_Event]:
+    def holding(self, at: int) -> _Event | None:
         """Return the interval that holds a moment, ends included; None where there is none."""
-        best: Optional[_Event] = None
+        best: _Event | None = None
         for index in range(bisect_right(self._starts, at) - 1, -1, -1):
             if self._reach[index] < at:
                 break
@@ -428,7 +426,7 @@ class _Intervals:
         return best
 
 
-def _why_left_out(path: str, row: Mapping[str, str]) -> tuple[Optional[str], Optional[str]]:
+def _why_left_out(path: str, row: Mapping[str, str]) -> tuple[str | None, str | None]:
     """Return problem and reason of a medium that is not to be uploaded, else None twice."""
     public = row.get("filePublic", "").lower()
     if public not in ("true", "false", "1", "0", ""):

@@ -10,12 +10,10 @@ What is read, told apart by content:
 Verbs about subjects on Zooniverse also take their numbers: a column `subject_id`, or numbers in JSON.
 """
 
-from __future__ import annotations
-
 import csv
 import os
 from collections.abc import Iterator
-from typing import IO, Any, NamedTuple, Optional
+from typing import IO, Any, NamedTuple
 
 from ctstate.errors import InputError
 
@@ -111,7 +109,7 @@ def _from_json(name: str, order: tuple[str, ...]) -> Iterator[Listed]:
         yield entry
 
 
-def _from_object(item: Any, order: tuple[str, ...], row: int) -> Optional[Listed]:
+def _from_object(item: Any, order: tuple[str, ...], row: int) -> Listed | None:
     if isinstance(item, dict):
         for kind in order:
             for key in _COLUMNS[kind]:

@@ -4,14 +4,12 @@ A reader (of a captures CSV, a legacy manifest, a Camtrap DP) yields one row per
 merges the rows, whatever they came from.
 """
 
-from __future__ import annotations
-
 import abc
 import os
 import stat
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Optional
+from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
@@ -50,13 +48,13 @@ class Incoming(abc.ABC):
 
     unit = "row"
 
-    def __init__(self, name: str, root: Optional[str]) -> None:
+    def __init__(self, name: str, root: str | None) -> None:
         self.name = name
         self.rows = 0
         self._root = root
         self._errors: list[tuple[int, str]] = []
         self._error_count = 0
-        self._folders: dict[str, Optional[str]] = {}
+        self._folders: dict[str, str | None] = {}
 
     @abc.abstractmethod
     def chunks(self) -> Iterator[list[tuple[Any, ...]]]:
@@ -78,7 +76,7 @@ class Incoming(abc.ABC):
         if len(self._errors) < MOST_ERRORS:
             self._errors.append((row, message))
 
-    def _place(self, row: int, path: str) -> Optional[str]:
+    def _place(self, row: int, path: str) -> str | None:
         """Return where the file is, `..` and folders' symbolic links resolved; None after an error."""
         if self._root is None:
             if not path.startswith("/"):
@@ -120,7 +118,7 @@ class Incoming(abc.ABC):
                     kind = verdict if verdict in ("missing", "empty") else "missing"
                     parsed[index] = (*row[:9], kind, reason, *row[11:])
 
-    def _look_at(self, part: list[tuple[int, str]]) -> list[Optional[str]]:
+    def _look_at(self, part: list[tuple[int, str]]) -> list[str | None]:
         return [_verdict(place, self._root) for _, place in part]
 
 
@@ -143,7 +141,7 @@ def stage(connection: Connection, reader: Incoming, on_progress: Callable[[int],
     return reader.rows
 
 
-def _verdict(place: str, root: Optional[str]) -> Optional[str]:
+def _verdict(place: str, root: str | None) -> str | None:
     try:
         found = os.lstat(place)
         if stat.S_ISLNK(found.st_mode):

@@ -1,7 +1,5 @@
 """JSON files larger than memory, read as streams; their errors as one line."""
 
-from __future__ import annotations
-
 import contextlib
 import gzip
 import os

@@ -1,7 +1,5 @@
 """Image paths as other programs write them -> image paths as the ledger has them."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass

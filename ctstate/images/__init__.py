@@ -25,8 +25,6 @@ for plain JPEGs. Everything but the speed is the same. The environment variable 
 the plain one.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import sys

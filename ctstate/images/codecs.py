@@ -5,8 +5,6 @@ version takes 8-bit RGB and greyscale JPEGs that decode without a single complai
 whatever might be broken, is left to Pillow, so that the two never differ in their verdict.
 """
 
-from __future__ import annotations
-
 import functools
 import io
 import math
@@ -102,10 +100,10 @@ class Picture(Protocol):
     def size(self) -> tuple[int, int]:
         """Width and height."""
 
-    def resized(self, width: int, height: int) -> Picture:
+    def resized(self, width: int, height: int) -> "Picture":
         """The same picture in another size."""
 
-    def turned(self, orientation: int) -> Picture:
+    def turned(self, orientation: int) -> "Picture":
         """The same picture as EXIF orientation `orientation` wants it shown."""
 
     def jpeg(self, quality: int) -> bytes:
@@ -122,7 +120,7 @@ class PillowPicture:
         """See `Picture`."""
         return self.image.size
 
-    def resized(self, width: int, height: int) -> PillowPicture:
+    def resized(self, width: int, height: int) -> "PillowPicture":
         """See `Picture`."""
         if (width, height) == self.image.size:
             return self
@@ -130,7 +128,7 @@ class PillowPicture:
             self.image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=_REDUCING_GAP)
         )
 
-    def turned(self, orientation: int) -> PillowPicture:
+    def turned(self, orientation: int) -> "PillowPicture":
         """See `Picture`."""
         turn = _TURNS.get(orientation)
         return self if turn is None else PillowPicture(self.image.transpose(turn))
@@ -176,7 +174,7 @@ class FastPicture:
         """See `Picture`."""
         return self._pixels.shape[1], self._pixels.shape[0]
 
-    def resized(self, width: int, height: int) -> FastPicture:
+    def resized(self, width: int, height: int) -> "FastPicture":
         """See `Picture`."""
         if (width, height) == self.size():
             return self
@@ -188,7 +186,7 @@ class FastPicture:
             pixels = _resized(self._pixels, width, height, cv2, numpy)
         return FastPicture(pixels.reshape(height, width, -1), self._tools)
 
-    def turned(self, orientation: int) -> FastPicture:
+    def turned(self, orientation: int) -> "FastPicture":
         """See `Picture`."""
         pixels = self._pixels
         if orientation >= 5:

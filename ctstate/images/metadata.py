@@ -4,8 +4,6 @@ Everything here works on bytes and never touches the pixels. Metadata is dropped
 what must go: a maker's own segment or chunk can hold a position too.
 """
 
-from __future__ import annotations
-
 import re
 import struct
 import zlib

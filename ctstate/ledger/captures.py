@@ -1,10 +1,8 @@
 """Which captures: a selection by state, season, batch, site, roll, capture id or subject id."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
 from sqlalchemy import ColumnElement, and_, or_, select, true
 
@@ -29,8 +27,8 @@ class Selection:
     """
 
     states: Sequence[str] = ()
-    season: Optional[str] = None
-    batch: Optional[str] = None
+    season: str | None = None
+    batch: str | None = None
     sites: Sequence[str] = ()
     rolls: Sequence[str] = ()
     capture_ids: Sequence[str] = ()

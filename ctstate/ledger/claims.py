@@ -5,13 +5,14 @@ the capture since. The functions take a write transaction, so that one commit ca
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import bindparam, select, text, update
 from sqlalchemy.engine import Connection
 
+from ctstate.capture import Capture, CaptureImage
 from ctstate.errors import FencedError
 from ctstate.ledger.clock import now
 from ctstate.ledger.schema import capture, image, prediction, run, season
@@ -19,40 +20,10 @@ from ctstate.ledger.states import State
 
 
 @dataclass(frozen=True)
-class ImageRow:
-    """A usable image of a claimed capture."""
-
-    id: int
-    rank: int
-    path: str  # as in the captures CSV
-    md5: str | None  # of the bytes that were last made for Zooniverse, hex
-    arrived: bool
-
-
-@dataclass(frozen=True)
-class CaptureRow:
-    """A capture with all that its subject is made of."""
-
-    id: int
-    capture_id: str
-    season: str
-    site: str
-    roll: str
-    capture: str
-    attribution: str
-    license: str
-    extra: Mapping[str, Any]  # further CSV columns for the subject
-    predictions: Mapping[str, Any]  # what predict attached, ready for the subject
-    images: tuple[ImageRow, ...]
-    subject_id: int | None
-    state: str = ""
-
-
-@dataclass(frozen=True)
 class Claim:
     """A capture that this run alone may bring to Zooniverse, and what earlier runs knew of it."""
 
-    row: CaptureRow
+    row: Capture
     token: int
     batch_id: int
     ambiguous_at: str | None
@@ -75,7 +46,7 @@ class EncodedFacts:
     note: str = field(default="")
 
 
-def read_captures(connection: Connection, ids: Sequence[int]) -> list[CaptureRow]:
+def read_captures(connection: Connection, ids: Sequence[int]) -> list[Capture]:
     """Return the captures with these primary keys (at most 500), in the order of the keys.
 
     Images that must not go up are left out.
@@ -97,14 +68,14 @@ def read_captures(connection: Connection, ids: Sequence[int]) -> list[CaptureRow
         .join(season, season.c.id == capture.c.season_id)
         .where(capture.c.id.in_(ids))
     ).all()
-    images: dict[int, list[ImageRow]] = {key: [] for key in ids}
+    images: dict[int, list[CaptureImage]] = {key: [] for key in ids}
     for item in connection.execute(
         select(image.c.capture_id, image.c.id, image.c.rank, image.c.path, image.c.md5, image.c.arrived_at)
         .where(image.c.capture_id.in_(ids), image.c.problem.is_(None))
         .order_by(image.c.capture_id, image.c.rank)
     ):
         images[item.capture_id].append(
-            ImageRow(item.id, item.rank, item.path, item.md5, item.arrived_at is not None)
+            CaptureImage(item.id, item.rank, item.path, item.md5, item.arrived_at is not None)
         )
     predictions: dict[int, dict[str, Any]] = {}
     for made in connection.execute(
@@ -114,7 +85,7 @@ def read_captures(connection: Connection, ids: Sequence[int]) -> list[CaptureRow
     ):
         predictions.setdefault(made.capture_id, {}).update(json.loads(made.metadata))
     by_id = {
-        row.id: CaptureRow(
+        row.id: Capture(
             id=row.id,
             capture_id=row.capture_id,
             season=row.season,

@@ -7,8 +7,6 @@ away they come out from under it. An image that a person holds back has the prob
 other problem in the same way.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from sqlalchemy import text

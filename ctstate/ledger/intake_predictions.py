@@ -5,12 +5,10 @@ captures in the order of the captures, and what belongs to one capture is combin
 table `made`.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterator
 from itertools import groupby
-from typing import Any, Optional
+from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
@@ -41,9 +39,7 @@ class Scope:
         batch: its name.
     """
 
-    def __init__(
-        self, season_id: Optional[int], batch_id: Optional[int] = None, batch: Optional[str] = None
-    ) -> None:
+    def __init__(self, season_id: int | None, batch_id: int | None = None, batch: str | None = None) -> None:
         self.season_id = season_id
         self.batch_id = batch_id
         self.batch = batch

@@ -1,12 +1,9 @@
 """The ledger's version: made, checked, and brought up to date after a backup copy."""
 
-from __future__ import annotations
-
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Optional
 
 from sqlalchemy import inspect
 from sqlalchemy.engine import Connection, Engine
@@ -25,7 +22,7 @@ def migrations_folder() -> Path:
     return inside if inside.is_dir() else package.parent / "migrations"
 
 
-def version_of(connection: Connection) -> Optional[str]:
+def version_of(connection: Connection) -> str | None:
     """Return the ledger's revision, or None for an empty database.
 
     Raises:
@@ -58,7 +55,7 @@ def _backup(path: Path, version: str) -> Path:
     return copy
 
 
-def look_at_version(engine: Engine, name: str) -> Optional[str]:
+def look_at_version(engine: Engine, name: str) -> str | None:
     """Return the revision of the ledger behind `engine`, or None for an empty database; see `version_of`."""
     with transaction(engine, name, write=False) as connection:
         try:
@@ -67,7 +64,7 @@ def look_at_version(engine: Engine, name: str) -> Optional[str]:
             raise LedgerError(f"ledger {name}: {error}") from None
 
 
-def bring_up_to_date(engine: Engine, name: str, path: Optional[Path]) -> Optional[Path]:
+def bring_up_to_date(engine: Engine, name: str, path: Path | None) -> Path | None:
     """Make an empty database a ledger, or migrate an older one after a backup copy beside it.
 
     Returns:

@@ -5,14 +5,11 @@ that match), the connection opens the file read-only, and an authorizer of SQLit
 nothing else.
 """
 
-from __future__ import annotations
-
 import difflib
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Optional
 from urllib.parse import quote
 
 from ctstate.errors import LedgerError, UsageError
@@ -71,9 +68,7 @@ def _columns(connection: sqlite3.Connection, name: str) -> list[str]:
         raise LedgerError(f"ledger {name}: {error}") from error
 
 
-def _authorize(
-    action: int, first: Optional[str], second: Optional[str], database: Optional[str], inner: Optional[str]
-) -> int:
+def _authorize(action: int, first: str | None, second: str | None, database: str | None, inner: str | None) -> int:
     if action not in _ALLOWED or (action == sqlite3.SQLITE_FUNCTION and second in _FORBIDDEN_FUNCTIONS):
         return sqlite3.SQLITE_DENY
     return sqlite3.SQLITE_OK

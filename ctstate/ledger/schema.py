@@ -4,8 +4,6 @@ Times are text, ISO 8601 in UTC with microseconds (`2026-11-23T19:02:43.123456Z`
 same in SQLite and PostgreSQL, and need no conversion in R, pandas or a spreadsheet.
 """
 
-from __future__ import annotations
-
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,

@@ -5,13 +5,22 @@ the heartbeat that keeps a run alive renews its leases with it. What is written 
 refused once another run has taken it over.
 """
 
+import itertools
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.engine import Connection
 
 from ctstate.errors import FencedError
+from ctstate.ledger.ledger import Ledger
+from ctstate.ledger.live_run import LiveRun
 from ctstate.ledger.schema import batch, run
+
+MOST_BETWEEN_S = 5.0
+"""A turn lasts a request or two; who waits longer waits for a run that may be dead."""
 
 
 class Lease(NamedTuple):
@@ -70,3 +79,35 @@ def note_subject_set(
     ).rowcount
     if changed != 1:
         raise FencedError("another run has taken over the making of the subject set")
+
+
+@contextmanager
+def turn(ledger: Ledger, live: LiveRun, batch_id: int, wait: Callable[[float], bool]) -> Iterator[Lease | None]:
+    """Wait until no other run changes a batch's subject set; then it is this run's turn until the block is left.
+
+    Args:
+        ledger, live: whose turn it is to be.
+        batch_id: the batch.
+        wait: waits so many seconds; returns True where waiting is over for good.
+
+    Yields:
+        the lease; None where waiting ended before it was this run's turn.
+    """
+    lease = None
+    for attempt in itertools.count(1):
+        with ledger.write() as connection:
+            lease = take(connection, batch_id, live.id)
+        # Who has it may be dead, and then nobody else would find that out.
+        if (
+            lease is not None
+            or wait(random.uniform(0.05, min(0.25 * attempt, MOST_BETWEEN_S)))
+            or live.lost.is_set()
+        ):
+            break
+        ledger.recover()
+    try:
+        yield lease
+    finally:
+        if lease is not None:
+            with ledger.write() as connection:
+                drop(connection, lease)

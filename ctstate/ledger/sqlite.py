@@ -12,14 +12,12 @@ SQLite, and why each PRAGMA:
 * `cache_size = -32768`: 32 MiB, enough for a million captures' indexes, bounded whatever the season.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 from urllib.parse import quote
 
 from sqlalchemy import create_engine, event
@@ -41,7 +39,7 @@ NETWORK_FILE_SYSTEMS = frozenset(
 )  # fmt: skip
 
 
-def ledger_path(url: URL) -> Optional[Path]:
+def ledger_path(url: URL) -> Path | None:
     """Return the file of a SQLite ledger, or None for another database."""
     if url.get_backend_name() != "sqlite":
         return None
@@ -215,7 +213,7 @@ def check_place(path: Path, *, create: bool) -> None:
 
 @contextlib.contextmanager
 def transaction(
-    engine: Engine, name: str, *, write: bool, connection: Optional[Connection] = None
+    engine: Engine, name: str, *, write: bool, connection: Connection | None = None
 ) -> Iterator[Connection]:
     """One transaction; committed on leaving, rolled back on an error.
 

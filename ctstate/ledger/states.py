@@ -5,10 +5,8 @@
 Nothing here knows of a database.
 """
 
-from __future__ import annotations
-
 import enum
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 
 class State(enum.StrEnum):
@@ -38,7 +36,7 @@ class State(enum.StrEnum):
 class Transition(NamedTuple):
     """One legal move; `source` is None for the first state of a new capture."""
 
-    source: Optional[State]
+    source: State | None
     target: State
     meaning: str
 
@@ -80,6 +78,6 @@ RETRYABLE: tuple[State, ...] = (_S.FAILED, _S.REMOVED, _S.DELETED)
 """States that `retry` sends back to batched."""
 
 
-def is_legal(source: Optional[State], target: State) -> bool:
+def is_legal(source: State | None, target: State) -> bool:
     """Tell whether a capture may move from `source` (None: it is new) to `target`."""
     return (source, target) in _LEGAL

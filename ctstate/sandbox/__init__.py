@@ -7,8 +7,6 @@ From the outside only three names matter: `SandboxSettings`, `serve` (in this pr
 `SandboxProcess` (in a process of its own).
 """
 
-from __future__ import annotations
-
 import importlib
 from typing import Any
 

@@ -1,18 +1,16 @@
 """`python -m ctstate.sandbox`: the sandbox for programs. For people there is `ctstate sandbox`."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import sys
-from typing import Any, Optional
+from typing import Any
 
 from ctstate.errors import CtstateError
 from ctstate.sandbox.server import read_plan, serve
 from ctstate.sandbox.settings import SandboxSettings
 
 
-def main(arguments: Optional[list[str]] = None) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Serve until told to stop; the first line on stdout says where."""
     parser = argparse.ArgumentParser(prog="python -m ctstate.sandbox", description=__doc__)
     parser.add_argument("--directory", required=True, help="where the state is kept")

@@ -1,11 +1,8 @@
 """Who is asking: accounts, browser sessions, and OAuth tokens (API notes, sections 1 and 2)."""
 
-from __future__ import annotations
-
 import hashlib
 import hmac
 from dataclasses import dataclass
-from typing import Optional
 
 from ctstate.sandbox.model import Token, User
 from ctstate.sandbox.settings import SandboxSettings
@@ -23,7 +20,7 @@ CLIENT_IDS = {
 class Identity:
     """Who a request comes from. A dead token still names its user, but does not open every door."""
 
-    user: Optional[User]
+    user: User | None
     dead: bool = False
 
 
@@ -56,7 +53,7 @@ class Accounts:
 
     # -- accounts ---------------------------------------------------------------------------------------------
 
-    def by_login(self, login: str) -> Optional[User]:
+    def by_login(self, login: str) -> User | None:
         """The account of that name, whatever its case."""
         wanted = login.lower()
         return next((u for u in self.users.values() if u.login.lower() == wanted), None)
@@ -72,10 +69,10 @@ class Accounts:
     def change(
         self,
         user: User,
-        login: Optional[str] = None,
-        password: Optional[str] = None,
-        subject_limit: Optional[int] = None,
-        banned: Optional[bool] = None,
+        login: str | None = None,
+        password: str | None = None,
+        subject_limit: int | None = None,
+        banned: bool | None = None,
     ) -> None:
         """Change what is given."""
         if login is not None:
@@ -88,7 +85,7 @@ class Accounts:
             user.banned = banned
         self._store.save("users", user)
 
-    def check(self, login: object, password: object) -> Optional[User]:
+    def check(self, login: object, password: object) -> User | None:
         """The account, if the password is right."""
         if not isinstance(login, str) or not isinstance(password, str):
             return None
@@ -111,7 +108,7 @@ class Accounts:
         self._store.save("sessions", (cookie, user.id))
         return cookie
 
-    def session_user(self, cookie: str) -> Optional[User]:
+    def session_user(self, cookie: str) -> User | None:
         """Who is signed in with that cookie."""
         user = self._sessions.get(cookie)
         return self.users.get(user) if user is not None else None
@@ -133,7 +130,7 @@ class Accounts:
         self._store.save("tokens", token)
         return token
 
-    def refresh(self, refresh_token: str) -> Optional[Token]:
+    def refresh(self, refresh_token: str) -> Token | None:
         """A new token for a refresh token, which stays good until the new one is first used."""
         old = self._refresh.get(refresh_token)
         if old is None or old.revoked:

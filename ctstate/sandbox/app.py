@@ -4,12 +4,10 @@ It is a small ASGI application of its own, as it shares two cores with the clien
 but a router that looks at the method and the pieces of the path only.
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Optional
+from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from starlette.responses import Response
@@ -102,7 +100,7 @@ class Router:
             key = (method, len(pieces), pieces[2] if len(pieces) > 2 and pieces[1] == "api" else pieces[1])
             self._routes.setdefault(key, []).append((pieces, name, handler))
 
-    def find(self, method: str, path: str) -> Optional[tuple[str, Handler, tuple[str, ...]]]:
+    def find(self, method: str, path: str) -> tuple[str, Handler, tuple[str, ...]] | None:
         """Name, handler and parameters of the route that fits."""
         pieces = path.split("/")
         if len(pieces) < 2:
@@ -247,7 +245,7 @@ class Sandbox:
             body,
         )
 
-    async def _answer(self, call: Call, route: Optional[tuple[str, Handler, tuple[str, ...]]]) -> Response:
+    async def _answer(self, call: Call, route: tuple[str, Handler, tuple[str, ...]] | None) -> Response:
         accept = call.headers.get("accept", "")
         is_api = call.path.startswith("/api/")
         if route is None or (is_api and not _accepts(accept)):
@@ -278,7 +276,7 @@ class Sandbox:
         else:
             self.world.accounts.forget(_bearer(call))
 
-    async def _fail(self, rule: Rule, done: Optional[Response], scope: Scope, send: Send) -> None:
+    async def _fail(self, rule: Rule, done: Response | None, scope: Scope, send: Send) -> None:
         """Carry out a rule; `done` is the reply that would have been sent, where the work was done."""
         self.control.faults[rule.kind] += 1
         kind = rule.kind

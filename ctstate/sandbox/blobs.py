@@ -1,13 +1,10 @@
 """The image store behind the API, in the manner of Azure's blobs (API notes, section 4)."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import hmac
 import os
 from pathlib import Path
-from typing import Optional
 
 from starlette.responses import Response
 
@@ -95,7 +92,7 @@ class Blobs:
 
     # -- files ----------------------------------------------------------------------------------------------
 
-    def read(self, image: Image) -> Optional[bytes]:
+    def read(self, image: Image) -> bytes | None:
         """The bytes, unless they were not kept."""
         try:
             return self._path(image.key).read_bytes()

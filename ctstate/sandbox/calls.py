@@ -1,10 +1,8 @@
 """One request to the API, with the checks that all routes share."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
-from typing import Any, NoReturn, Optional
+from typing import Any, NoReturn
 
 from ctstate.sandbox.accounts import NOBODY, Identity
 from ctstate.sandbox.blobs import Blobs
@@ -42,7 +40,7 @@ class Call:
         return self.world.settings
 
     @property
-    def user(self) -> Optional[User]:
+    def user(self) -> User | None:
         """Who asks, a dead token being good enough: lists, single GETs and links (API notes, section 1)."""
         return self.identity.user
 

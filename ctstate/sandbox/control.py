@@ -1,7 +1,5 @@
 """The sandbox's own API below `/sandbox/`, which Panoptes does not have: looking behind the scenes, and orders."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from dataclasses import dataclass, field

@@ -50,13 +50,11 @@ overlap. Each rule has:
 Of several rules that strike the same request, delays add up and of the others the first counts.
 """
 
-from __future__ import annotations
-
 import hashlib
 import time
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any, Optional
+from typing import Any
 
 from ctstate.errors import InputError
 
@@ -99,10 +97,10 @@ class Rule:
     probability: float = 1.0
     nth: tuple[int, ...] = ()
     from_request: int = 1
-    for_requests: Optional[int] = None
+    for_requests: int | None = None
     from_second: float = 0.0
-    for_seconds: Optional[float] = None
-    count: Optional[int] = None
+    for_seconds: float | None = None
+    count: int | None = None
     proxies_html: bool = True
     status: int = 503
     ms: float = 100.0
@@ -128,9 +126,9 @@ class Verdict:
 
     delay: float = 0.0
     slowed: bool = False
-    token: Optional[Rule] = None
-    before: Optional[Rule] = None
-    after: Optional[Rule] = None
+    token: Rule | None = None
+    before: Rule | None = None
+    after: Rule | None = None
 
 
 NOTHING = Verdict()
@@ -147,7 +145,7 @@ class Plan:
     began: float = field(default_factory=time.monotonic)
 
     @classmethod
-    def parse(cls, given: Any) -> Plan:
+    def parse(cls, given: Any) -> "Plan":
         """A plan from its JSON form.
 
         Raises:

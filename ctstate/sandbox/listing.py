@@ -1,7 +1,5 @@
 """Pages of a list: which part of what was found goes into one reply."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +19,7 @@ class Page:
     asked: bool
 
     @classmethod
-    def of(cls, query: dict[str, str], default: int = 20, most: int = 100) -> Page:
+    def of(cls, query: dict[str, str], default: int = 20, most: int = 100) -> "Page":
         """The page of a request; more than `most` is cut (API notes, section 1)."""
         size = _positive(query.get("page_size", ""), default)
         return cls(_positive(query.get("page", ""), 1), min(size, most), "page_size" in query)

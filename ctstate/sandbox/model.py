@@ -1,11 +1,9 @@
 """The things of the sandbox's world, as they are held in memory."""
 
-from __future__ import annotations
-
 import hashlib
 import time
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any
 
 
 def timestamp(seconds: float) -> str:
@@ -58,7 +56,7 @@ class Project:
     version: int = 0
     collaborators: set[int] = field(default_factory=set)
 
-    def open_to(self, user: Optional[User]) -> bool:
+    def open_to(self, user: User | None) -> bool:
         """Whether `user` may see and change what is in it."""
         return user is not None and (user.id == self.owner or user.id in self.collaborators)
 
@@ -84,7 +82,7 @@ class Member:
     id: int
     set: int
     subject: int
-    priority: Optional[float]
+    priority: float | None
     created: float
 
 
@@ -106,7 +104,7 @@ class SubjectSet:
     members: dict[int, Member] = field(default_factory=dict)
     ghosts: set[int] = field(default_factory=set)
     """Members that were deactivated but are not yet removed for good."""
-    ordered: Optional[list[int]] = None
+    ordered: list[int] | None = None
     """Cache of the member ids in ascending order."""
 
     def ids(self) -> list[int]:
@@ -149,7 +147,7 @@ class Subject:
     id: int
     project: int
     uploader: int
-    external_id: Optional[str]
+    external_id: str | None
     metadata: dict[str, Any]
     created: float
     updated: float
@@ -173,7 +171,7 @@ class Status:
     subject: int
     classifications: int
     retired: float
-    reason: Optional[str]
+    reason: str | None
     created: float
     updated: float
 

@@ -1,7 +1,5 @@
 """The page for a person to look at: which sets there are, and what is in them. No scripts, nothing fetched."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 from html import escape

@@ -1,7 +1,5 @@
 """A sandbox in a process of its own, which can be killed and started again."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal
@@ -10,7 +8,7 @@ import sys
 import threading
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Optional, Union
+from typing import Any
 
 from ctstate.errors import CtstateError
 from ctstate.sandbox.settings import SandboxSettings
@@ -32,21 +30,21 @@ class SandboxProcess:
 
     def __init__(
         self,
-        directory: Union[str, Path],
-        settings: Optional[SandboxSettings] = None,
+        directory: str | Path,
+        settings: SandboxSettings | None = None,
         port: int = 0,
-        faults: Optional[dict[str, Any]] = None,
+        faults: dict[str, Any] | None = None,
     ) -> None:
         self.directory = Path(directory)
         self.settings = settings or SandboxSettings()
         self.port = port
         self._plan = faults
         self._about: dict[str, str] = {}
-        self._child: Optional[subprocess.Popen[str]] = None
+        self._child: subprocess.Popen[str] | None = None
 
     # -- life -----------------------------------------------------------------------------------------------
 
-    def start(self) -> SandboxProcess:
+    def start(self) -> "SandboxProcess":
         """Start it, and wait until it answers.
 
         Raises:
@@ -106,7 +104,7 @@ class SandboxProcess:
             if stream is not None:
                 stream.close()
 
-    def restart(self) -> SandboxProcess:
+    def restart(self) -> "SandboxProcess":
         """Start it again (killing it first if it runs) with the same port, state and fault plan, whose counts
         begin anew."""
         self.kill()
@@ -117,11 +115,11 @@ class SandboxProcess:
         """Its process id; 0 when it is not running."""
         return self._child.pid if self._child is not None else 0
 
-    def __enter__(self) -> SandboxProcess:
+    def __enter__(self) -> "SandboxProcess":
         return self.start()
 
     def __exit__(
-        self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
 
@@ -159,7 +157,7 @@ class SandboxProcess:
 
     # -- behind the scenes ------------------------------------------------------------------------------------
 
-    def call(self, method: str, path: str, body: Optional[dict[str, Any]] = None) -> Any:
+    def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """A request to the sandbox's own API below `/sandbox/`.
 
         Raises:
@@ -207,7 +205,7 @@ class SandboxProcess:
         return found
 
     def classify(
-        self, subject_id: str, workflow_id: str, classifications: int = 1, retired: Optional[bool] = None
+        self, subject_id: str, workflow_id: str, classifications: int = 1, retired: bool | None = None
     ) -> None:
         """Let volunteers classify a subject."""
         values = {"subject_id": subject_id, "workflow_id": workflow_id, "classifications": classifications}

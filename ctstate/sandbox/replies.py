@@ -1,10 +1,8 @@
 """What all answers of the API have in common: documents, paging, errors (API notes, section 1)."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Optional
+from typing import Any
 
 from starlette.responses import Response
 
@@ -29,13 +27,13 @@ def dumps(value: Any) -> bytes:
 
 
 def reply(
-    status: int, body: Any, headers: Optional[Mapping[str, str]] = None, content_type: str = API_TYPE
+    status: int, body: Any, headers: Mapping[str, str] | None = None, content_type: str = API_TYPE
 ) -> Response:
     """A JSON reply."""
     return Response(dumps(body), status, {"content-type": content_type, **(headers or {})})
 
 
-def empty(status: int, headers: Optional[Mapping[str, str]] = None) -> Response:
+def empty(status: int, headers: Mapping[str, str] | None = None) -> Response:
     """A reply without a body."""
     return Response(b"", status, headers)
 
@@ -72,7 +70,7 @@ _PAGES = {
 }
 
 
-def html_page(status: int, text: Optional[str] = None) -> Response:
+def html_page(status: int, text: str | None = None) -> Response:
     """An error page, as Rails or a proxy in front of it shows it."""
     title = text or _PAGES.get(status, "Error")
     body = (
@@ -227,7 +225,7 @@ def document(resource: str, items: list[Json], about: Json) -> Json:
 
 
 def one(
-    resource: str, item: Json, status: int = 200, tag: Optional[str] = None, query: str = "", location: str = ""
+    resource: str, item: Json, status: int = 200, tag: str | None = None, query: str = "", location: str = ""
 ) -> Response:
     """A reply with a single resource."""
     headers: dict[str, str] = {}

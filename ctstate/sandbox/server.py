@@ -1,7 +1,5 @@
 """Running a sandbox on 127.0.0.1."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import json
@@ -10,7 +8,7 @@ import socket
 import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -51,7 +49,7 @@ class _Connections:
                 transports[self.peer] = transport
                 super().connection_made(transport)  # type: ignore[arg-type]
 
-            def connection_lost(self, exc: Optional[Exception]) -> None:
+            def connection_lost(self, exc: Exception | None) -> None:
                 transports.pop(self.peer, None)
                 super().connection_lost(exc)
 
@@ -79,7 +77,7 @@ class _Server(uvicorn.Server):
         self._world = world
         self._parent = parent
         self._ready = ready
-        self._jobs: Optional[asyncio.Task[None]] = None
+        self._jobs: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: Any = None) -> None:
         await super().startup(sockets=sockets)
@@ -102,7 +100,7 @@ class _Server(uvicorn.Server):
             self._world.delete_doomed()
 
 
-def read_plan(path: Union[str, Path]) -> dict[str, Any]:
+def read_plan(path: str | Path) -> dict[str, Any]:
     """A fault plan from its file.
 
     Raises:
@@ -136,12 +134,12 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def serve(
-    directory: Union[str, Path],
-    settings: Optional[SandboxSettings] = None,
+    directory: str | Path,
+    settings: SandboxSettings | None = None,
     host: str = "127.0.0.1",
     port: int = 0,
-    faults: Optional[dict[str, Any]] = None,
-    on_ready: Optional[Ready] = None,
+    faults: dict[str, Any] | None = None,
+    on_ready: Ready | None = None,
     parent: int = 0,
 ) -> None:
     """Run a sandbox until it is told to stop (SIGINT, SIGTERM).

@@ -1,7 +1,5 @@
 """What can be set about a sandbox. The defaults are the real server's numbers where the API notes give them."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -49,7 +47,7 @@ class SandboxSettings:
         return json.dumps(asdict(self))
 
     @classmethod
-    def from_json(cls, text: str) -> SandboxSettings:
+    def from_json(cls, text: str) -> "SandboxSettings":
         """Settings from a JSON object; keys left out keep their defaults.
 
         Raises:

@@ -1,7 +1,5 @@
 """What each kind of resource looks like in JSON, with the keys of the real server's replies."""
 
-from __future__ import annotations
-
 from ctstate.sandbox.accounts import Accounts
 from ctstate.sandbox.model import (
     Image,

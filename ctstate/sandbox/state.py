@@ -3,13 +3,11 @@
 Each method that changes something has committed it when it returns. Nothing here knows HTTP.
 """
 
-from __future__ import annotations
-
 import math
 from collections import deque
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 from ctstate.errors import InputError
 from ctstate.sandbox import surroundings
@@ -47,7 +45,7 @@ class World:
         InputError: the directory cannot be used, or another sandbox uses it.
     """
 
-    def __init__(self, directory: Path, settings: SandboxSettings, store: Optional[Store] = None) -> None:
+    def __init__(self, directory: Path, settings: SandboxSettings, store: Store | None = None) -> None:
         self.settings = settings
         self.store = store if store is not None else _store_in(directory)
         self._meta: dict[str, str] = {row["name"]: row["value"] for row in self.store.rows("meta")}
@@ -184,7 +182,7 @@ class World:
         """The workflow of `project`."""
         return self.workflows[FIRST_WORKFLOW]
 
-    def may(self, user: Optional[User], project: int) -> bool:
+    def may(self, user: User | None, project: int) -> bool:
         """Whether `user` may see and change what is in the project."""
         found = self.projects.get(project)
         return found is not None and found.open_to(user)
@@ -240,9 +238,9 @@ class World:
     def change_workflow(
         self,
         workflow: Workflow,
-        display_name: Optional[str] = None,
-        active: Optional[bool] = None,
-        sets: Optional[list[int]] = None,
+        display_name: str | None = None,
+        active: bool | None = None,
+        sets: list[int] | None = None,
     ) -> None:
         """Change what is given."""
         if display_name is not None:
@@ -260,8 +258,8 @@ class World:
         workflow: int,
         subject: int,
         classifications: int,
-        retired: Optional[bool],
-        reason: Optional[str],
+        retired: bool | None,
+        reason: str | None,
     ) -> Status:
         """Let volunteers classify or retire (or, `retired` false, unretire) a subject."""
         now = surroundings.now()
@@ -283,7 +281,7 @@ class World:
         """All sets that were not deleted, by id."""
         return (s for s in self.sets.values() if not s.deleted)
 
-    def live_set(self, number: int) -> Optional[SubjectSet]:
+    def live_set(self, number: int) -> SubjectSet | None:
         """The set of that id, if there is one."""
         found = self.sets.get(number)
         return found if found is not None and not found.deleted else None
@@ -303,7 +301,7 @@ class World:
         return subject_set
 
     def change_set(
-        self, subject_set: SubjectSet, name: Optional[str] = None, metadata: Optional[dict[str, Any]] = None
+        self, subject_set: SubjectSet, name: str | None = None, metadata: dict[str, Any] | None = None
     ) -> None:
         """Change what is given."""
         if name is not None:
@@ -441,7 +439,7 @@ class World:
         uploader: User,
         locations: Sequence[Location],
         metadata: dict[str, Any],
-        external_id: Optional[str],
+        external_id: str | None,
         sets: Sequence[SubjectSet],
     ) -> Subject:
         """A new subject, a member of `sets` at once."""
@@ -462,8 +460,8 @@ class World:
     def change_subject(
         self,
         subject: Subject,
-        metadata: Optional[dict[str, Any]],
-        locations: Optional[Sequence[Location]],
+        metadata: dict[str, Any] | None,
+        locations: Sequence[Location] | None,
     ) -> None:
         """Change what is given; `locations` makes new images in place of the old."""
         with self.store.together():
@@ -508,7 +506,7 @@ class World:
         image.size, image.md5, image.content_type, image.updated = size, md5, content_type, surroundings.now()
         self.store.save("images", image)
 
-    def active_subject(self, number: int) -> Optional[Subject]:
+    def active_subject(self, number: int) -> Subject | None:
         """The subject of that id, if the API still shows it."""
         found = self.subjects.get(number)
         return found if found is not None and found.active else None
@@ -569,7 +567,7 @@ MIME_TYPES: set[str] = set(_SUFFIX)
 """What a location may be (API notes, section 4)."""
 
 
-def _number_of(value: Any) -> Optional[float]:
+def _number_of(value: Any) -> float | None:
     """A priority as a number, or None."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None

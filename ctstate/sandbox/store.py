@@ -4,8 +4,6 @@ The server is the only one to open it, holds it all in memory and only writes. `
 acknowledged survives the death of the process, not that of the machine.
 """
 
-from __future__ import annotations
-
 import json
 import sqlite3
 from collections.abc import Iterator

@@ -20,8 +20,8 @@ from ctstate.errors import FencedError, NotFoundError, UsageError
 from ctstate.ledger import Ledger, LiveRun, exclusions, set_lease
 from ctstate.ledger.clock import now
 from ctstate.ledger.schema import batch, capture, image, legacy_subject, season
+from ctstate.ledger.set_lease import turn
 from ctstate.ledger.states import State
-from ctstate.ledger.turns import turn
 from ctstate.verbs.reconcile import Survey, reconcile, survey
 from ctstate.verbs.upload.begin import claim_set
 from ctstate.zooniverse.api import PAGE_SIZE, Zooniverse

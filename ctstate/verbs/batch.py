@@ -4,14 +4,12 @@ The split is docs/legacy-formats.md, section 6: the default order repeats `rando
 of the capture ids in manifest order, and batch b of N holds positions round((b-1)*n/N) to round(b*n/N).
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any
 
 from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.engine import Connection
@@ -52,7 +50,7 @@ def positions(count: int, batches: int) -> list[tuple[int, int]]:
     return [(round((b - 1) * count / batches), round(b * count / batches)) for b in range(1, batches + 1)]
 
 
-def whole_groups(sizes: Sequence[int], batches: Optional[int], most: Optional[int]) -> list[tuple[int, int]]:
+def whole_groups(sizes: Sequence[int], batches: int | None, most: int | None) -> list[tuple[int, int]]:
     """Return ranges of positions that keep groups of these sizes whole.
 
     Args:
@@ -84,10 +82,10 @@ def whole_groups(sizes: Sequence[int], batches: Optional[int], most: Optional[in
 
 def split(
     ledger: Ledger,
-    season_name: Optional[str] = None,
+    season_name: str | None = None,
     *,
-    number_of_batches: Optional[int] = None,
-    max_batch_size: Optional[int] = None,
+    number_of_batches: int | None = None,
+    max_batch_size: int | None = None,
     order: str = "random",
     seed: int = LEGACY_SEED,
 ) -> BatchReport:
@@ -242,7 +240,7 @@ def _assign(
         )
     ).scalars()
     taken = set(kept)
-    before: dict[int, tuple[int, Optional[int]]] = {
+    before: dict[int, tuple[int, int | None]] = {
         row.id: (row.batch_id, row.position)
         for row in connection.execute(
             select(capture.c.id, capture.c.batch_id, capture.c.position).where(

@@ -2,16 +2,15 @@
 what is on Zooniverse already.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Optional
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.engine import Connection
 
+from ctstate.capture import Snapshot
 from ctstate.errors import InputError, UsageError
 from ctstate.formats.id_lists import CAPTURE, SUBJECT, read_listed
 from ctstate.ledger import Ledger, Selection
@@ -19,19 +18,6 @@ from ctstate.ledger.read_only_sql import captures_where
 from ctstate.ledger.schema import capture
 
 _PAGE = 500
-
-
-class Chosen(NamedTuple):
-    """A capture as it was seen when it was chosen; `corrections` take it."""
-
-    id: int
-    capture_id: str
-    state: str
-    claim: int
-    subject_id: Optional[int]
-    batch_id: Optional[int]
-    excluded: Optional[str]
-    create_sent_at: Optional[str]
 
 
 @dataclass(frozen=True)
@@ -46,13 +32,13 @@ class Criteria:
 
     capture_ids: Sequence[str] = ()
     subject_ids: Sequence[int] = ()
-    listed: Optional[str | os.PathLike[str]] = None
-    season: Optional[str] = None
-    batch: Optional[str] = None
+    listed: str | os.PathLike[str] | None = None
+    season: str | None = None
+    batch: str | None = None
     sites: Sequence[str] = ()
     rolls: Sequence[str] = ()
     states: Sequence[str] = ()
-    where: Optional[str] = None
+    where: str | None = None
 
     @property
     def names(self) -> bool:
@@ -80,7 +66,7 @@ class Criteria:
 class Choice:
     """What was chosen: captures, by id, and subject ids that no capture of the ledger has."""
 
-    captures: list[Chosen] = field(default_factory=list)
+    captures: list[Snapshot] = field(default_factory=list)
     foreign: list[int] = field(default_factory=list)
 
 
@@ -113,7 +99,7 @@ def choose(ledger: Ledger, criteria: Criteria) -> Choice:
     return choice
 
 
-def _check_batch(ledger: Ledger, name: str, season: Optional[str]) -> None:
+def _check_batch(ledger: Ledger, name: str, season: str | None) -> None:
     with ledger.read() as connection:
         names = connection.exec_driver_sql(
             "SELECT DISTINCT b.name FROM batch b JOIN season s ON s.id = b.season_id"
@@ -126,23 +112,23 @@ def _check_batch(ledger: Ledger, name: str, season: Optional[str]) -> None:
         raise UsageError(f"no batch {name!r} in the ledger; there are: {there}")
 
 
-_COLUMNS = [capture.c[name] for name in Chosen._fields]
+_COLUMNS = [capture.c[name] for name in Snapshot._fields]
 
 
-def _all_fitting(ledger: Ledger, selection: Selection) -> Iterator[Chosen]:
+def _all_fitting(ledger: Ledger, selection: Selection) -> Iterator[Snapshot]:
     last, clause = 0, selection.clause()
     while True:
         with ledger.read() as connection:
             rows = connection.execute(
                 select(*_COLUMNS).where(capture.c.id > last, clause).order_by(capture.c.id).limit(_PAGE)
             ).all()
-        yield from (Chosen(*row) for row in rows)
+        yield from (Snapshot(*row) for row in rows)
         if len(rows) < _PAGE:
             return
         last = rows[-1].id
 
 
-def _fitting(ledger: Ledger, selection: Selection, keys: Sequence[int]) -> Iterator[Chosen]:
+def _fitting(ledger: Ledger, selection: Selection, keys: Sequence[int]) -> Iterator[Snapshot]:
     clause = selection.clause()
     for start in range(0, len(keys), _PAGE // 2):
         part = keys[start : start + _PAGE // 2]
@@ -150,7 +136,7 @@ def _fitting(ledger: Ledger, selection: Selection, keys: Sequence[int]) -> Itera
             rows = connection.execute(
                 select(*_COLUMNS).where(capture.c.id.in_(part), clause).order_by(capture.c.id)
             ).all()
-        yield from (Chosen(*row) for row in rows)
+        yield from (Snapshot(*row) for row in rows)
 
 
 def _named(ledger: Ledger, criteria: Criteria) -> tuple[set[int], list[int]]:

@@ -4,12 +4,10 @@ What is excluded stays in the ledger with its reason; it is never uploaded. What
 there: excluding says so and names `ctstate remove`.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
@@ -58,7 +56,7 @@ def exclude(
     ledger: Ledger,
     *,
     reason: str,
-    where: Optional[str] = None,
+    where: str | None = None,
     listed: str | os.PathLike[str] | None = None,
     whole_captures: bool = False,
 ) -> ExclusionReport:
@@ -99,7 +97,7 @@ def exclude(
 def include(
     ledger: Ledger,
     *,
-    where: Optional[str] = None,
+    where: str | None = None,
     listed: str | os.PathLike[str] | None = None,
     whole_captures: bool = False,
 ) -> ExclusionReport:
@@ -121,13 +119,13 @@ def include(
     return report
 
 
-def _arguments(where: Optional[str], listed: Any, whole_captures: bool, **more: Any) -> dict[str, Any]:
+def _arguments(where: str | None, listed: Any, whole_captures: bool, **more: Any) -> dict[str, Any]:
     file = None if listed is None else os.fspath(listed)
     return {"where": where, "file": file, "whole_captures": whole_captures, **more}
 
 
 def _choose(
-    ledger: Ledger, connection: Connection, where: Optional[str], listed: Any, whole_captures: bool
+    ledger: Ledger, connection: Connection, where: str | None, listed: Any, whole_captures: bool
 ) -> ExclusionReport:
     """Fill the temporary tables `chosen_captures` and `chosen_images` with keys; the ledger is only read."""
     if (where is None) == (listed is None):

@@ -9,8 +9,6 @@ takes the tracker file along, by which they skip what is there already.
 A file is written beside its place and moved there when it is whole.
 """
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import json
@@ -19,14 +17,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any, Optional
+from typing import IO, Any
 
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
+from ctstate.capture import Capture
 from ctstate.errors import UsageError
 from ctstate.ledger import Ledger
-from ctstate.ledger.claims import CaptureRow, read_captures
+from ctstate.ledger.claims import read_captures
 from ctstate.ledger.exclusions import CLAIMED_BY_OLD_SCRIPTS
 from ctstate.zooniverse.subject import anonymized, upload_metadata
 
@@ -52,10 +51,10 @@ class Whereabouts:
         latitude, longitude: in degrees.
     """
 
-    country: Optional[str] = None
-    admin1_region: Optional[str] = None
-    latitude: Optional[float] = None
-    longitude: Optional[float] = None
+    country: str | None = None
+    admin1_region: str | None = None
+    latitude: float | None = None
+    longitude: float | None = None
 
     def fields(self) -> dict[str, Any]:
         """Return the fields that are given."""
@@ -66,9 +65,9 @@ class Whereabouts:
 class _Uploaded:
     """What is known of a capture's subject, from the ledger or from old scripts' files."""
 
-    subject_id: Optional[int]
-    subject_set_id: Optional[int]
-    subject_set_name: Optional[str]
+    subject_id: int | None
+    subject_set_id: int | None
+    subject_set_name: str | None
     upload_time: str
 
 
@@ -76,15 +75,15 @@ class _Uploaded:
 class _Page:
     """Some captures with all that a manifest says of them."""
 
-    rows: list[CaptureRow]
-    machine: Mapping[int, Optional[bool]] = field(default_factory=dict)
+    rows: list[Capture]
+    machine: Mapping[int, bool | None] = field(default_factory=dict)
     uploaded: Mapping[int, _Uploaded] = field(default_factory=dict)
 
 
 def export_manifest(
     ledger: Ledger,
-    season: Optional[str] = None,
-    batch: Optional[str] = None,
+    season: str | None = None,
+    batch: str | None = None,
     *,
     folder: str | os.PathLike[str] = ".",
     uploaded: bool = False,
@@ -118,8 +117,8 @@ def export_manifest(
 
 def export_tracker(
     ledger: Ledger,
-    season: Optional[str] = None,
-    batch: Optional[str] = None,
+    season: str | None = None,
+    batch: str | None = None,
     *,
     folder: str | os.PathLike[str] = ".",
 ) -> ExportReport:
@@ -146,7 +145,7 @@ def export_tracker(
 
 
 def captures_table(
-    ledger: Ledger, season: Optional[str] = None, batch: Optional[str] = None
+    ledger: Ledger, season: str | None = None, batch: str | None = None
 ) -> tuple[list[str], Iterator[Sequence[Any]]]:
     """Return the header and the rows of `v_captures`, for a CSV; by season, site, roll, capture.
 
@@ -183,8 +182,8 @@ def _table_rows(ledger: Ledger, keys: list[int]) -> Iterator[Sequence[Any]]:
 def export_captures(
     ledger: Ledger,
     file: str | os.PathLike[str],
-    season: Optional[str] = None,
-    batch: Optional[str] = None,
+    season: str | None = None,
+    batch: str | None = None,
     *,
     excel: bool = False,
 ) -> ExportReport:
@@ -214,8 +213,8 @@ def export_captures(
 def export_speciesnet_instances(
     ledger: Ledger,
     file: str | os.PathLike[str],
-    season: Optional[str] = None,
-    batch: Optional[str] = None,
+    season: str | None = None,
+    batch: str | None = None,
     *,
     whereabouts: Whereabouts = Whereabouts(),
 ) -> ExportReport:
@@ -247,7 +246,7 @@ def export_speciesnet_instances(
     return report
 
 
-def _entry(row: CaptureRow, machine: Optional[bool], there: Optional[_Uploaded]) -> dict[str, Any]:
+def _entry(row: Capture, machine: bool | None, there: _Uploaded | None) -> dict[str, Any]:
     info: dict[str, Any] = {"uploaded": there is not None}
     if machine is not None:
         info["machine_learning"] = machine
@@ -260,7 +259,7 @@ def _entry(row: CaptureRow, machine: Optional[bool], there: Optional[_Uploaded])
     return {"upload_metadata": upload_metadata(row), "info": info, "images": [image.path for image in row.images]}
 
 
-def _keys(ledger: Ledger, season_id: Optional[int], batch: Optional[str], condition: str) -> list[int]:
+def _keys(ledger: Ledger, season_id: int | None, batch: str | None, condition: str) -> list[int]:
     """Return the captures' keys, in the order of the file; a list of numbers, as a page is read for each 500."""
     parts = [condition]
     if season_id is not None:
@@ -286,7 +285,7 @@ def _parts(keys: list[int]) -> Iterator[list[int]]:
         yield keys[start : start + _PAGE]
 
 
-def _pages(ledger: Ledger, season_id: int, batch: Optional[str]) -> Iterator[_Page]:
+def _pages(ledger: Ledger, season_id: int, batch: str | None) -> Iterator[_Page]:
     if batch is not None:
         ledger.batches(season_id, batch)
     condition = f"(c.excluded IS NULL OR c.state = 'uploaded' OR c.excluded = '{CLAIMED_BY_OLD_SCRIPTS}')"
@@ -295,7 +294,7 @@ def _pages(ledger: Ledger, season_id: int, batch: Optional[str]) -> Iterator[_Pa
             yield _Page(read_captures(connection, part), _machine(connection, part), _uploaded(connection, part))
 
 
-def _machine(connection: Connection, part: list[int]) -> dict[int, Optional[bool]]:
+def _machine(connection: Connection, part: list[int]) -> dict[int, bool | None]:
     """Tell of each capture whether it has predictions; None where none were ever asked for."""
     asked = (
         "EXISTS (SELECT 1 FROM prediction_file f WHERE (f.season_id IS NULL OR f.season_id = c.season_id)"

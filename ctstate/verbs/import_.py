@@ -12,8 +12,6 @@ fact: a tracker can be stale, and can miss subjects made just before a crash. So
 Captures that the ledger holds already stay as they are, whatever images a manifest gives them; the report says so.
 """
 
-from __future__ import annotations
-
 import csv
 import json
 import os
@@ -22,7 +20,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
@@ -33,7 +31,7 @@ from ctstate.formats.incoming import STAT_THREADS, Incoming, stage
 from ctstate.formats.predictions.legacy import PREFIX, scores_of
 from ctstate.ledger import Ledger, exclusions, runs
 from ctstate.ledger.clock import now
-from ctstate.ledger.moves import note_batched, note_predicted
+from ctstate.ledger.transitions import note_batched, note_predicted
 from ctstate.verbs.manifest import ManifestReport, check_inside, check_manifest_id, merge, put_season, real_root
 
 COMPLETE = "complete"
@@ -90,7 +88,7 @@ class ImportReport:
     examples: list[str] = field(default_factory=list)
 
 
-def parse_name(file: str | os.PathLike[str]) -> Optional[ManifestName]:
+def parse_name(file: str | os.PathLike[str]) -> ManifestName | None:
     """Return what a manifest's file name says, or None where it is not `ID__BATCH__manifest.json`."""
     found = _NAME.fullmatch(Path(file).name)
     return ManifestName(found["id"], found["batch"]) if found else None
@@ -101,8 +99,8 @@ def import_manifest(
     file: str | os.PathLike[str],
     *,
     images_root: str | os.PathLike[str] | None = None,
-    manifest_id: Optional[str] = None,
-    batch: Optional[str] = None,
+    manifest_id: str | None = None,
+    batch: str | None = None,
 ) -> ImportReport:
     """Read a legacy manifest into the ledger, in one transaction; see the module's text.
 
@@ -246,7 +244,7 @@ class _ManifestReader(Incoming):
 
     unit = "entry"
 
-    def __init__(self, name: str, root: Optional[str]) -> None:
+    def __init__(self, name: str, root: str | None) -> None:
         super().__init__(name, root)
         self.sides: list[tuple[Any, ...]] = []
 
@@ -328,12 +326,12 @@ def _parts(capture_id: str, entry: Any) -> tuple[dict[str, Any], dict[str, Any],
     return metadata, info, images
 
 
-def _subject_id(value: Any) -> Optional[int]:
+def _subject_id(value: Any) -> int | None:
     text_of = str(value).strip()
     return int(text_of) if text_of.isascii() and text_of.isdigit() and len(text_of) < 16 else None
 
 
-def _text(value: Any) -> Optional[str]:
+def _text(value: Any) -> str | None:
     return None if value is None else str(value)
 
 
@@ -471,7 +469,7 @@ def _put_predictions(
     note_predicted(
         connection,
         run_id,
-        f"id IN (SELECT capture_id FROM prediction WHERE run_id = {int(run_id)})",
+        text(f"id IN (SELECT capture_id FROM prediction WHERE run_id = {int(run_id)})"),
     )
 
 
@@ -500,7 +498,7 @@ def _put_into_batch(connection: Connection, season_id: int, batch: str, run_id: 
         {"batch": key},
     )
     connection.execute(text("CREATE INDEX place_id ON place (id)"))
-    moved = note_batched(connection, run_id, int(key), which)
+    moved = note_batched(connection, run_id, int(key), text(which))
     connection.execute(
         text(
             "UPDATE capture SET position = (SELECT p.place FROM place p WHERE p.id = capture.id)"

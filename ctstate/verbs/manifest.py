@@ -5,8 +5,6 @@ sorts it, finds contradictions and merges it into the ledger in one transaction:
 season's size, and a run that fails or is killed leaves the ledger as it was.
 """
 
-from __future__ import annotations
-
 import csv
 import json
 import math
@@ -15,7 +13,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Optional, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
@@ -107,7 +105,7 @@ def load_captures(
     attribution: str,
     license: str,
     images_root: str | os.PathLike[str] | None = None,
-    manifest_id: Optional[str] = None,
+    manifest_id: str | None = None,
     metadata_columns: Sequence[str] = (),
     update: bool = False,
     encoding: str = "utf-8-sig",
@@ -156,7 +154,7 @@ def load_captures(
     )
 
 
-def real_root(images_root: str | os.PathLike[str] | None) -> Optional[str]:
+def real_root(images_root: str | os.PathLike[str] | None) -> str | None:
     """Return the real path of the folder of images.
 
     Raises:
@@ -177,8 +175,8 @@ def load(
     *,
     attribution: str,
     license: str,
-    root: Optional[str],
-    manifest_id: Optional[str],
+    root: str | None,
+    manifest_id: str | None,
     update: bool,
     on_progress: Callable[[int], None],
 ) -> ManifestReport:
@@ -263,7 +261,7 @@ class _WithoutNul:
 class _Reader(Incoming):
     """The CSV, chunk by chunk."""
 
-    def __init__(self, name: str, root: Optional[str], metadata_columns: tuple[str, ...], encoding: str) -> None:
+    def __init__(self, name: str, root: str | None, metadata_columns: tuple[str, ...], encoding: str) -> None:
         super().__init__(name, root)
         self._extra = metadata_columns
         self._encoding = encoding
@@ -326,7 +324,7 @@ class _Reader(Incoming):
         finally:
             file.close()
 
-    def _parse(self, frame: pd.DataFrame, pool: ThreadPoolExecutor) -> list[tuple[Any, ...]]:
+    def _parse(self, frame: "pd.DataFrame", pool: ThreadPoolExecutor) -> list[tuple[Any, ...]]:
         names = list(frame.columns)
         count = len(frame)
         blank = [""] * count
@@ -427,7 +425,7 @@ class _Reader(Incoming):
             return True
         return False
 
-    def _metadata(self, row: int, values: list[str]) -> Optional[str]:
+    def _metadata(self, row: int, values: list[str]) -> str | None:
         metadata: dict[str, Any] = {}
         for key, value in zip(self._extra, values, strict=False):
             if key.lower() == "#priority":
@@ -474,7 +472,7 @@ def _image_path(pair: tuple[str, str], season: str) -> str:
 _WHOLE = re.compile(r"\s*[+-]?\d{1,15}(\.0*)?\s*")
 
 
-def _whole(value: str) -> Optional[int]:
+def _whole(value: str) -> int | None:
     if value.isascii() and value.isdigit() and len(value) < 16:
         return int(value)
     return int(float(value)) if _WHOLE.fullmatch(value) else None
@@ -483,7 +481,7 @@ def _whole(value: str) -> Optional[int]:
 _BLANK_WORDS = frozenset(word.upper() for word in BLANK)
 
 
-def _flag(value: str) -> Optional[int]:
+def _flag(value: str) -> int | None:
     word = value.strip().upper()
     if word in ("TRUE", "FALSE"):  # R's
         return int(word == "TRUE")
@@ -506,7 +504,7 @@ def _number(value: str) -> int | float | None:
 # -- merging ---------------------------------------------------------------------------------------------------
 
 
-def _first(connection: Connection, query: str, **parameters: Any) -> Optional[Any]:
+def _first(connection: Connection, query: str, **parameters: Any) -> Any | None:
     return connection.execute(text(query), parameters).first()
 
 
@@ -587,7 +585,7 @@ def put_season(
     manifest_id: str,
     attribution: str,
     license: str,
-    root: Optional[str],
+    root: str | None,
     update: bool,
 ) -> tuple[int, bool]:
     """Return the season's key and whether it is new or changed."""

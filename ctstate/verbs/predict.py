@@ -11,13 +11,11 @@ The ledger keeps one row per capture and source. Predicting again with the same 
 said of the captures in the file, and leaves others as they are. Images that are excluded or withheld do not count.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
@@ -30,7 +28,7 @@ from ctstate.ledger import Ledger, runs
 from ctstate.ledger import intake_predictions as staging
 from ctstate.ledger.clock import now
 from ctstate.ledger.intake_predictions import COLUMNS, Scope
-from ctstate.ledger.moves import note_metadata_pending, note_predicted
+from ctstate.ledger.transitions import note_metadata_pending, note_predicted
 
 __all__ = ["FORMATS", "PredictReport", "PredictionFile", "predict"]
 
@@ -39,7 +37,7 @@ class PredictionFile(NamedTuple):
     """A file to read, and its format where the user names it (one of `FORMATS`)."""
 
     path: str | os.PathLike[str]
-    format: Optional[str] = None
+    format: str | None = None
 
 
 @dataclass
@@ -68,16 +66,16 @@ class PredictReport:
     outside: int = 0
     unknown: int = 0
     examples: list[str] = field(default_factory=list)
-    a_path: Optional[str] = None
+    a_path: str | None = None
 
 
 def predict(
     ledger: Ledger,
     files: Sequence[PredictionFile],
     *,
-    season: Optional[str] = None,
-    batch: Optional[str] = None,
-    source: Optional[str] = None,
+    season: str | None = None,
+    batch: str | None = None,
+    source: str | None = None,
     all_species_scores: bool = False,
     strip_prefix: str = "",
     base_folder: str = "",
@@ -141,7 +139,7 @@ def predict(
     return report
 
 
-def _scope(ledger: Ledger, season: Optional[str], batch: Optional[str]) -> Scope:
+def _scope(ledger: Ledger, season: str | None, batch: str | None) -> Scope:
     if season is None and batch is None:
         return Scope(None)
     season_id = int(ledger.season(season).id)
@@ -177,8 +175,8 @@ def _merge(
         changes = _count(connection, "changed WHERE source = :source", source=reader.source)
         if changes or reader in new_files:
             _put(connection, run_id, reader, _note_file(connection, run_id, reader, scope))
-    report.pending = note_metadata_pending(connection, "id IN (SELECT capture FROM changed WHERE metadata)")
-    moved = note_predicted(connection, run_id, "id IN (SELECT capture FROM made)")
+    report.pending = note_metadata_pending(connection, text("id IN (SELECT capture FROM changed WHERE metadata)"))
+    moved = note_predicted(connection, run_id, text("id IN (SELECT capture FROM made)"))
     report.without = _count(
         connection,
         f"capture c WHERE {scope.condition} AND NOT EXISTS (SELECT 1 FROM prediction p WHERE p.capture_id = c.id)",

@@ -5,15 +5,14 @@ for a subject that nobody classified; the ledger's then says 0, and when that wa
 page at a time: a killed run goes on where it was.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
 from sqlalchemy import Row, text
 
+from ctstate.capture import Batch
 from ctstate.ledger import Ledger
 from ctstate.ledger.clock import age, now
 from ctstate.verbs.workflows import set_ids, the_workflow
@@ -52,9 +51,9 @@ def read_progress(
     zooniverse: Zooniverse,
     project_id: int,
     *,
-    workflow_id: Optional[int] = None,
-    season: Optional[str] = None,
-    batch: Optional[str] = None,
+    workflow_id: int | None = None,
+    season: str | None = None,
+    batch: str | None = None,
     on_progress: Callable[[int], None] = lambda subjects: None,
 ) -> list[Done]:
     """Read what volunteers did with the uploaded subjects into the ledger; return it by batch and workflow.
@@ -92,16 +91,13 @@ def read_progress(
     return _summary(ledger, {row.id for row in batches}, {int(flow["id"]): flow for flow in flows})
 
 
-def _batches(ledger: Ledger, project_id: int, season: Optional[str], batch: Optional[str]) -> Sequence[Row[Any]]:
-    if season is not None or batch is not None:
-        return [row for row in ledger.batches(ledger.season(season).id, batch) if row.project_id == project_id]
-    with ledger.read() as connection:
-        return connection.execute(
-            text("SELECT * FROM batch WHERE project_id = :project ORDER BY id"), {"project": project_id}
-        ).all()
+def _batches(ledger: Ledger, project_id: int, season: str | None, batch: str | None) -> Sequence[Batch]:
+    named = season is not None or batch is not None
+    rows = ledger.batches(ledger.season(season).id if named else None, batch)
+    return [row for row in rows if row.project_id == project_id]
 
 
-def _unfinished_since(ledger: Ledger, wanted: Mapping[str, Any]) -> Optional[str]:
+def _unfinished_since(ledger: Ledger, wanted: Mapping[str, Any]) -> str | None:
     """Return when the last run of this kind began what it did not finish; None where there is nothing to resume."""
     ledger.recover()  # declares dead runs lost
     with ledger.read() as connection:

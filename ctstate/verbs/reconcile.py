@@ -17,14 +17,15 @@ from typing import Any, NamedTuple
 from sqlalchemy import Row, func, insert, select
 from sqlalchemy.engine import Connection
 
+from ctstate.capture import Capture
 from ctstate.errors import NotFoundError, UsageError
-from ctstate.ledger import Ledger, LiveRun, claims, clock, corrections, set_lease
+from ctstate.ledger import Ledger, LiveRun, claims, clock, set_lease, transitions
 from ctstate.ledger.schema import accepted_subject, batch, capture, legacy_subject, run
+from ctstate.ledger.set_lease import turn
 from ctstate.ledger.states import State
-from ctstate.ledger.turns import LEDGER_KEY, turn
 from ctstate.machine import machine
 from ctstate.zooniverse.api import PAGE_SIZE, Zooniverse
-from ctstate.zooniverse.subject import CAPTURE_ID, read_mark, subject_metadata, subject_set_name
+from ctstate.zooniverse.subject import CAPTURE_ID, LEDGER_KEY, read_mark, subject_metadata, subject_set_name
 
 HEADS_AT_ONCE = 8
 
@@ -308,7 +309,7 @@ class _Surveyor:
         shown = subject["metadata"].get(CAPTURE_ID)
         self._found("stranger", item, subject_id=subject_id, detail=f"{CAPTURE_ID} {shown!r}{whose}")
 
-    def _captures_behind(self, page: Sequence[Mapping[str, Any]]) -> dict[int, claims.CaptureRow]:
+    def _captures_behind(self, page: Sequence[Mapping[str, Any]]) -> dict[int, Capture]:
         """Return the captures of subjects, by subject id: those that the ledger wrote down, those with its own
         mark, and those with nobody's mark and the `#capture_id`. A subject of another ledger is no capture's."""
         keys: dict[int, int] = {}
@@ -333,7 +334,7 @@ class _Surveyor:
             rows = {row.id: row for row in claims.read_captures(connection, sorted(set(keys.values())))}
         return {subject_id: rows[key] for subject_id, key in keys.items() if key in rows}
 
-    def _look(self, subject: Mapping[str, Any], row: claims.CaptureRow | None) -> _Seen | None:
+    def _look(self, subject: Mapping[str, Any], row: Capture | None) -> _Seen | None:
         """Compare one subject with its capture; its images only where that matters."""
         if row is None:
             return None
@@ -587,7 +588,7 @@ def deletable(ledger: Ledger, subjects: Mapping[int, Mapping[str, Any]]) -> set[
     return named | {key for key, mark in marks.items() if mark is not None and mark.ledger_id == ledger.ledger_id}
 
 
-def image_problem(zooniverse: Zooniverse, subject: Mapping[str, Any], row: claims.CaptureRow) -> str:
+def image_problem(zooniverse: Zooniverse, subject: Mapping[str, Any], row: Capture) -> str:
     """Ask the store for each image of a subject; return what is wrong, or ''.
 
     An image that this ledger sent must have the MD5 it was sent with; one that others sent must be there.
@@ -726,27 +727,27 @@ def _note_set(ledger: Ledger, zooniverse: Zooniverse, project_id: int, live: Liv
 def _correct(connection: Connection, run_id: int, finding: Finding, reason: str) -> bool:
     kind, seen, subject_id = finding.kind, finding.seen, finding.subject_id
     if kind == "unlinked":
-        return corrections.move(connection, run_id, seen, State.REMOVED, reason)
+        return transitions.move(connection, run_id, seen, State.REMOVED, reason)
     if kind == "deleted":
         if seen.state in (State.UPLOADED.value, State.REMOVED.value, State.FAILED.value):
-            return corrections.move(connection, run_id, seen, State.DELETED, reason)
-        return corrections.forget_subject(connection, seen)
+            return transitions.move(connection, run_id, seen, State.DELETED, reason)
+        return transitions.forget_subject(connection, seen)
     assert subject_id is not None
     if kind == "images":
-        return corrections.redo(connection, run_id, seen, subject_id, finding.batch_id, reason)
+        return transitions.redo(connection, run_id, seen, subject_id, finding.batch_id, reason)
     # Another subject takes the place of the one that the ledger had: that one is forgotten first.
-    fresh = corrections.make_room(connection, run_id, seen, subject_id, reason)
+    fresh = transitions.make_room(connection, run_id, seen, subject_id, reason)
     if fresh is None:
         return False
     if kind == "adopt":
-        return corrections.adopt(connection, run_id, fresh, subject_id, finding.batch_id, reason)
+        return transitions.adopt(connection, run_id, fresh, subject_id, finding.batch_id, reason)
     assert kind == "finish"
     if fresh.state == State.BATCHED.value:
-        done = corrections.note_subject(connection, fresh, subject_id)
+        done = transitions.note_subject(connection, fresh, subject_id)
         if done:
-            corrections.forget_images(connection, fresh.id)
+            transitions.forget_images(connection, fresh.id)
         return done
-    return corrections.redo(connection, run_id, fresh, subject_id, finding.batch_id, reason)
+    return transitions.redo(connection, run_id, fresh, subject_id, finding.batch_id, reason)
 
 
 def accept(ledger: Ledger, zooniverse: Zooniverse, project_id: int, subject_ids: Sequence[int]) -> int:

@@ -14,13 +14,14 @@ from typing import Any, NamedTuple
 from sqlalchemy import select
 from sqlalchemy.engine import Connection
 
+from ctstate.capture import Snapshot
 from ctstate.errors import FencedError, NotFoundError, UsageError, ZooniverseError
-from ctstate.ledger import Ledger, LiveRun, corrections
+from ctstate.ledger import Ledger, LiveRun, transitions
 from ctstate.ledger.schema import batch, capture
+from ctstate.ledger.set_lease import turn
 from ctstate.ledger.states import State
-from ctstate.ledger.turns import turn
 from ctstate.machine import machine
-from ctstate.verbs.choose import Chosen, Criteria, choose
+from ctstate.verbs.choose import Criteria, choose
 from ctstate.zooniverse.api import MOST_IDS_IN_PATH, PAGE_SIZE, Zooniverse
 
 REMOVE, DELETE = "remove", "delete"
@@ -33,7 +34,7 @@ class Target(NamedTuple):
     """A subject to take back; `seen` is its capture, None for one that is not this ledger's."""
 
     subject_id: int
-    seen: Chosen | None
+    seen: Snapshot | None
     sets: tuple[int, ...] = ()
 
     @property
@@ -82,9 +83,9 @@ class Plan:
     done: int = 0
     shared: list[Target] = field(default_factory=list)
     classified: list[Target] = field(default_factory=list)
-    uploading: list[Chosen] = field(default_factory=list)
-    unfinished: list[Chosen] = field(default_factory=list)
-    nowhere: list[Chosen] = field(default_factory=list)
+    uploading: list[Snapshot] = field(default_factory=list)
+    unfinished: list[Snapshot] = field(default_factory=list)
+    nowhere: list[Snapshot] = field(default_factory=list)
     foreign: int = 0
 
     @property
@@ -199,7 +200,7 @@ def batches_by_id(ledger: Ledger) -> dict[int, Any]:
         return {row.id: row for row in connection.execute(select(batch).order_by(batch.c.id))}
 
 
-def _sort_in(plan: Plan, seen: Chosen) -> None:
+def _sort_in(plan: Plan, seen: Snapshot) -> None:
     """Put a capture where it belongs; never one that a run has claimed."""
     state = State(seen.state)
     if state is State.UPLOADING:
@@ -479,9 +480,9 @@ class _Worker:
                 if seen is None:
                     done = True
                 elif seen.state == State.BATCHED.value:  # excluded, with a subject that an upload left behind
-                    done = corrections.forget_subject(connection, seen)
+                    done = transitions.forget_subject(connection, seen)
                 else:
-                    done = corrections.move(connection, self._live.id, seen, state, self._reason)
+                    done = transitions.move(connection, self._live.id, seen, state, self._reason)
                 if done:
                     recorded += 1
                 else:

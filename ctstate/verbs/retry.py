@@ -1,14 +1,12 @@
 """Another try for captures that failed or were taken back (`ctstate retry`)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import Optional
 
 from sqlalchemy import select, true
 
+from ctstate.capture import Snapshot
 from ctstate.errors import UsageError
-from ctstate.ledger import Ledger, Selection, corrections
+from ctstate.ledger import Ledger, Selection, transitions
 from ctstate.ledger.schema import batch as batch_table
 from ctstate.ledger.schema import capture
 from ctstate.ledger.schema import season as season_table
@@ -21,8 +19,8 @@ def retry(
     ledger: Ledger,
     *,
     states: Sequence[str] = (State.FAILED.value,),
-    season: Optional[str] = None,
-    batch: Optional[str] = None,
+    season: str | None = None,
+    batch: str | None = None,
     sites: Sequence[str] = (),
     capture_ids: Sequence[str] = (),
     reason: str = "retry",
@@ -68,19 +66,20 @@ def retry(
     }  # fmt: skip
     with ledger.atomic_run("retry", arguments) as (connection, run_id):
         while True:
-            page = connection.execute(
-                select(capture)
+            found = connection.execute(
+                select(*transitions.SNAPSHOT)
                 .where(capture.c.id > last, selection.clause(), capture.c.excluded.is_(None))
                 .order_by(capture.c.id)
                 .limit(_PAGE)
-            ).all()
-            count += sum(corrections.retry(connection, run_id, row, reason) for row in page)
+            )
+            page = [Snapshot(*row) for row in found]
+            count += sum(transitions.retry(connection, run_id, row, reason) for row in page)
             if len(page) < _PAGE:
                 return count
             last = page[-1].id
 
 
-def _check_batch(ledger: Ledger, season: Optional[str], name: str) -> None:
+def _check_batch(ledger: Ledger, season: str | None, name: str) -> None:
     """Refuse the name of a batch that no (or not this) season has."""
     with ledger.read() as connection:
         found = connection.execute(

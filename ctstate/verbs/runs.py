@@ -1,11 +1,9 @@
 """Who works on a ledger and how fast (`ctstate runs`), and how to stop them (`ctstate stop`)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Optional
+from typing import Any
 
 from sqlalchemy import func, or_, select
 
@@ -42,22 +40,22 @@ class RunStatus:
     id: int
     verb: str
     state: str
-    outcome: Optional[str]
+    outcome: str | None
     stopping: bool
     uploaded: int
     failed: int
-    rate: Optional[float]
+    rate: float | None
     started_at: str
     heartbeat_at: str
-    ended_at: Optional[str]
+    ended_at: str | None
     host: str
     pid: int
     username: str
-    slurm_job: Optional[str]
-    slurm_task: Optional[str]
-    slurm_state: Optional[str]
-    log_file: Optional[str]
-    message: Optional[str]
+    slurm_job: str | None
+    slurm_task: str | None
+    slurm_state: str | None
+    log_file: str | None
+    message: str | None
 
     @property
     def job(self) -> str:
@@ -67,7 +65,7 @@ class RunStatus:
         return self.slurm_job if self.slurm_task is None else f"{self.slurm_job}_{self.slurm_task}"
 
 
-def list_runs(ledger: Ledger, *, most: Optional[int] = 20) -> list[RunStatus]:
+def list_runs(ledger: Ledger, *, most: int | None = 20) -> list[RunStatus]:
     """Return the runs that live and the newest that ended, oldest first; nothing is changed.
 
     Args:
@@ -100,7 +98,7 @@ def _count(target: str) -> Any:
     )
 
 
-def _status(row: Any, gone: bool, known: Optional[queue.Queue]) -> RunStatus:
+def _status(row: Any, gone: bool, known: queue.Queue | None) -> RunStatus:
     lost = gone if row.ended_at is None else row.outcome == runs.LOST
     state = LOST if lost else LIVE if row.ended_at is None else ENDED
     job = runs.slurm_job(row.arguments) if row.slurm_job is not None else None
@@ -154,7 +152,7 @@ class StopReport:
     problem: str = ""
 
 
-def stop_runs(ledger: Ledger, run_ids: Optional[Sequence[int]] = None) -> StopReport:
+def stop_runs(ledger: Ledger, run_ids: Sequence[int] | None = None) -> StopReport:
     """Ask running uploads to stop cleanly: each hears it with its next heartbeat (ten seconds).
 
     Args:

@@ -1,12 +1,10 @@
 """What the ledger says: progress, the history of a capture, and any question in SQL."""
 
-from __future__ import annotations
-
 import contextlib
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 from urllib.parse import quote
 
 from sqlalchemy import text
@@ -32,11 +30,11 @@ class Progress:
     """
 
     season: str
-    batch: Optional[str]
+    batch: str | None
     counts: dict[str, int]
     excluded: int
     in_doubt: int
-    subject_set_id: Optional[int]
+    subject_set_id: int | None
 
     @property
     def total(self) -> int:
@@ -44,7 +42,7 @@ class Progress:
         return sum(self.counts.values()) + self.excluded
 
 
-def progress(ledger: Ledger, season: Optional[str] = None, batch: Optional[str] = None) -> list[Progress]:
+def progress(ledger: Ledger, season: str | None = None, batch: str | None = None) -> list[Progress]:
     """Return the progress of every season and batch, or of those named.
 
     Raises:
@@ -67,7 +65,7 @@ def progress(ledger: Ledger, season: Optional[str] = None, batch: Optional[str] 
             ),
             {"season": season, "batch": batch},
         ).all()
-    groups: dict[tuple[str, Optional[str]], list[Any]] = {}
+    groups: dict[tuple[str, str | None], list[Any]] = {}
     for row in rows:
         groups.setdefault((row.season, row.batch), []).append(row)
     if batch is not None and not groups:

@@ -5,14 +5,12 @@ into the ledger and submits the next array if there is something to do. What it 
 `run` table, in the arguments of the run `submit` that submitted the array; the job itself carries only that number.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 from sqlalchemy import func, select, update
 
@@ -56,7 +54,7 @@ class Order:
     endpoint: str
     upload: tuple[str, ...]
     season: str
-    batch: Optional[str]
+    batch: str | None
     folder: str
     log_folder: str
     job: JobOptions = field(default_factory=JobOptions)
@@ -71,7 +69,7 @@ class Order:
                 raise UsageError(f"{text!r}: a job cannot be given an argument of several lines")
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Order:
+    def from_json(cls, values: dict[str, Any]) -> "Order":
         """Return the order that `asdict` made these values of."""
         job = {**values["job"], "more": tuple(values["job"]["more"])}
         return cls(**{**values, "upload": tuple(values["upload"]), "job": JobOptions(**job)})
@@ -83,8 +81,8 @@ class Submission:
 
     pending: int
     round: int = 1
-    job: Optional[str] = None
-    link: Optional[str] = None
+    job: str | None = None
+    link: str | None = None
 
 
 def ledger_for_jobs(url_or_path: str) -> str:
@@ -103,7 +101,7 @@ def ledger_for_jobs(url_or_path: str) -> str:
     return url.render_as_string()
 
 
-def check_account(password_file: Optional[str]) -> None:
+def check_account(password_file: str | None) -> None:
     """Make sure, before any job waits for hours, that a job will find the account.
 
     Raises:
@@ -120,7 +118,7 @@ def check_account(password_file: Optional[str]) -> None:
     read_credentials(password_file)
 
 
-def count_pending(ledger: Ledger, season: str, batch: Optional[str]) -> int:
+def count_pending(ledger: Ledger, season: str, batch: str | None) -> int:
     """Return how many captures an upload of a season or batch has still to bring to Zooniverse.
 
     Raises:
@@ -143,7 +141,7 @@ def count_pending(ledger: Ledger, season: str, batch: Optional[str]) -> int:
         return int(connection.execute(select(func.count()).select_from(capture).where(clause)).scalar_one())
 
 
-def worker_script(order: Order, begin: Optional[str] = None) -> str:
+def worker_script(order: Order, begin: str | None = None) -> str:
     """Return the script of an order's job array."""
     program = _program(order, ("upload", *order.upload))
     folder, logs = Path(order.folder), Path(order.log_folder)
@@ -171,7 +169,7 @@ def submit(ledger: Ledger, order: Order) -> Submission:
 
 
 def _submit(
-    ledger: Ledger, order: Order, pending: int, state: dict[str, Any], begin: Optional[str] = None
+    ledger: Ledger, order: Order, pending: int, state: dict[str, Any], begin: str | None = None
 ) -> Submission:
     Path(order.log_folder).mkdir(parents=True, exist_ok=True)
     arguments = {**state, "order": asdict(order), "pending": pending}
@@ -224,7 +222,7 @@ class Continuation:
     """What the job between two arrays did, and why."""
 
     reason: str
-    submission: Optional[Submission] = None
+    submission: Submission | None = None
 
 
 def continue_chain(ledger: Ledger, run_id: int) -> Continuation:
@@ -304,7 +302,7 @@ def jobs_submitted(ledger: Ledger) -> list[str]:
 # -- the script of old ------------------------------------------------------------------------------------------
 
 
-def legacy_script(ledger: str, *, python: Optional[str] = None) -> str:
+def legacy_script(ledger: str, *, python: str | None = None) -> str:
     """Return the drop-in for the old `upload_manifest.sh`, with this Python and this ledger filled in."""
     import shlex
     import sys

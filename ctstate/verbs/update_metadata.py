@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import select, text
 from sqlalchemy.engine import Connection
 
+from ctstate.capture import Capture
 from ctstate.errors import FencedError, NotFoundError
 from ctstate.ledger import Ledger, LiveRun, Selection, claims
 from ctstate.ledger.schema import batch, capture, replaced_prediction
@@ -34,7 +35,7 @@ ON_ZOONIVERSE = (State.UPLOADED.value, State.REMOVED.value)
 class _Pending(NamedTuple):
     """A capture with what its subject is to carry, read in one transaction."""
 
-    row: claims.CaptureRow
+    row: Capture
     subject_id: int
     mark: str | None
     replaced: tuple[str, ...]
@@ -210,9 +211,7 @@ def _bring(
     _settle(ledger, settled)
 
 
-def difference(
-    has: Mapping[str, Any], row: claims.CaptureRow, replaced: Sequence[str]
-) -> tuple[dict[str, Any], list[str]]:
+def difference(has: Mapping[str, Any], row: Capture, replaced: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     """Return what to change and which keys to take off so that a subject carries what the ledger has.
 
     Args:

@@ -1,11 +1,9 @@
 """Workflows and subject sets: which there are, and which workflow shows which set to volunteers."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
 from sqlalchemy import func, select
 
@@ -51,10 +49,10 @@ class SubjectSet:
 
     id: int
     name: str
-    subjects: Optional[int]
+    subjects: int | None
     workflows: tuple[int, ...] = ()
-    season: Optional[str] = None
-    batch: Optional[str] = None
+    season: str | None = None
+    batch: str | None = None
     uploaded: int = 0
 
     @property
@@ -118,7 +116,7 @@ def set_ids(workflow: dict[str, Any]) -> list[int]:
     return [int(key) for key in workflow["links"].get("subject_sets") or ()]
 
 
-def subject_sets(ledger: Optional[Ledger], zooniverse: Zooniverse, project_id: int) -> list[SubjectSet]:
+def subject_sets(ledger: Ledger | None, zooniverse: Zooniverse, project_id: int) -> list[SubjectSet]:
     """Return a project's subject sets with their true counts and what the ledger knows of each, by id.
 
     Sets that the ledger knows and Zooniverse does not come last.
@@ -188,7 +186,7 @@ def link(
     project_id: int,
     workflow_id: int,
     batch_name: str,
-    season_name: Optional[str] = None,
+    season_name: str | None = None,
 ) -> LinkReport:
     """Put a batch's subject set into a workflow; one that is in it already is fine.
 
@@ -207,7 +205,7 @@ def unlink(
     project_id: int,
     workflow_id: int,
     batch_name: str,
-    season_name: Optional[str] = None,
+    season_name: str | None = None,
 ) -> LinkReport:
     """Take a batch's subject set out of a workflow; one that is not in it is fine.
 
@@ -223,7 +221,7 @@ def _change(
     project_id: int,
     workflow_id: int,
     batch_name: str,
-    season_name: Optional[str],
+    season_name: str | None,
     *,
     wanted: bool,
 ) -> LinkReport:

@@ -1,7 +1,5 @@
 """User name and password, from where users have them (docs/legacy-formats.md, section 8)."""
 
-from __future__ import annotations
-
 import configparser
 import json
 import os

@@ -4,17 +4,18 @@ docs/legacy-formats.md, section 5, and docs/formats-ml-and-exchange.md, section 
 `//` are hidden from volunteers, but not secret).
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 
-from ctstate.ledger.claims import CaptureRow
+from ctstate.capture import Capture
 
 CAPTURE_ID = "#capture_id"
 ORIGINAL_IMAGES = "#original_images"
 ANONYMIZED = "capture_id_anonymized"
+
+LEDGER_KEY = "ctstate_ledger"
+"""Key of a subject set's metadata that says which ledger feeds it."""
 
 _EXTERNAL_ID = re.compile(r"ctstate:([0-9a-f]{12}):(\d+):(\d+)")
 
@@ -32,13 +33,13 @@ def external_id(ledger_id: str, capture_key: int, claim: int) -> str:
     return f"ctstate:{ledger_id}:{capture_key}:{claim}"
 
 
-def read_mark(text: Any) -> Optional[Mark]:
+def read_mark(text: Any) -> Mark | None:
     """Return what an external_id says, or None where no ctstate made the subject."""
     found = _EXTERNAL_ID.fullmatch(text) if isinstance(text, str) else None
     return Mark(found[1], int(found[2]), int(found[3])) if found else None
 
 
-def upload_metadata(row: CaptureRow) -> dict[str, Any]:
+def upload_metadata(row: Capture) -> dict[str, Any]:
     """Return the part of the metadata that the legacy manifest calls `upload_metadata`, in its order."""
     return {
         CAPTURE_ID: row.capture_id,
@@ -53,7 +54,7 @@ def upload_metadata(row: CaptureRow) -> dict[str, Any]:
     }
 
 
-def subject_metadata(row: CaptureRow) -> dict[str, Any]:
+def subject_metadata(row: Capture) -> dict[str, Any]:
     """Return the metadata of a capture's subject."""
     return {
         **upload_metadata(row),

@@ -3,8 +3,6 @@
 Revision: 0001. A migration is frozen: it repeats the tables as they were then, and never imports them.
 """
 
-from __future__ import annotations
-
 import sqlalchemy as sa
 from alembic import op
 

@@ -1,7 +1,5 @@
 """A ledger with a season in it, filled without the detour over a CSV."""
 
-from __future__ import annotations
-
 import contextlib
 import shutil
 import sqlite3

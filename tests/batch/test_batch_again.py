@@ -1,7 +1,5 @@
 """Splitting a season that is split already, and partly on Zooniverse."""
 
-from __future__ import annotations
-
 from typing import Any
 
 RUN = (

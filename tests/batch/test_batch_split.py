@@ -1,7 +1,5 @@
 """Splits: the legacy one repeated exactly, and the other orders."""
 
-from __future__ import annotations
-
 import math
 import random
 from typing import Any

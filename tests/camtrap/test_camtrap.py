@@ -1,12 +1,10 @@
 """Camtrap DP packages: which media become one capture, and what is left out."""
 
-from __future__ import annotations
-
 import csv
 import gzip
 import json
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import pytest
 
@@ -92,7 +90,7 @@ class Package:
     def ledger(self) -> Path:
         return self.folder / "ledger.db"
 
-    def load(self, source: Optional[Path] = None, **options: Any) -> ManifestReport:
+    def load(self, source: Path | None = None, **options: Any) -> ManifestReport:
         arguments: dict[str, Any] = {"attribution": "A", "license": "L", "manifest_id": "S", **options}
         with Ledger.open(self.ledger, create=True) as ledger:
             return load_camtrap(ledger, source or self.folder, **arguments)

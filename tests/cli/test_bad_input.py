@@ -1,7 +1,5 @@
 """Each kind of bad input: one clear line on stderr, an exit code that says so, and the ledger as it was."""
 
-from __future__ import annotations
-
 import shutil
 import sqlite3
 from contextlib import closing

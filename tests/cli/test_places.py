@@ -1,7 +1,5 @@
 """Where the ledger and Zooniverse are: options, environment, defaults."""
 
-from __future__ import annotations
-
 import json
 import re
 import sqlite3

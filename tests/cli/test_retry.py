@@ -1,7 +1,5 @@
 """`ctstate retry`."""
 
-from __future__ import annotations
-
 import contextlib
 import shutil
 import sqlite3

@@ -7,8 +7,6 @@ everything goes wrong, then brings it to its end as a data manager would (reconc
     python -m tests.crash.harness --minutes 60 --seed 1
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import json
@@ -22,7 +20,7 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import requests
 
@@ -223,7 +221,7 @@ class Round:
         self.sandbox.stop()
 
 
-def run(seconds: float, seed: int, captures: int = 24, keep: Optional[Path] = None) -> tuple[Totals, list[str]]:
+def run(seconds: float, seed: int, captures: int = 24, keep: Path | None = None) -> tuple[Totals, list[str]]:
     """Run rounds until the time is up; return what happened and all violations."""
     rng, totals, all_found = random.Random(seed), Totals(), []
     end = time.monotonic() + seconds

@@ -3,8 +3,6 @@
 After each, one more upload must bring the season to its end, and the invariant must hold.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """`ctstate doctor` with everything in order, and with each thing broken."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import json
 import os
@@ -11,7 +9,7 @@ import time
 from collections import namedtuple
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import pytest
 from uploaded_season import CAPTURES, UploadedSeason, copy_of
@@ -215,7 +213,7 @@ def test_disk_space(world: UploadedSeason, monkeypatch: pytest.MonkeyPatch, free
     assert asked == [str(world.folder), str(world.folder)]
 
 
-def _one(name: str, path: Optional[Path] = None, **patient: Any) -> doctor.Result:
+def _one(name: str, path: Path | None = None, **patient: Any) -> doctor.Result:
     """Make one check alone."""
     return dict(doctor._CHECKS)[name](doctor._Facts(Patient(**{"ledger": str(path), **patient}), path=path))
 

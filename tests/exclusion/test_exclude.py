@@ -1,7 +1,5 @@
 """Keeping captures and images from being uploaded, and letting them in again."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Conditions that a user types: what they find, and what they cannot do."""
 
-from __future__ import annotations
-
 import contextlib
 
 import pytest

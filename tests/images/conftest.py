@@ -1,7 +1,5 @@
 """Every test that asks for `encoder` runs over the plain and over the fast one."""
 
-from __future__ import annotations
-
 import importlib.util
 import os
 

@@ -1,7 +1,5 @@
 """Image files for the tests, made with Pillow and numpy."""
 
-from __future__ import annotations
-
 import functools
 import io
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What is not an image, or not all of one: always an error, the same over every path."""
 
-from __future__ import annotations
-
 import os
 import pickle
 from pathlib import Path

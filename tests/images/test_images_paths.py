@@ -1,7 +1,5 @@
 """The fast and the plain path differ in speed and in nothing that anybody could notice."""
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import subprocess

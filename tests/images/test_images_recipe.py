@@ -1,7 +1,5 @@
 """What comes out: size, quality, format, orientation, colours, limits."""
 
-from __future__ import annotations
-
 import hashlib
 import pickle
 from pathlib import Path

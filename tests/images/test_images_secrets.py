@@ -1,7 +1,5 @@
 """What must not go up: positions and all other metadata."""
 
-from __future__ import annotations
-
 import re
 import struct
 import zlib

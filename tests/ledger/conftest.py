@@ -1,7 +1,5 @@
 """Ledgers with captures in them, made in SQL: fast enough to have many."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from pathlib import Path
 

@@ -1,12 +1,9 @@
 """The ledger driven with random verbs, crashes and workers, against a model ten times simpler than itself."""
 
-from __future__ import annotations
-
 import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -15,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from sqlalchemy import text
 
 from ctstate.errors import FencedError, IllegalMoveError
-from ctstate.ledger import Ledger, claims, corrections, runs
+from ctstate.ledger import Ledger, claims, runs, transitions
 from ctstate.ledger.schema import capture
 from ctstate.ledger.states import State, is_legal
 from tests.ledger.conftest import fill
@@ -28,8 +25,8 @@ class Model:
     """What the ledger should say of a capture."""
 
     state: str = "batched"
-    subject: Optional[int] = None
-    holder: Optional[int] = None  # the run whose claim is good
+    subject: int | None = None
+    holder: int | None = None  # the run whose claim is good
     announced: bool = False  # a create was announced and its outcome is not known
     doubtful: bool = False
     moves: int = 2  # events so far
@@ -53,7 +50,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     # -- what the model says of a worker's write -----------------------------------------------------------
 
-    def worker(self, pick: int, write) -> tuple[Optional[Model], Optional[claims.Claim]]:
+    def worker(self, pick: int, write) -> tuple[Model | None, claims.Claim | None]:
         """Let some worker, with some claim it was once given, write; say which capture it changed."""
         if not self.held:
             return None, None
@@ -169,7 +166,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def retry(self, key: int) -> None:
         model = self.model[key]
         if model.state in ("failed", "removed", "deleted"):
-            self.correct(key, lambda c, seen: corrections.retry(c, 1, seen, "again"))
+            self.correct(key, lambda c, seen: transitions.retry(c, 1, seen, "again"))
             if model.state == "deleted":
                 model.subject, model.announced, model.doubtful = None, False, False
             self.moved(model, "batched")
@@ -179,7 +176,7 @@ class LedgerMachine(RuleBasedStateMachine):
         model = self.model[key]
         if model.subject is None or not is_legal(State(model.state), state):
             return
-        self.correct(key, lambda c, seen: corrections.move(c, 1, seen, state, "on purpose"))
+        self.correct(key, lambda c, seen: transitions.move(c, 1, seen, state, "on purpose"))
         self.moved(model, state.value)
 
     @rule(key=st.integers(1, CAPTURES))
@@ -189,7 +186,12 @@ class LedgerMachine(RuleBasedStateMachine):
             return
         self.next_subject += 1
         subject = self.next_subject
-        self.correct(key, lambda c, seen: corrections.adopt(c, 1, seen, subject, 1, "found"))
+
+        def make_room_and_adopt(connection, seen):
+            room = transitions.make_room(connection, 1, seen, subject, "found")
+            return room is not None and transitions.adopt(connection, 1, room, subject, 1, "found")
+
+        self.correct(key, make_room_and_adopt)
         model.subject, model.announced, model.doubtful = subject, False, False
         self.moved(model, "uploaded")
 
@@ -229,7 +231,7 @@ class LedgerMachine(RuleBasedStateMachine):
             assert events[key] == model.moves, key
             if row.state == "uploading":
                 assert row.run_id in self.live
-        last: dict[int, Optional[str]] = {}
+        last: dict[int, str | None] = {}
         for key, source, target in chain:
             assert source == last.get(key)
             assert is_legal(State(source) if source else None, State(target))

@@ -1,7 +1,5 @@
 """Older ledgers are brought up to date after a copy; newer and foreign ones are refused."""
 
-from __future__ import annotations
-
 import sqlite3
 from contextlib import closing
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Raw SQL cannot make an illegal move, nor touch history."""
 
-from __future__ import annotations
-
 import itertools
 import sqlite3
 from contextlib import closing

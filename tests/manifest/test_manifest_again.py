@@ -1,7 +1,5 @@
 """The second CSV of a season: the same one, a longer one, one that says otherwise."""
 
-from __future__ import annotations
-
 import contextlib
 import shutil
 import sqlite3

@@ -1,7 +1,5 @@
 """A manifest that is killed, or meets a full disk, leaves the ledger as it was."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

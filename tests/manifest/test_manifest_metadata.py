@@ -1,7 +1,5 @@
 """--metadata-column: further columns of the CSV that the subject is to carry."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

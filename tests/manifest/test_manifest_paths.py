@@ -1,7 +1,5 @@
 """Image paths: what they become, and that none leads out of --images-root."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Captures CSVs as Excel, R, Windows and tired people write them."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

@@ -1,13 +1,11 @@
 """What ctstate writes for the old scripts and for others."""
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import json
 import random
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import pytest
 from season_files import ATTRIBUTION, LICENSE, SeasonFiles
@@ -59,7 +57,7 @@ def legacy_text(manifest: dict[str, Any]) -> str:
     return "{" + ",\n".join(lines) + "}"
 
 
-def exported(season: SeasonFiles, batch: Optional[str] = None, **options: Any) -> Path:
+def exported(season: SeasonFiles, batch: str | None = None, **options: Any) -> Path:
     with season.open() as ledger:
         return export_manifest(ledger, None, batch, folder=season.folder, **options).file
 

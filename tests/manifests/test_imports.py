@@ -1,7 +1,5 @@
 """Legacy manifests and trackers on their way in, and what they may not do."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

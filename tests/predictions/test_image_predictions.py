@@ -1,10 +1,8 @@
 """Predictions of images: MegaDetector, PyTorch-Wildlife, SpeciesNet, CSV; and what they come to for the capture."""
 
-from __future__ import annotations
-
 import gzip
 import json
-from typing import Any, Optional
+from typing import Any
 
 import pytest
 from season_files import SeasonFiles
@@ -61,7 +59,7 @@ def megadetector(images: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
     }
 
 
-def seen(file: str, *found: tuple[str, float], classified: Optional[list[Any]] = None) -> dict[str, Any]:
+def seen(file: str, *found: tuple[str, float], classified: list[Any] | None = None) -> dict[str, Any]:
     detections: list[dict[str, Any]] = [{"category": c, "conf": v, "bbox": BOX} for c, v in found]
     if classified:
         detections[0]["classifications"] = classified
@@ -196,7 +194,7 @@ def test_pixel_boxes_are_another_format(season: SeasonFiles) -> None:
         attach(season, [{"file": season.path(1), "detections": [{**box, "category": "1"}]}])
 
 
-def speciesnet(season: SeasonFiles, *images: tuple[str, Optional[str], float]) -> dict[str, Any]:
+def speciesnet(season: SeasonFiles, *images: tuple[str, str | None, float]) -> dict[str, Any]:
     predictions = []
     for path, label, score in images:
         entry: dict[str, Any] = {"filepath": str(season.root / path), "model_version": "4.0.1a"}

@@ -1,7 +1,5 @@
 """The two legacy prediction files: every key of docs/legacy-formats.md, section 4."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

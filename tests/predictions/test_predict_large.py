@@ -1,7 +1,5 @@
 """Large files in bounded memory, and a predict that is killed."""
 
-from __future__ import annotations
-
 import json
 import signal
 import subprocess

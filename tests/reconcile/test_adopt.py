@@ -1,7 +1,5 @@
 """What others uploaded is taken in, and a half-uploaded legacy season is finished without one duplicate."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections import Counter

@@ -1,7 +1,5 @@
 """Names and criteria: which captures a person means."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """`ctstate remove` and `ctstate delete`, end to end over HTTP."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -1,7 +1,5 @@
 """`ctstate sql`: any question, and nothing but questions."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

@@ -1,7 +1,5 @@
 """`ctstate status` and `ctstate history`."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import re

@@ -1,12 +1,10 @@
 """A sandbox in a process of its own, and a client that knows the API's manners."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import pytest
 import requests
@@ -21,9 +19,7 @@ JPEG = bytes.fromhex("ffd8ffd9") * 50
 class Client:
     """Talks to a sandbox as an account; every reply comes back as it is."""
 
-    def __init__(
-        self, sandbox: SandboxProcess, login: Optional[str] = None, password: Optional[str] = None
-    ) -> None:
+    def __init__(self, sandbox: SandboxProcess, login: str | None = None, password: str | None = None) -> None:
         self.sandbox = sandbox
         self.session = requests.Session()
         self.login, self.password = login or sandbox.login, password or sandbox.password
@@ -42,8 +38,8 @@ class Client:
         method: str,
         path: str,
         body: Any = None,
-        if_match: Optional[str] = None,
-        token: Optional[str] = None,
+        if_match: str | None = None,
+        token: str | None = None,
         timeout: float = 20,
         **headers: str,
     ) -> requests.Response:
@@ -64,7 +60,7 @@ class Client:
         links = {"project": self.sandbox.project_id}
         return self("POST", "/subject_sets", {"subject_sets": {"display_name": name, "links": links, **more}})
 
-    def post_subject(self, images: int = 1, sets: Optional[list[str]] = None, **more: Any) -> requests.Response:
+    def post_subject(self, images: int = 1, sets: list[str] | None = None, **more: Any) -> requests.Response:
         links: dict[str, Any] = {"project": self.sandbox.project_id}
         if sets is not None:
             links["subject_sets"] = sets

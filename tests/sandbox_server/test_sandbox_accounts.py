@@ -1,7 +1,5 @@
 """Signing in, tokens that die, bans, and the subject limit."""
 
-from __future__ import annotations
-
 import time
 from typing import Any
 

@@ -1,7 +1,5 @@
 """`ctstate sandbox`: what it prints, how it stops, and what it says when it cannot start."""
 
-from __future__ import annotations
-
 import re
 import signal
 import socket

@@ -1,7 +1,5 @@
 """The sandbox answers like the real server: the recorded requests, asked again."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

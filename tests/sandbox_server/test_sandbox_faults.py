@@ -1,7 +1,5 @@
 """Failures to order: each kind through real HTTP, and plans that are wrong."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """The image store: signed URLs that expire, checked bytes, and what counts as whole."""
 
-from __future__ import annotations
-
 import time
 from typing import Any
 

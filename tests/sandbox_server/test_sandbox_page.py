@@ -1,7 +1,5 @@
 """The page for people: what is there, what is missing, and nothing that runs."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import requests

@@ -1,7 +1,5 @@
 """What was acknowledged is still there after the server was killed."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """Subject sets, memberships and workflows, with the real server's traps."""
 
-from __future__ import annotations
-
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any

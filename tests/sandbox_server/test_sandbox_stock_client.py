@@ -1,7 +1,5 @@
 """The official command line, as it is, against the sandbox."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

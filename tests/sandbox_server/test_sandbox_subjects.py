@@ -1,7 +1,5 @@
 """Subjects: creating, finding, changing and deleting them, with the real server's traps."""
 
-from __future__ import annotations
-
 import time
 from typing import Any
 

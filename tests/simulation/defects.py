@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import select, text, update
 
 from ctstate.errors import RequestRefusedError, UnavailableError
-from ctstate.ledger import LiveRun, claims, corrections, runs, set_lease
+from ctstate.ledger import LiveRun, claims, runs, set_lease, transitions
 from ctstate.ledger.schema import batch
 from ctstate.verbs import reconcile as reconcile_module
 from ctstate.verbs.upload import acts, begin, lost_creates, runner, story
@@ -385,7 +385,7 @@ def _() -> AbstractContextManager[None]:
 @defect("reconcile's corrections do not name the capture as it was seen")
 def _() -> AbstractContextManager[None]:
     return patched(
-        (corrections, "_SEEN", " WHERE id = :id AND (:seen, :claim, :subject_seen, 1) IS NOT NULL"),
+        (transitions, "_SEEN", " WHERE id = :id AND (:seen, :claim, :subject_seen, 1) IS NOT NULL"),
     )
 
 
@@ -397,8 +397,8 @@ def _() -> AbstractContextManager[None]:
             connection.execute(text("UPDATE capture SET subject_id = NULL WHERE id = :id"), {"id": seen.id})
         return done
 
-    again = corrections.retry
-    return patched((corrections, "retry", retry))
+    again = transitions.retry
+    return patched((transitions, "retry", retry))
 
 
 # -- ends ------------------------------------------------------------------------------------------------------

@@ -51,6 +51,7 @@ from tests.simulation.sim_zooniverse import (
     CALM,
     KINDS,
     LATE,
+    NEVER_SENT,
     ROUGH,
     TOKEN,
     SimZooniverse,
@@ -64,7 +65,9 @@ SORE: tuple[tuple[str, float, tuple[str, ...]], ...] = (
     ("create subject", 8, LATE),
     ("list subjects", 30, TOKEN),
     ("list subjects", 15, ("slow",)),
-    ("put image", 4, ("portal", "url expired", "body cut")),
+    ("put image", 4, ("portal", "url expired", "body cut", "no md5")),
+    ("head image", 20, ("no md5",)),  # so that images are asked for as well
+    ("get image", 10, (*NEVER_SENT, *AFTER, *BEFORE)),
     ("link subjects", 4, (*AFTER, *BEFORE)),
     ("create set", 4, (*LATE, *AFTER)),
 )

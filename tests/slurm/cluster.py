@@ -1,7 +1,5 @@
 """A real Slurm on this machine: slurmctld, munged and a slurmd per node, all below one folder."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import socket
@@ -9,7 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "squeue", "scancel", "scontrol", "srun", "unshare")
 
@@ -53,7 +51,7 @@ def missing() -> str:
     return "" if os.geteuid() == 0 else "slurmd must be run by root to start jobs"
 
 
-def _which(program: str) -> Optional[str]:
+def _which(program: str) -> str | None:
     return shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin")
 
 
@@ -77,14 +75,14 @@ class Cluster:
         before: by node: a shell command that its slurmd's mount namespace begins with.
     """
 
-    def __init__(self, folder: Path, nodes: int = 3, before: Optional[dict[str, str]] = None) -> None:
+    def __init__(self, folder: Path, nodes: int = 3, before: dict[str, str] | None = None) -> None:
         self.folder = folder
         self.names = [f"n{index + 1}" for index in range(nodes)]
         self.conf = folder / "slurm.conf"
         self._before = before or {}
         self._children: dict[str, subprocess.Popen[bytes]] = {}
 
-    def start(self) -> Cluster:
+    def start(self) -> "Cluster":
         (self.folder / "state").mkdir()
         key = self.folder / "munge.key"
         key.write_bytes(os.urandom(1024))

@@ -1,7 +1,5 @@
 """One real Slurm for the whole folder, and small seasons to upload with it."""
 
-from __future__ import annotations
-
 import io
 import shutil
 import tempfile

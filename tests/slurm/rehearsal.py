@@ -1,7 +1,5 @@
 """A small season, uploaded by jobs to a sandbox."""
 
-from __future__ import annotations
-
 import os
 import shlex
 import shutil
@@ -9,7 +7,6 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Optional
 
 import pytest
 from cluster import Cluster, wait_until
@@ -33,7 +30,7 @@ def skip_or_fail(reason: str) -> None:
     pytest.skip(reason)
 
 
-def sftp_server() -> Optional[str]:
+def sftp_server() -> str | None:
     """Return OpenSSH's sftp-server, where sshfs can be used with it."""
     places = ("/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/lib/ssh/sftp-server")
     found = [place for place in places if os.access(place, os.X_OK)]

@@ -1,7 +1,5 @@
 """Arrays of workers on one ledger, and the chain that follows them."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 from pathlib import Path

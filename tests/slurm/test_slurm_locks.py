@@ -1,7 +1,5 @@
 """Locks between hosts, and the ledger on a network file system. Nothing is mocked: sshfs is one, without locks."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import shutil

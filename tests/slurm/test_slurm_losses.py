@@ -1,7 +1,5 @@
 """Jobs that end before their work is done: cancelled, requeued, or gone with their node."""
 
-from __future__ import annotations
-
 import os
 import signal
 import time

@@ -1,7 +1,5 @@
 """What squeue's answer proves about a run, and what it does not."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

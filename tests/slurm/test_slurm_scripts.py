@@ -1,7 +1,5 @@
 """Scripts as text: what is in them, and that a shell can read them."""
 
-from __future__ import annotations
-
 import shlex
 import subprocess
 import sys

@@ -1,8 +1,7 @@
-"""The arrows point one way: commands -> verbs' modules -> ledger -> schema and states."""
-
-from __future__ import annotations
+"""The house: which room knows which, where SQL stands, how long a module is. docs/architecture.md says why."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,32 +11,47 @@ import pytest
 import ctstate
 
 PACKAGE = Path(ctstate.__file__).parent
-COMMANDS, VERBS, LEDGER, GROUND = 3, 2, 1, 0
+PROJECT = PACKAGE.parent
 
-ON_THE_GROUND = {
-    "ctstate", "ctstate.ledger.clock", "ctstate.errors", "ctstate.machine",
-    "ctstate.formats.paths", "ctstate.ledger.schema", "ctstate.ledger.states",
-    # What the ledger asks to learn whether a run still lives. Only these; `submit` is a verb.
-    "ctstate.cluster", "ctstate.cluster.queue", "ctstate.cluster.tools",
-}  # fmt: skip
+GROUND = ("errors", "capture", "machine")
+ROOMS = ("ledger", "formats", "images", "zooniverse", "cluster")
+MAY_KNOW: dict[str, tuple[str, ...]] = {
+    "errors": (),
+    "machine": (),
+    "capture": (),
+    "sandbox": ("errors",),
+    **dict.fromkeys(ROOMS, GROUND),
+    "verbs": (*GROUND, *ROOMS, "sandbox"),  # of the sandbox only what `demo` and `sandbox` start
+    "commands": (*GROUND, *ROOMS, "verbs"),
+}
+"""Which rooms a room may import from, its own apart. `ctstate` itself (version, public names) is open to all."""
 
+MOST_LINES = 450
 
-def level(module: str) -> int:
-    if module in ON_THE_GROUND:
-        return GROUND
-    if module.startswith("ctstate.ledger"):
-        return LEDGER
-    if module.startswith("ctstate.commands") or module == "ctstate.__main__":
-        return COMMANDS
-    return VERBS
+SQL_OF_THEIR_OWN = {
+    "ctstate.sandbox.store": "the sandbox keeps its world in a file of its own",
+    "ctstate.formats.camtrap_dp": "sorts a package's tables in a scratch database that goes with it",
+    "ctstate.verbs.doctor.locks": "tries SQLite's locks on a scratch file, from two processes and two nodes",
+}
+"""Modules outside the ledger that speak SQL, but never to the ledger."""
+
+_SQL = re.compile(
+    r"\b(SELECT\b.+\bFROM|INSERT\s+(OR \w+ )?INTO|UPDATE\s+\w+\s+SET|DELETE\s+FROM"
+    r"|CREATE\s+(TEMP\s+)?(TABLE|INDEX|VIEW)|BEGIN IMMEDIATE|PRAGMA)\b",
+    re.DOTALL,
+)
 
 
 def name_of(path: Path) -> str:
-    parts = [part for part in path.relative_to(PACKAGE.parent).with_suffix("").parts if part != "__init__"]
+    parts = [part for part in path.relative_to(PROJECT).with_suffix("").parts if part != "__init__"]
     return ".".join(parts)
 
 
 MODULES = {name_of(path): path for path in sorted(PACKAGE.rglob("*.py")) if "migrations" not in path.parts}
+
+
+def room(module: str) -> str:
+    return module.split(".")[1] if "." in module else ""
 
 
 def imports(module: str) -> set[str]:
@@ -58,24 +72,84 @@ def imports(module: str) -> set[str]:
     return {name for name in found if name.split(".")[0] == "ctstate"}
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_nothing_below_knows_what_is_above(module: str) -> None:
-    assert {name for name in imports(module) if level(name) > level(module)} == set()
+@pytest.mark.parametrize("module", [name for name in MODULES if name not in ("ctstate", "ctstate.__main__")])
+def test_a_room_knows_only_what_lies_below(module: str) -> None:
+    allowed = {*MAY_KNOW[room(module)], room(module), ""}
+    assert {name for name in imports(module) if room(name) not in allowed} == set()
 
 
 def test_the_rooms_are_there() -> None:
     """Else the test above would pass on nothing."""
-    rooms = {"captures", "batches", "upload", "zooniverse", "reconcile", "ledger", "schema", "states", "commands"}
-    assert {f"ctstate.{room}" for room in rooms} <= MODULES.keys()
+    assert {room(module) for module in MODULES} - {"", "__main__"} == MAY_KNOW.keys()
     assert "ctstate.ledger" in imports("ctstate.verbs.manifest")
     assert "ctstate.verbs.manifest" in imports("ctstate.commands.manifest")
+
+
+def test_no_circle_of_modules() -> None:
+    """Imports at the top of a module, packages' own __init__ apart."""
+    arrows = {name: {to for to in imports(name) if to in MODULES and to != name} for name in MODULES}
+    done: set[str] = set()
+
+    def walk(name: str, way: tuple[str, ...]) -> None:
+        assert name not in way, " -> ".join([*way[way.index(name) :], name])
+        if name in done:
+            return
+        for to in sorted(arrows[name]):
+            if not name.startswith(f"{to}."):  # a module and the package that it is of
+                walk(to, (*way, name))
+        done.add(name)
+
+    for name in arrows:
+        walk(name, ())
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_sql_stands_in_the_ledger_only(module: str) -> None:
+    if room(module) == "ledger" or module in SQL_OF_THEIR_OWN:
+        return
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    documented = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
+            found += [
+                f"line {node.lineno}: imports {n}" for n in names if n.split(".")[0] in ("sqlalchemy", "sqlite3")
+            ]
+            found += [f"line {node.lineno}: imports {n}" for n in names if n == "ctstate.ledger.schema"]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documented:
+            if _SQL.search(node.value):
+                found.append(f"line {node.lineno}: {node.value[:60]!r}")
+        elif isinstance(node, ast.Attribute) and node.attr == "exec_driver_sql":
+            found.append(f"line {node.lineno}: exec_driver_sql")
+    assert found == []
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_is_short(module: str) -> None:
+    assert len(MODULES[module].read_text(encoding="utf-8").splitlines()) <= MOST_LINES
+
+
+@pytest.mark.parametrize(
+    "where", ["ledger", "formats", "images", "zooniverse", "cluster", "verbs", "commands", "sandbox"]
+)
+def test_a_room_s_rule_stands_at_its_door(where: str) -> None:
+    rule = ast.get_docstring(ast.parse((PACKAGE / where / "__init__.py").read_text(encoding="utf-8")))
+    assert rule is not None
+    assert rule.splitlines()[0].endswith(".")
 
 
 def test_no_library_module_prints_or_exits() -> None:
     """The library raises and returns; only the commands (and programs of their own) talk."""
     found = []
     for module, path in MODULES.items():
-        if level(module) == COMMANDS or module.startswith("ctstate.sandbox") or module == "ctstate.verbs.demo":
+        if room(module) in ("commands", "__main__", "sandbox") or module.startswith("ctstate.verbs.demo"):
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import) and any(alias.name == "click" for alias in node.names):
@@ -86,14 +160,13 @@ def test_no_library_module_prints_or_exits() -> None:
 
 
 def test_only_the_zooniverse_room_knows_the_client() -> None:
-    """`panoptes_client` stays behind one door, and the sandbox knows neither it nor the ledger."""
+    """`panoptes_client` and `requests` stay behind one door."""
     for module, path in MODULES.items():
         source = path.read_text(encoding="utf-8")
-        if module != "ctstate.zooniverse.api":
-            assert "import panoptes_client" not in source
-            assert "from panoptes_client" not in source
-        if module.startswith("ctstate.sandbox"):
-            assert {name for name in imports(module) if level(name) == LEDGER} == set()
+        if room(module) not in ("zooniverse", "sandbox"):
+            assert not re.search(r"^\s*(import|from) (panoptes_client|requests|urllib3)\b", source, re.MULTILINE), (
+                module
+            )
 
 
 @pytest.mark.parametrize("verb", ["status", "sql"])

@@ -1,7 +1,5 @@
 """User name and password: the files and variables that users have."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

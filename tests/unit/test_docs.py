@@ -1,7 +1,5 @@
 """The docs say what the code does: every verb, every view and column, the CLI reference."""
 
-from __future__ import annotations
-
 import re
 import sqlite3
 import subprocess

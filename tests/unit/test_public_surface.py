@@ -1,7 +1,5 @@
 """What `import ctstate` offers, and that the errors are the tree that their module draws."""
 
-from __future__ import annotations
-
 import inspect
 import pickle
 import re

@@ -1,7 +1,5 @@
 """The state machine as data: what the design promises of it."""
 
-from __future__ import annotations
-
 import itertools
 
 import pytest

@@ -1,7 +1,5 @@
 """A season on a sandbox for each test."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable
 from pathlib import Path

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from ctstate.capture import Capture, CaptureImage
 from ctstate.errors import (
     AllowanceError,
     CtstateError,
@@ -14,7 +15,7 @@ from ctstate.errors import (
 )
 from ctstate.images import EncodedImage
 from ctstate.ledger import claims
-from ctstate.ledger.claims import CaptureRow, Claim, ImageRow
+from ctstate.ledger.claims import Claim
 from ctstate.ledger.states import State
 from ctstate.verbs.upload.story import (
     Announce,
@@ -43,8 +44,10 @@ NEVER_SENT = UnavailableError("no connection", maybe_done=False)
 
 
 def claim(subject_id: int | None = None, arrived: bool = False, ambiguous_at: str | None = None) -> Claim:
-    images = tuple(ImageRow(id=10 + rank, rank=rank, path="x.jpg", md5=None, arrived=arrived) for rank in (1, 2))
-    row = CaptureRow(7, "S#A#1#7", "S", "A", "1", "7", "a", "l", {}, {}, images, subject_id, "uploading")
+    images = tuple(
+        CaptureImage(id=10 + rank, rank=rank, path="x.jpg", md5=None, arrived=arrived) for rank in (1, 2)
+    )
+    row = Capture(7, "S#A#1#7", "S", "A", "1", "7", "a", "l", {}, {}, images, subject_id, "uploading")
     return Claim(row, 3, 1, ambiguous_at, 5 if ambiguous_at else None, 100 if ambiguous_at else None)
 
 

@@ -1,7 +1,5 @@
 """Uploads end to end, through the real client to the sandbox; the invariant after each."""
 
-from __future__ import annotations
-
 import contextlib
 import signal
 import subprocess

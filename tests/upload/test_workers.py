@@ -1,7 +1,5 @@
 """Several workers on one ledger: together, frozen through a lease, and one after another's death."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """`ctstate workflows`, `link`, `unlink`, `sets`, `progress`, end to end over HTTP."""
 
-from __future__ import annotations
-
 import json
 import time
 from typing import Any

@@ -1,10 +1,8 @@
 """Which format a file of predictions has: told by its content, never by its name."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
-from typing import Any, Optional
+from typing import Any
 
 import ijson
 from ijson.common import ObjectBuilder
@@ -26,8 +24,8 @@ _HOW_TO_NAME = f"name its format with --format: {', '.join(FORMATS)}"
 def reader_of(
     file: str | os.PathLike[str],
     *,
-    format: Optional[str] = None,
-    source: Optional[str] = None,
+    format: str | None = None,
+    source: str | None = None,
     all_species_scores: bool = False,
 ) -> Reader:
     """Return the reader for a file.
@@ -112,7 +110,7 @@ def _detect_object(name: str) -> tuple[str, dict[str, Any]]:
     raise InputError(f"{name}: not a file of predictions that ctstate knows; {_HOW_TO_NAME}")
 
 
-def _legacy_format(name: str, capture_id: str, entry: dict[str, Any]) -> Optional[str]:
+def _legacy_format(name: str, capture_id: str, entry: dict[str, Any]) -> str | None:
     aggregated = entry.get("aggregated_pred")
     if isinstance(aggregated, dict) and aggregated:
         if not looks_empty(aggregated):
@@ -134,7 +132,7 @@ def _top_level(name: str) -> Iterator[tuple[str, Any]]:
     """Yield the keys of a JSON object with their values, but None for lists, which are passed over unbuilt."""
     with jsonstream.opened(name) as stream:
         depth, key, array = 0, "", 0
-        builder: Optional[ObjectBuilder] = None
+        builder: ObjectBuilder | None = None
         for event, value in ijson.basic_parse(stream, use_float=True, buf_size=1 << 18):
             if array:
                 # The hot loop: of a list of millions of images only the brackets matter.

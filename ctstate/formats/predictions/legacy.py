@@ -7,12 +7,10 @@ docs/legacy-formats.md, section 4, whose keys and values reach the subject uncha
   `machine_vehicle` are the values of classes of such a name among its aggregated predictions.
 """
 
-from __future__ import annotations
-
 import abc
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Optional
+from typing import Any
 
 from ctstate.formats import json_stream as jsonstream
 from ctstate.formats.predictions.records import Combined, Entry, Reader, Scores, kind_of, most
@@ -147,7 +145,7 @@ def looks_empty(aggregated: Mapping[str, Any]) -> bool:
     return any(kind_of(label) == "blank" or label == "is_blank" for label in aggregated)
 
 
-def _number(value: Any) -> Optional[float]:
+def _number(value: Any) -> float | None:
     try:
         return None if value is None else float(value)
     except (TypeError, ValueError):

@@ -10,11 +10,9 @@ docs/formats-ml-and-exchange.md, sections 1 and 2. How images become the capture
 Images on which the program failed say nothing. "Nothing found" means nothing above the run's own threshold.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Optional
+from typing import Any
 
 from ctstate.errors import InputError
 from ctstate.formats import json_stream as jsonstream
@@ -63,7 +61,7 @@ class MegaDetector(Reader):
         if not isinstance(detections, list):
             raise self.malformed(what, "has neither detections nor a failure")
         found: dict[str, float] = {}
-        best: Optional[tuple[str, float]] = None
+        best: tuple[str, float] | None = None
         for detection in detections:
             if not isinstance(detection, dict):
                 raise self.malformed(what, "has a detection that is not an object")

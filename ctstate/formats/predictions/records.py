@@ -1,12 +1,10 @@
 """What every reader of predictions yields, and what becomes of it."""
 
-from __future__ import annotations
-
 import abc
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 from ctstate.errors import InputError
 
@@ -26,12 +24,12 @@ class Entry(NamedTuple):
 class Scores:
     """What reports and `--where` see of a capture, 0 to 1; None: the source does not say."""
 
-    animal: Optional[float] = None
-    person: Optional[float] = None
-    vehicle: Optional[float] = None
-    blank: Optional[float] = None
-    species: Optional[str] = None
-    species_confidence: Optional[float] = None
+    animal: float | None = None
+    person: float | None = None
+    vehicle: float | None = None
+    blank: float | None = None
+    species: str | None = None
+    species_confidence: float | None = None
 
 
 class Combined(NamedTuple):
@@ -45,7 +43,7 @@ class Combined(NamedTuple):
 class FileFacts:
     """What a file says about how it was made."""
 
-    threshold: Optional[float] = None
+    threshold: float | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -125,6 +123,6 @@ def highest(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return best
 
 
-def most(best: Mapping[str, float], kind: str) -> Optional[float]:
+def most(best: Mapping[str, float], kind: str) -> float | None:
     """Return the largest score among the labels of a kind (see `kind_of`)."""
     return max((score for label, score in best.items() if kind_of(label) == kind), default=None)

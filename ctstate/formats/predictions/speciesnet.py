@@ -12,10 +12,8 @@ docs/formats-ml-and-exchange.md, section 3. How images become the capture:
 Images on which classifier or detector failed say what the other one found.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Optional
+from typing import Any
 
 from ctstate.formats import json_stream as jsonstream
 from ctstate.formats.predictions.records import Combined, Entry, FileFacts, Reader, Scores, highest
@@ -33,7 +31,7 @@ class SpeciesNet(Reader):
     """SpeciesNet's predictions JSON."""
 
     format = "speciesnet"
-    _version: Optional[str] = None
+    _version: str | None = None
 
     def entries(self) -> Iterator[Entry]:
         for number, image in enumerate(jsonstream.items(self.name, "predictions.item"), start=1):
@@ -62,7 +60,7 @@ class SpeciesNet(Reader):
             return [found, top]
         return None if detections is None else [found, None]
 
-    def _classified(self, what: str, image: Mapping[str, Any]) -> Optional[list[Any]]:
+    def _classified(self, what: str, image: Mapping[str, Any]) -> list[Any] | None:
         """Return the classifier's best class, where there is no prediction of the ensemble."""
         classifications = image.get("classifications")
         if classifications is None:
@@ -84,7 +82,7 @@ class SpeciesNet(Reader):
                 found[kind] = max(score, found.get(kind, 0))
         blanks = [top for top in tops if _kind(top[0]) == "blank"]
         others = [top for top in tops if _kind(top[0]) not in ("blank", "")]
-        chosen: Optional[tuple[str, float]] = None
+        chosen: tuple[str, float] | None = None
         if others:
             chosen = max(others, key=lambda top: top[1])
         elif blanks and len(blanks) == len(tops):

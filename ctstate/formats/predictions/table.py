@@ -11,11 +11,9 @@ A label's value for the capture is the highest over its rows; that of `blank` an
 among those that are neither animal, person, vehicle nor blank.
 """
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Optional
+from typing import Any
 
 from ctstate.errors import InputError
 from ctstate.formats.predictions.records import Combined, Entry, Reader, Scores, highest, kind_of, most
@@ -116,7 +114,7 @@ class Table(Reader):
         stated: list[float] = [
             0.0 if value is None else value for value in blanks if value is not None or self._long is not None
         ]
-        blank: Optional[float] = min(stated) if any(value is not None for value in blanks) else None
+        blank: float | None = min(stated) if any(value is not None for value in blanks) else None
         metadata = {
             self.key(label): blank if kind_of(label) == "blank" else score for label, score in sorted(best.items())
         }
@@ -138,7 +136,7 @@ class Table(Reader):
         )
 
 
-def _first(names: Sequence[str], wanted: Sequence[str]) -> Optional[int]:
+def _first(names: Sequence[str], wanted: Sequence[str]) -> int | None:
     return next((names.index(name) for name in wanted if name in names), None)
 
 

@@ -1,3 +1,1 @@
 """The routes of the API, a module for each kind of resource; each handler turns a `Call` into a reply."""
-
-from __future__ import annotations

@@ -1,7 +1,5 @@
 """Reading projects and who works on them."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from starlette.responses import Response

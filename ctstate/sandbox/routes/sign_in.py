@@ -1,7 +1,5 @@
 """Signing in, tokens, and the account itself (API notes, sections 1 and 2)."""
 
-from __future__ import annotations
-
 import hashlib
 import hmac
 import json

@@ -1,7 +1,5 @@
 """Subject sets and what is in them (API notes, section 3)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from starlette.responses import Response

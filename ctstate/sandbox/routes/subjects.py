@@ -1,10 +1,8 @@
 """Subjects (API notes, section 4)."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from itertools import islice
-from typing import Any, Optional
+from typing import Any
 
 from starlette.responses import Response
 
@@ -87,12 +85,12 @@ def _found(call: Call) -> Collection[int]:
     ]
 
 
-def _wanted_sets(call: Call) -> Optional[list[SubjectSet]]:
+def _wanted_sets(call: Call) -> list[SubjectSet] | None:
     """The sets that the filters name, or None where they name none."""
     world, query = call.world, call.query
     if "subject_set_id" not in query and "workflow_id" not in query:
         return None
-    numbers: Optional[list[int]] = None
+    numbers: list[int] | None = None
     if "subject_set_id" in query:
         numbers = ids_in(query["subject_set_id"])
     if "workflow_id" in query:

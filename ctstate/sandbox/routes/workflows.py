@@ -1,7 +1,5 @@
 """Workflows, their subject sets, and what volunteers did (API notes, section 5)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from starlette.responses import Response

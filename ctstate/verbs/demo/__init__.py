@@ -1,7 +1,5 @@
 """A rehearsal from nothing (`ctstate demo`): a made-up season, a sandbox with faults, a kill, a resume, a proof."""
 
-from __future__ import annotations
-
 import csv
 import os
 import random
@@ -14,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 from PIL import Image, ImageDraw, ImageFilter
 
@@ -155,9 +153,7 @@ class _Commands:
         return code
 
 
-def run_demo(
-    folder: Path, say: Say, *, captures: int = 48, keep_open: Optional[Callable[[str], None]] = None
-) -> None:
+def run_demo(folder: Path, say: Say, *, captures: int = 48, keep_open: Callable[[str], None] | None = None) -> None:
     """Make a season, upload it to a sandbox that fails often, kill the upload on the way, and check the end.
 
     Args:

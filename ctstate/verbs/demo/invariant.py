@@ -7,12 +7,10 @@ no duplicates; at no instant was a subject in a set before its images were whole
 `ctstate verify` checks the same from outside (less the history, which only a sandbox keeps).
 """
 
-from __future__ import annotations
-
 import base64
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, Optional
+from typing import Any
 
 from sqlalchemy import select
 
@@ -76,7 +74,7 @@ def violations(ledger: Ledger, world: Mapping[str, Any], *, complete: bool = Tru
     return found
 
 
-def _ledger_of(subject: Mapping[str, Any]) -> Optional[str]:
+def _ledger_of(subject: Mapping[str, Any]) -> str | None:
     mark = read_mark(subject.get("external_id"))
     return mark.ledger_id if mark is not None else None
 

@@ -4,8 +4,6 @@ Nothing is changed anywhere: no ledger is made or migrated, nothing is created o
 the ledger, which is taken away again, serves to test locks.
 """
 
-from __future__ import annotations
-
 import email.utils
 import enum
 import importlib
@@ -21,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from ctstate.cluster import tools
@@ -35,7 +33,7 @@ from ctstate.zooniverse.credentials import DEFAULT_ENDPOINT, Credentials, read_c
 if TYPE_CHECKING:  # the client library itself may be what is broken
     from ctstate.zooniverse.api import Account, Zooniverse
 
-OLDEST_PYTHON = (3, 9)
+OLDEST_PYTHON = (3, 11)
 OLDEST_SQLITE = (3, 26, 0)
 """What RHEL 8 and its relatives have, which many clusters still run."""
 
@@ -93,12 +91,12 @@ class Patient:
 
     ledger: str
     endpoint: str = DEFAULT_ENDPOINT
-    project_id: Optional[int] = None
-    password_file: Optional[str] = None
-    log_dir: Optional[str] = None
+    project_id: int | None = None
+    password_file: str | None = None
+    log_dir: str | None = None
     nodes: int = 1
-    partition: Optional[str] = None
-    account: Optional[str] = None
+    partition: str | None = None
+    account: str | None = None
 
 
 @dataclass
@@ -106,11 +104,11 @@ class _Facts:
     """What earlier checks found, for later ones."""
 
     patient: Patient
-    path: Optional[Path] = None
+    path: Path | None = None
     ledger: bool = False  # there is one that can be read
-    credentials: Optional[Credentials] = None
-    zooniverse: Optional[Zooniverse] = None
-    me: Optional[Account] = None
+    credentials: Credentials | None = None
+    zooniverse: "Zooniverse | None" = None
+    me: "Account | None" = None
 
 
 Result = tuple[Verdict, str, str]
@@ -142,7 +140,7 @@ def examine(patient: Patient) -> Iterator[Check]:
 def _python(facts: _Facts) -> Result:
     seen = f"Python {sys.version.split()[0]} at {sys.executable}"
     if sys.version_info[:2] < OLDEST_PYTHON:
-        return FAIL, seen, "ctstate needs Python 3.9 or newer: load another module or make a new environment"
+        return FAIL, seen, "ctstate needs Python 3.11 or newer: load another module or make a new environment"
     return OK, seen, ""
 
 

@@ -12,8 +12,6 @@ ledger, never on the ledger itself: closing any handle of a file drops all locks
 This file is also the program that runs on each node, and therefore imports nothing of ctstate at its top.
 """
 
-from __future__ import annotations
-
 import enum
 import errno
 import fcntl
@@ -27,7 +25,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 PENDING = 0x40000000
 RESERVED = PENDING + 1
@@ -112,8 +110,8 @@ def self_test(path: str | os.PathLike[str]) -> LockVerdict:
 def two_node_probe(
     path: str | os.PathLike[str],
     *,
-    partition: Optional[str] = None,
-    account: Optional[str] = None,
+    partition: str | None = None,
+    account: str | None = None,
     options: Sequence[str] = (),
     timeout: float = 300.0,
     wait: float = WAIT_S,
@@ -214,7 +212,7 @@ class _Held:
     def __init__(self, scratch: Path) -> None:
         self._scratch = scratch
 
-    def __enter__(self) -> _Held:
+    def __enter__(self) -> "_Held":
         self._handle = os.open(self._scratch, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.lockf(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, RESERVED)

@@ -17,11 +17,11 @@ from sqlalchemy.engine import Connection
 from ctstate.errors import LedgerBehindError, NotFoundError, ZooniverseError
 from ctstate.ledger import Ledger, LiveRun, set_lease
 from ctstate.ledger.schema import accepted_subject, batch, capture, run
+from ctstate.ledger.set_lease import turn
 from ctstate.ledger.states import State
-from ctstate.ledger.turns import LEDGER_KEY, turn
 from ctstate.verbs.upload.plan import PlannedBatch
 from ctstate.zooniverse.api import PAGE_SIZE, Zooniverse
-from ctstate.zooniverse.subject import CAPTURE_ID, read_mark
+from ctstate.zooniverse.subject import CAPTURE_ID, LEDGER_KEY, read_mark
 
 log = logging.getLogger(__name__)
 

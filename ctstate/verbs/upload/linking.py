@@ -12,7 +12,7 @@ from ctstate.errors import (
 )
 from ctstate.ledger import Ledger, LiveRun, claims
 from ctstate.ledger.claims import Claim
-from ctstate.ledger.turns import turn
+from ctstate.ledger.set_lease import turn
 from ctstate.machine import machine
 from ctstate.verbs.upload.story import StopAskedError
 from ctstate.zooniverse.api import Zooniverse

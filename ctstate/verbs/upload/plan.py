@@ -2,12 +2,12 @@
 
 import os
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlsplit
 
-from sqlalchemy import Row, bindparam, func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.engine import Connection
 
+from ctstate.capture import Batch, Season
 from ctstate.errors import NotFoundError, UsageError, ZooniverseError
 from ctstate.ledger import Ledger
 from ctstate.ledger.schema import capture, image
@@ -107,7 +107,7 @@ def plan_upload(ledger: Ledger, zooniverse: Zooniverse, options: UploadOptions) 
 
 
 def in_ledger(
-    connection: Connection, options: UploadOptions, season: Row[Any], row: Row[Any], more: int = 0, images: int = 0
+    connection: Connection, options: UploadOptions, season: Season, row: Batch, more: int = 0, images: int = 0
 ) -> PlannedBatch:
     """Plan a batch that the ledger has; `more` captures with `images` are still to be put into it."""
     pending, own_images = _count(connection, season.id, row.id)
@@ -115,7 +115,7 @@ def in_ledger(
 
 
 def _planned(
-    options: UploadOptions, season: str, row: Row[Any] | None, name: str, pending: int, images: int
+    options: UploadOptions, season: str, row: Batch | None, name: str, pending: int, images: int
 ) -> PlannedBatch:
     set_name = options.subject_set_name or (row.subject_set_name if row is not None else None)
     set_id = row.subject_set_id if row is not None else None

@@ -19,6 +19,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ctstate.capture import CaptureImage
 from ctstate.errors import (
     AllowanceError,
     BrokenImageError,
@@ -32,7 +33,7 @@ from ctstate.errors import (
 )
 from ctstate.images import EncodedImage
 from ctstate.ledger import claims
-from ctstate.ledger.claims import Claim, ImageRow
+from ctstate.ledger.claims import Claim
 from ctstate.ledger.states import State
 from ctstate.zooniverse import subject as subjects
 from ctstate.zooniverse.api import Created
@@ -74,7 +75,7 @@ class Want:
 class Encode(Want):
     """Bytes fit for Zooniverse, of each image: `EncodedImage` or the `BrokenImageError`. `EncoderDiedError`."""
 
-    images: tuple[ImageRow, ...]
+    images: tuple[CaptureImage, ...]
 
 
 @dataclass(frozen=True)
@@ -197,7 +198,7 @@ def life(claim: Claim, ledger_id: str, *, skip_broken: bool = False) -> Story:
     )
     unsent = False  # a create is announced, and surely not sent
     whole = subject_id is not None and bool(capture.images) and all(image.arrived for image in capture.images)
-    ready: list[tuple[ImageRow, EncodedImage]] = []
+    ready: list[tuple[CaptureImage, EncodedImage]] = []
     urls: list[str] = []
     creates = puts = 0
     try:
@@ -308,7 +309,7 @@ def life(claim: Claim, ledger_id: str, *, skip_broken: bool = False) -> Story:
         return (yield from _end(State.BATCHED, str(error), error=error))
 
 
-def _encode(images: tuple[ImageRow, ...]) -> Generator[Want, Any, list[EncodedImage | BrokenImageError] | None]:
+def _encode(images: tuple[CaptureImage, ...]) -> Generator[Want, Any, list[EncodedImage | BrokenImageError] | None]:
     for _ in range(MOST_ENCODINGS):
         try:
             encoded: list[EncodedImage | BrokenImageError] = yield Encode(images)
@@ -318,7 +319,7 @@ def _encode(images: tuple[ImageRow, ...]) -> Generator[Want, Any, list[EncodedIm
     return None
 
 
-def _put_all(ready: Sequence[tuple[ImageRow, EncodedImage]], urls: Sequence[str]) -> Generator[Want, Any, bool]:
+def _put_all(ready: Sequence[tuple[CaptureImage, EncodedImage]], urls: Sequence[str]) -> Generator[Want, Any, bool]:
     """Put a subject's images; return whether each is proved to be there."""
     for url, (_, encoded) in zip(urls, ready, strict=True):
         try:
@@ -334,7 +335,7 @@ def _put_all(ready: Sequence[tuple[ImageRow, EncodedImage]], urls: Sequence[str]
 
 
 def _encoded_facts(
-    ready: Sequence[tuple[ImageRow, EncodedImage]], broken: Sequence[tuple[ImageRow, BrokenImageError]]
+    ready: Sequence[tuple[CaptureImage, EncodedImage]], broken: Sequence[tuple[CaptureImage, BrokenImageError]]
 ) -> list[Fact]:
     facts: list[Fact] = [(claims.note_broken, image.id, error.reason) for image, error in broken]
     sizes = [claims.EncodedFacts(image.id, made.md5, len(made.data), made.note) for image, made in ready]

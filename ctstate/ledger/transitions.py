@@ -1,0 +1,206 @@
+"""Every write of a capture's state outside a claim: what the bulk verbs do to many captures, and corrections that
+follow what Zooniverse shows or what a person wants.
+
+Each takes a write transaction. A correction names the capture as it was seen and changes nothing if it has moved
+since, so that it never fights an upload that goes on meanwhile.
+"""
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, ColumnExpressionArgument, case, select, update
+from sqlalchemy.engine import Connection
+
+from ctstate.capture import Snapshot
+from ctstate.ledger.clock import now
+from ctstate.ledger.exclusions import CLAIMED_BY_OLD_SCRIPTS, NO_USABLE_IMAGE
+from ctstate.ledger.schema import capture, image
+from ctstate.ledger.states import REBATCHABLE, State
+
+_SETTLED = {"create_run_id": None, "create_sent_at": None, "create_floor": None, "ambiguous_at": None}
+"""No create is announced any more, and none is in doubt."""
+
+SNAPSHOT = tuple(capture.c[name] for name in Snapshot._fields)
+"""The columns of a `Snapshot`, for a select."""
+
+
+# -- many captures at once -------------------------------------------------------------------------------------
+
+
+def note_predicted(connection: Connection, run_id: int, which: ColumnExpressionArgument[bool]) -> int:
+    """Move captures from manifested to predicted; those in other states keep theirs. Return how many moved.
+
+    Args:
+        connection: a write transaction.
+        run_id: of the run that moves them.
+        which: condition on `capture`.
+    """
+    return connection.execute(
+        update(capture)
+        .where(capture.c.state == State.MANIFESTED.value, which)
+        .values(state=State.PREDICTED.value, run_id=run_id, moved_at=now(), reason=None)
+    ).rowcount
+
+
+def note_batched(connection: Connection, run_id: int, batch_id: int, which: ColumnExpressionArgument[bool]) -> int:
+    """Put captures into a batch, where nothing of them is on Zooniverse or on its way. Return how many.
+
+    Args:
+        connection, run_id: as for `note_predicted`.
+        batch_id: the batch.
+        which: condition on `capture`.
+    """
+    return connection.execute(
+        update(capture)
+        .where(
+            capture.c.state.in_([state.value for state in REBATCHABLE]),
+            capture.c.subject_id.is_(None),
+            capture.c.create_sent_at.is_(None),
+            capture.c.batch_id.is_distinct_from(batch_id),
+            which,
+        )
+        .values(state=State.BATCHED.value, batch_id=batch_id, run_id=run_id, moved_at=now(), reason=None)
+    ).rowcount
+
+
+def note_metadata_pending(connection: Connection, which: ColumnExpressionArgument[bool]) -> int:
+    """Mark captures whose subject may carry other metadata than the ledger has now; return how many.
+
+    Also those of which a subject is being made at this moment: the run has read the old metadata. Whoever brings
+    the subject up to date sets `metadata_pending` back to NULL.
+
+    Args:
+        connection: a write transaction.
+        which: condition on `capture`.
+    """
+    has_one = (
+        capture.c.subject_id.is_not(None)
+        | capture.c.create_sent_at.is_not(None)
+        | (capture.c.state == State.UPLOADING.value)
+    )
+    return connection.execute(
+        update(capture).where(which, capture.c.state != State.DELETED.value, has_one).values(metadata_pending=now())
+    ).rowcount
+
+
+# -- one capture, as it was seen -------------------------------------------------------------------------------
+
+
+def _as_seen(seen: Snapshot) -> ColumnElement[bool]:
+    return (
+        (capture.c.id == seen.id)
+        & (capture.c.state == seen.state)
+        & (capture.c.claim == seen.claim)
+        & capture.c.subject_id.is_not_distinct_from(seen.subject_id)
+    )
+
+
+def _do(connection: Connection, seen: Snapshot, **change: Any) -> bool:
+    return connection.execute(update(capture).where(_as_seen(seen)).values(change)).rowcount == 1
+
+
+def _moved(run_id: int, state: State, reason: str) -> dict[str, Any]:
+    return {"state": state.value, "run_id": run_id, "moved_at": now(), "reason": reason}
+
+
+def adopt(connection: Connection, run_id: int, seen: Snapshot, subject_id: int, batch_id: int, reason: str) -> bool:
+    """Move a capture to uploaded with a subject found whole in its set; return False where it moved meanwhile.
+
+    Args:
+        connection: a write transaction.
+        run_id: of the run that found it.
+        seen: the capture as it was seen.
+        subject_id, batch_id: the subject, and the batch in whose set it is.
+        reason: for the history.
+    """
+    # A person's reason stays: it was uploaded all the same, and `remove` is for taking it out.
+    ours = capture.c.excluded.in_([NO_USABLE_IMAGE, CLAIMED_BY_OLD_SCRIPTS])
+    done = _do(
+        connection,
+        seen,
+        **_moved(run_id, State.UPLOADED, reason),
+        subject_id=subject_id,
+        batch_id=batch_id,
+        **_SETTLED,
+        excluded=case((ours, None), else_=capture.c.excluded),
+    )
+    if done:
+        connection.execute(
+            update(image)
+            .where(image.c.capture_id == seen.id, image.c.problem.is_(None), image.c.arrived_at.is_(None))
+            .values(arrived_at=now())
+        )
+    return done
+
+
+def make_room(connection: Connection, run_id: int, seen: Snapshot, subject_id: int, reason: str) -> Snapshot | None:
+    """Forget the subject that a capture had, where it is to have another; return the capture as it then is.
+
+    Returns:
+        None where it moved meanwhile.
+    """
+    if seen.subject_id not in (None, subject_id) or seen.state == State.DELETED.value:
+        done = True
+        if seen.state == State.UPLOADED.value:
+            done = move(connection, run_id, seen, State.REMOVED, reason)
+            seen = snapshot(connection, seen.id)
+        if done and seen.state in (State.REMOVED.value, State.DELETED.value):  # it takes the way of a retry
+            done = retry(connection, run_id, seen, reason)
+            seen = snapshot(connection, seen.id)
+        if not done or (seen.subject_id is not None and not forget_subject(connection, seen)):
+            return None
+        seen = snapshot(connection, seen.id)
+    return seen
+
+
+def snapshot(connection: Connection, key: int) -> Snapshot:
+    """Return a capture as it is at this moment, by its primary key."""
+    return Snapshot(*connection.execute(select(*SNAPSHOT).where(capture.c.id == key)).one())
+
+
+def note_subject(connection: Connection, seen: Snapshot, subject_id: int) -> bool:
+    """Write down the subject of a capture that an upload has still to finish."""
+    return _do(connection, seen, subject_id=subject_id, **_SETTLED)
+
+
+def redo(
+    connection: Connection, run_id: int, seen: Snapshot, subject_id: int | None, batch_id: int, reason: str
+) -> bool:
+    """Send a capture back to batched, its images to be put again; the next upload finishes it."""
+    move_back = _moved(run_id, State.BATCHED, reason)
+    done = _do(connection, seen, **move_back, subject_id=subject_id, batch_id=batch_id, **_SETTLED)
+    if done:
+        forget_images(connection, seen.id)
+    return done
+
+
+def forget_images(connection: Connection, key: int) -> None:
+    """Write down that none of a capture's images is known to be on Zooniverse."""
+    connection.execute(update(image).where(image.c.capture_id == key).values(arrived_at=None))
+
+
+def move(connection: Connection, run_id: int, seen: Snapshot, state: State, reason: str) -> bool:
+    """Move a capture to removed or deleted; its subject id stays, for the record."""
+    return _do(connection, seen, **_moved(run_id, state, reason))
+
+
+def forget_subject(connection: Connection, seen: Snapshot) -> bool:
+    """Write down that a capture has no subject (any more); only for one that is not uploaded."""
+    done = _do(connection, seen, subject_id=None, **_SETTLED)
+    if done:
+        forget_images(connection, seen.id)
+    return done
+
+
+def retry(connection: Connection, run_id: int, seen: Snapshot, reason: str) -> bool:
+    """Send a failed, removed or deleted capture back to batched.
+
+    A removed one keeps its subject, which the next upload links again without sending it anew; the subject of
+    a deleted one is gone for good.
+    """
+    move_back = _moved(run_id, State.BATCHED, reason)
+    if seen.state == State.DELETED.value:
+        done = _do(connection, seen, **move_back, subject_id=None, **_SETTLED)
+        if done:
+            forget_images(connection, seen.id)
+        return done
+    return _do(connection, seen, **move_back)
