@@ -1,8 +1,17 @@
 """What a capture is, and the season and batch it is of: the typed, frozen rows that every room passes on."""
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
+
+T = TypeVar("T")
+
+COMPLETE = "complete"
+"""Name of the batch that takes what is in no other (docs/legacy-formats.md, section 2)."""
+
+PAGE = 500
+"""So many captures at a time: memory is bounded, and SQLite before 3.32 takes 999 parameters in a statement."""
 
 
 @dataclass(frozen=True)
@@ -68,3 +77,10 @@ class Batch(NamedTuple):
     project_id: int | None
     subject_set_id: int | None
     subject_set_name: str | None
+
+
+def pages(items: Iterable[T], size: int = PAGE) -> Iterator[list[T]]:
+    """Yield the items in lists of at most `size`."""
+    iterator = iter(items)
+    while page := list(itertools.islice(iterator, size)):
+        yield page

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import case, func, insert, select, update
+from sqlalchemy import case, delete, func, insert, select, update
 from sqlalchemy.engine import Connection
 
 from ctstate import __version__
@@ -167,6 +167,11 @@ def end(connection: Connection, run_id: int, outcome: str, message: str = "") ->
         .where(run.c.id == run_id, run.c.ended_at.is_(None))
         .values(ended_at=now(), heartbeat_at=now(), outcome=outcome, message=message or None)
     )
+
+
+def forget(connection: Connection, run_id: int) -> None:
+    """Take back that an invocation began, as it has changed nothing."""
+    connection.execute(delete(run).where(run.c.id == run_id))
 
 
 def slurm_job(arguments: str) -> Job | None:

@@ -21,10 +21,13 @@ from typing import Any
 from urllib.parse import quote
 
 from sqlalchemy import create_engine, event
+from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from ctstate.errors import IllegalMoveError, LedgerError, LedgerMissingError, UsageError
+
+__all__ = ["upsert"]  # `insert` with ON CONFLICT, as this database says it
 
 BUSY_TIMEOUT_S = 60
 BUSY_PATIENCE_S = 600

@@ -1,0 +1,1 @@
+"""The zooniverse room: all HTTP. What is asked of Zooniverse or of its image store is asked here."""
