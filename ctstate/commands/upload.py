@@ -14,7 +14,7 @@ import click
 from ctstate.commands.root import Places
 from ctstate.commands.shared import account_options, batch_option, connect, places, season_option
 from ctstate.images import ImageOptions
-from ctstate.verbs.upload import SETTLE_S, StopSignal, Tally, UploadOptions, UploadPlan, UploadReport, plan_upload
+from ctstate.verbs.upload import SETTLE_S, StopSignal, Counts, UploadOptions, UploadPlan, UploadReport, plan_upload
 from ctstate.verbs.upload import upload as carry_out
 
 LOG_EVERY_S = 30.0
@@ -120,13 +120,13 @@ def upload(
             on_progress=shown,
         )
         shown.end()
-    tally = report.tally
+    counts = report.counts
     click.echo(
-        f"{tally.uploaded:,} captures uploaded ({tally.images:,} images, {tally.bytes / 1e6:,.1f} MB), "
-        f"{tally.failed:,} failed, {tally.given_back:,} given back; {report.requests:,} API requests."
+        f"{counts.uploaded:,} captures uploaded ({counts.images:,} images, {counts.bytes / 1e6:,.1f} MB), "
+        f"{counts.failed:,} failed, {counts.given_back:,} given back; {report.requests:,} API requests."
     )
-    if tally.fenced:
-        click.echo(f"{tally.fenced:,} captures had been taken over by another run and were left to it.")
+    if counts.fenced:
+        click.echo(f"{counts.fenced:,} captures had been taken over by another run and were left to it.")
     if report.stopped:
         click.echo(f"Stopped cleanly: {report.stopped}. Run the same command again to go on.")
     code = _say_what_is_left(report, limit)
@@ -179,18 +179,18 @@ class _Progress:
         self._total = plan.pending if limit is None else min(limit, plan.pending)
         self._began = self._said = time.monotonic()
 
-    def __call__(self, tally: Tally) -> None:
+    def __call__(self, counts: Counts) -> None:
         now = time.monotonic()
         if now - self._said < (0.2 if self._terminal else LOG_EVERY_S):
             return
         self._said = now
-        done = tally.uploaded + tally.failed
+        done = counts.uploaded + counts.failed
         rate = done / max(now - self._began, 0.001)
         left = (self._total - done) / rate if rate > 0 else None
         eta = "?" if left is None else _duration(left)
         share = done / self._total if self._total else 1.0
-        doubts = f", {tally.in_doubt} in doubt" if tally.in_doubt else ""
-        failed = f", {tally.failed} failed" if tally.failed else ""
+        doubts = f", {counts.in_doubt} in doubt" if counts.in_doubt else ""
+        failed = f", {counts.failed} failed" if counts.failed else ""
         line = f"{done:,}/{self._total:,} captures, {rate:.1f}/s, {eta} left{failed}{doubts}"
         if self._terminal:
             bar = "#" * int(share * 30)

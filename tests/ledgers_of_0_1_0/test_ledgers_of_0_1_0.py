@@ -122,7 +122,7 @@ def test_an_upload_finishes_it_exactly_once(name: str, tmp_path: Path) -> None:
     with revived.sandbox() as zooniverse:
         already = made(zooniverse)
         report = finish(revived, zooniverse)
-        assert (report.stopped, report.tally.failed, report.tally.fenced) == ("", 0, 0)
+        assert (report.stopped, report.counts.failed, report.counts.fenced) == ("", 0, 0)
         assert states(revived.path) == LEFT[name]
         assert faults(revived, zooniverse) == []
         # What was lost was found, not made again: every subject is its capture's only one, the old ones are kept.
@@ -133,7 +133,7 @@ def test_an_upload_finishes_it_exactly_once(name: str, tmp_path: Path) -> None:
         with Ledger.open(revived.path) as ledger:
             assert survey(ledger, connect(zooniverse), int(zooniverse.project_id)).to_do == []
         before = len(made(zooniverse))
-        assert finish(revived, zooniverse).tally.claimed == 0
+        assert finish(revived, zooniverse).counts.claimed == 0
         assert len(made(zooniverse)) == before
 
 
@@ -145,7 +145,7 @@ def test_what_failed_or_was_taken_back_is_retried(tmp_path: Path) -> None:
         given_up = [row for row in rows(revived.path, "capture") if row["state"] in ("failed", "removed")]
         with Ledger.open(revived.path) as ledger:
             assert retry(ledger, states=["failed", "removed", "deleted"]) == 4
-        assert finish(revived, zooniverse).tally.uploaded == 4
+        assert finish(revived, zooniverse).counts.uploaded == 4
         assert states(revived.path) == {"manifested": 2, "predicted": 1, "uploaded": 13}
         assert faults(revived, zooniverse) == []
         after = {row["capture_id"]: row["subject_id"] for row in rows(revived.path, "capture")}

@@ -94,7 +94,7 @@ def finish(legacy: Legacy) -> None:
 
     with Ledger.open(legacy.path) as ledger:
         report = upload(ledger, legacy.season.connect(), legacy.season.options(season=legacy.name))
-        assert report.tally.failed == 0
+        assert report.counts.failed == 0
         assert ledger.count(Selection(states=[State.UPLOADED])) == len(legacy.records)
     assert legacy.active() == dict.fromkeys(legacy.records, 1)
 

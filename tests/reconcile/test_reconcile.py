@@ -215,7 +215,7 @@ def test_a_subject_that_others_uploaded_is_adopted_only_when_whole(new_season) -
     foreign_subject(season, broken, more_images, put=False)
     published = len(season.z.state()["published_incomplete"])
     assert settle(season) == {"adopt": 1, "finish": 1}
-    assert season.upload().tally.uploaded == 1
+    assert season.upload().counts.uploaded == 1
     with Ledger.open(season.path) as ledger:
         from ctstate.verbs.demo.invariant import violations
 

@@ -407,7 +407,7 @@ def _() -> AbstractContextManager[None]:
 @defect("a run that ends does not wait for its committer (0.1.0: writes after its end)")
 def _() -> AbstractContextManager[None]:
     def end(self: Any, on_progress: Any) -> None:
-        self._tales.clear()
+        self._stories.clear()
 
     return patched((runner.Runner, "_end", end))
 
@@ -419,7 +419,7 @@ def _() -> AbstractContextManager[None]:
             feed_encoders(self)
 
     def end(self: Any, on_progress: Any) -> None:
-        while self._tales:
+        while self._stories:
             self._lost.give_up(story.StopAskedError("the end"))
             self._connections.hurry()
             self._pause(on_progress, flush=True)

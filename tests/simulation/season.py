@@ -38,7 +38,7 @@ from ctstate.verbs.remove import Consent, carry_out, plan_removal
 from ctstate.verbs.retry import retry
 from ctstate.verbs.update_metadata import update_metadata
 from ctstate.verbs.upload import StopSignal, UploadOptions, runner, upload
-from ctstate.verbs.upload.encoding import Then
+from ctstate.verbs.upload.encoding import WhenEncoded
 from ctstate.verbs.upload.story import EncoderDiedError
 from ctstate.zooniverse.api import Backoff
 from ctstate.zooniverse.subject import CAPTURE_ID, read_mark
@@ -171,7 +171,7 @@ class SimEncoders:
     def warm_up(self) -> None:
         """Nothing to start."""
 
-    def encode(self, paths: list[str], then: Then) -> None:
+    def encode(self, paths: list[str], then: WhenEncoded) -> None:
         """Encode in a task of its own."""
         kernel = self.kernel
         task = kernel.current
@@ -368,7 +368,7 @@ class Season:
         ledger = SimLedger(self.kernel, self.database)
         try:
             report = upload(ledger, SimZooniverse(self.model, backoff=backoff), options, stop=signal)
-            self.kernel.say(f"upload ended: {report.tally}, {report.left} {report.stopped}")
+            self.kernel.say(f"upload ended: {report.counts}, {report.left} {report.stopped}")
         except CtstateError as error:
             self.kernel.say(f"upload ended: {type(error).__name__}: {error}")
 
@@ -684,8 +684,8 @@ def _patched(kernel: Kernel) -> Iterator[None]:
         (runner.Runner, "_others_are_at_it", others_are_at_it),
         (
             upload_module,
-            "Work",
-            lambda **given: runner.Work(**given, claim_ahead=kernel.latencies.choice((1, 2, 3))),
+            "Assignment",
+            lambda **given: runner.Assignment(**given, claim_ahead=kernel.latencies.choice((1, 2, 3))),
         ),
     ]
     before = [(where, name, getattr(where, name)) for where, name, _ in changes]

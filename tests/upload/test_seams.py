@@ -254,12 +254,12 @@ def test_an_image_that_no_store_vouched_for_and_nobody_finds_is_not_uploaded(new
     put = Zooniverse.put_image
     monkeypatch.setattr(Zooniverse, "put_image", lambda self, url, data, mime, md5: False)
     report = season.upload()
-    assert report.tally.uploaded == 0
+    assert report.counts.uploaded == 0
     assert "portal" in report.stopped
     assert season.rows("SELECT count(*) FROM capture WHERE state = 'uploaded'") == [(0,)]
     # A store that keeps the image but does not say its MD5 is asked for it.
     monkeypatch.setattr(Zooniverse, "put_image", lambda *a: put(*a) and False)
-    assert season.upload().tally.uploaded == 2
+    assert season.upload().counts.uploaded == 2
     season.check()
 
 

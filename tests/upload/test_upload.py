@@ -41,7 +41,7 @@ def once_something_is_there(season: Season, act: Callable[[], None]) -> None:
 def test_a_season_that_was_never_split_is_one_batch_named_complete(new_season) -> None:
     season = new_season(5)
     report = season.upload()
-    assert (report.tally.uploaded, report.tally.failed, report.stopped) == (5, 0, "")
+    assert (report.counts.uploaded, report.counts.failed, report.stopped) == (5, 0, "")
     season.check()
     (made,) = season.rows("SELECT name, subject_set_name FROM batch")
     assert tuple(made) == ("complete", f"{season.name}_complete")
@@ -66,7 +66,7 @@ def test_running_it_again_sends_nothing(new_season) -> None:
     season.upload()
     season.z.reset_requests()
     report = season.upload()
-    assert report.tally.claimed == 0
+    assert report.counts.claimed == 0
     assert "create subject" not in season.z.requests()["routes"]
     season.check()
 
@@ -95,9 +95,9 @@ def test_requests_are_few(new_season) -> None:
 
 def test_limit(new_season) -> None:
     season = new_season(5)
-    assert season.upload(limit=2).tally.uploaded == 2
+    assert season.upload(limit=2).counts.uploaded == 2
     season.check(complete=False)
-    assert season.upload(limit=2).tally.uploaded == 2
+    assert season.upload(limit=2).counts.uploaded == 2
     season.upload()
     season.check()
 
@@ -110,7 +110,7 @@ def test_a_broken_image_fails_its_capture_with_the_file_named(new_season) -> Non
     )
     (season.folder / "images" / path).write_bytes(b"no image at all")
     report = season.upload()
-    assert (report.tally.uploaded, report.tally.failed) == (3, 1)
+    assert (report.counts.uploaded, report.counts.failed) == (3, 1)
     ((reason,),) = season.rows(f"SELECT reason FROM v_failures WHERE capture_id = '{capture_id}'")
     assert path in reason
     with Ledger.open(season.path) as ledger:
@@ -118,7 +118,7 @@ def test_a_broken_image_fails_its_capture_with_the_file_named(new_season) -> Non
 
         assert retry(ledger) == 1
     report = season.upload(skip_broken_images=True)
-    assert (report.tally.uploaded, report.tally.failed) == (1, 0)
+    assert (report.counts.uploaded, report.counts.failed) == (1, 0)
     season.check()
     ((problem,),) = season.rows("SELECT problem FROM image WHERE problem IS NOT NULL")
     assert problem == "broken"
@@ -131,14 +131,14 @@ def test_a_capture_whose_every_image_is_broken_fails_also_when_skipping(new_seas
     for (path,) in season.rows("SELECT path FROM image WHERE capture_id = 1"):
         (season.folder / "images" / path).write_bytes(b"nothing")
     report = season.upload(skip_broken_images=True)
-    assert (report.tally.uploaded, report.tally.failed) == (1, 1)
+    assert (report.counts.uploaded, report.counts.failed) == (1, 1)
 
 
 def test_an_image_that_vanished_fails_its_capture(new_season) -> None:
     season = new_season(2)
     (path,) = season.rows("SELECT path FROM image WHERE capture_id = 1")[0]
     (season.folder / "images" / path).unlink()
-    assert season.upload().tally.failed == 1
+    assert season.upload().counts.failed == 1
 
 
 def test_images_can_be_elsewhere(new_season, tmp_path) -> None:
@@ -231,7 +231,7 @@ def test_a_clean_stop_finishes_what_is_under_way_and_gives_the_rest_back(new_sea
     once_something_is_there(season, lambda: stop.request("the test says so"))
     report = season.upload(stop)
     assert report.stopped == "the test says so"
-    assert 0 < report.tally.uploaded < 30
+    assert 0 < report.counts.uploaded < 30
     assert season.rows("SELECT count(*) FROM capture WHERE state = 'uploading'")[0][0] == 0
     assert season.rows("SELECT outcome FROM run ORDER BY id DESC LIMIT 1")[0][0] == "stopped"
     # What was under way was finished: no subject is left without its set.
@@ -270,7 +270,7 @@ def test_the_allowance_stops_it_cleanly_and_says_what_to_ask_for(new_season, san
     report = season.upload()
     assert "raise" in report.plan.warning
     assert "subject limit" in report.stopped
-    assert report.tally.uploaded == 4
+    assert report.counts.uploaded == 4
     season.check(complete=False)
     sandbox.set_account(subject_limit=100)
     season.upload()
@@ -282,7 +282,7 @@ def test_an_outage_ends_in_a_clean_stop(new_season) -> None:
     season.z.set_faults({"rules": [{"route": "create subject", "kind": "outage", "status": 503}]})
     report = season.upload(backoff=Backoff(first=0.05, most=0.2, give_up=1.0))
     assert report.stopped
-    assert report.tally.uploaded == 0
+    assert report.counts.uploaded == 0
     season.z.clear_faults()
     season.upload()
     season.check()
@@ -343,7 +343,7 @@ def test_a_subject_deleted_meanwhile_fails_its_capture_and_no_other(new_season) 
     ((key, subject_id),) = season.rows("SELECT id, subject_id FROM capture WHERE subject_id IS NOT NULL LIMIT 1")
     season.connect().delete_subject(subject_id)
     report = season.upload()
-    assert (report.tally.uploaded, report.tally.failed) == (2, 1)
+    assert (report.counts.uploaded, report.counts.failed) == (2, 1)
     ((reason, left),) = season.rows(f"SELECT reason, subject_id FROM capture WHERE id = {key}")
     assert "no longer on Zooniverse" in reason
     assert left is None
@@ -379,7 +379,7 @@ def test_a_run_that_others_took_for_dead_stops(new_season, monkeypatch) -> None:
     once_something_is_there(season, take_over)
     # Its heartbeat tells it, unless every one of its captures was refused to it before that.
     with contextlib.suppress(FencedError):
-        assert season.upload().tally.uploaded < 40
+        assert season.upload().counts.uploaded < 40
     assert taken
     assert all(state != "uploaded" for (state,) in season.rows(
         f"SELECT state FROM capture WHERE id IN ({','.join(str(c.row.id) for c in taken)})"

@@ -7,26 +7,23 @@ create is `begin`. The reasons are in docs/architecture.md.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, case, func, select
-
 from ctstate.ledger import Ledger, LiveRun
-from ctstate.ledger.schema import capture
-from ctstate.ledger.states import PENDING, State
+from ctstate.ledger.uploads import Left, count_left
 from ctstate.verbs.batch import put_rest_into_complete
 from ctstate.verbs.upload import begin
 from ctstate.verbs.upload.allowance import AllowanceWatch
 from ctstate.verbs.upload.encoding import Encoders
 from ctstate.verbs.upload.options import SETTLE_S, UploadOptions
 from ctstate.verbs.upload.plan import UploadPlan, in_ledger, plan_upload
-from ctstate.verbs.upload.runner import Runner, Tally, Work
+from ctstate.verbs.upload.runner import Assignment, Counts, Runner
 from ctstate.verbs.upload.stop import StopSignal
 from ctstate.zooniverse.api import Zooniverse
 
 __all__ = [
     "SETTLE_S",
+    "Counts",
     "Left",
     "StopSignal",
-    "Tally",
     "UploadOptions",
     "UploadPlan",
     "UploadReport",
@@ -35,29 +32,12 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class Left:
-    """What of the selection is not on Zooniverse, excluded captures apart.
-
-    Attributes:
-        pending: captures that the next upload takes up, or that other runs have.
-        in_doubt: of these, captures whose create is still to be looked for.
-        unbatched: captures in no batch, which no upload takes up.
-        failed: captures that only `retry` gives another try.
-    """
-
-    pending: int
-    in_doubt: int
-    unbatched: int
-    failed: int
-
-
 @dataclass
 class UploadReport:
     """How an upload ended. `stopped` is empty where it did all there was to do."""
 
     plan: UploadPlan
-    tally: Tally
+    counts: Counts
     left: Left
     stopped: str = ""
     requests: int = 0
@@ -72,7 +52,7 @@ def upload(
     stop: StopSignal | None = None,
     log_file: str | None = None,
     on_plan: Callable[[UploadPlan], None] = lambda plan: None,
-    on_progress: Callable[[Tally], None] = lambda tally: None,
+    on_progress: Callable[[Counts], None] = lambda counts: None,
 ) -> UploadReport:
     """Upload what is pending of a season or batch; resume what earlier runs began.
 
@@ -105,13 +85,13 @@ def upload(
             "limit": options.limit,
         }
         with ledger.live_run("upload", arguments, log_file) as live:
-            tally = _upload(ledger, live, zooniverse, options, plan, stop, encoders, on_progress)
+            counts = _upload(ledger, live, zooniverse, options, plan, stop, encoders, on_progress)
             left = _left(ledger, plan, options.batch)
             if stop.requested:
                 live.stopped(stop.reason)
     finally:
         encoders.close()
-    return UploadReport(plan, tally, left, stop.reason, zooniverse.counts.api, zooniverse.counts.images)
+    return UploadReport(plan, counts, left, stop.reason, zooniverse.counts.api, zooniverse.counts.images)
 
 
 def _upload(
@@ -122,8 +102,8 @@ def _upload(
     plan: UploadPlan,
     stop: StopSignal,
     encoders: Encoders,
-    on_progress: Callable[[Tally], None],
-) -> Tally:
+    on_progress: Callable[[Counts], None],
+) -> Counts:
     ledger.recover()
     with ledger.write() as connection:
         put_rest_into_complete(connection, plan.season_id, live.id)
@@ -139,14 +119,14 @@ def _upload(
             begin.existing_set(zooniverse, planned.name, planned.set_id)
     pending = [planned for planned in batches if planned.pending]
     if not pending:
-        return Tally()
+        return Counts()
     floor = begin.account_for_newest(ledger, live, zooniverse, options.project_id, plan.account.id)
     begin.check_members(ledger, zooniverse, {planned.set_id for planned in pending if planned.set_id is not None})
     sets = {
         planned.id: begin.ensure_set(ledger, live, zooniverse, stop.wait, options.project_id, plan.season, planned)
         for planned in pending
     }
-    work = Work(
+    assignment = Assignment(
         project_id=options.project_id,
         season_id=plan.season_id,
         sets=sets,
@@ -159,32 +139,18 @@ def _upload(
         settle=options.settle,
         backoff=zooniverse.backoff,
     )
-    runner = Runner(ledger, live, zooniverse, stop, work, floor, encoders)
+    runner = Runner(ledger, live, zooniverse, stop, assignment, floor, encoders)
     watch = AllowanceWatch(ledger, zooniverse, list(sets), warned=bool(plan.warning))
     try:
         runner.carry_out(on_progress)
     finally:
         watch.close()
-    return runner.tally
+    return runner.counts
 
 
 def _left(ledger: Ledger, plan: UploadPlan, batch_name: str | None) -> Left:
-    wanted = (capture.c.season_id == plan.season_id) & capture.c.excluded.is_(None)
+    batches = None
     if batch_name is not None:
-        wanted &= capture.c.batch_id.in_([row.id for row in ledger.batches(plan.season_id, batch_name)])
-    pending = capture.c.state.in_([state.value for state in PENDING])
-    batched = capture.c.batch_id.is_not(None)
-
-    def count(which: ColumnElement[bool]) -> ColumnElement[int]:
-        return func.coalesce(func.sum(case((which, 1), else_=0)), 0)
-
+        batches = [row.id for row in ledger.batches(plan.season_id, batch_name)]
     with ledger.read() as connection:
-        row = connection.execute(
-            select(
-                count(pending & batched),
-                count(pending & capture.c.ambiguous_at.is_not(None)),
-                count(pending & ~batched),
-                count(capture.c.state == State.FAILED.value),
-            ).where(wanted)
-        ).one()
-    return Left(*map(int, row))
+        return count_left(connection, plan.season_id, batches)

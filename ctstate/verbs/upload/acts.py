@@ -4,11 +4,8 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import select
-
 from ctstate.errors import UnavailableError, ZooniverseError
-from ctstate.ledger import Ledger, LiveRun
-from ctstate.ledger.schema import capture
+from ctstate.ledger import Ledger, LiveRun, uploads
 from ctstate.verbs.upload.story import Create, FreshUrls, Prove, Put, TakeBack, Want
 from ctstate.zooniverse.api import Created, Zooniverse
 
@@ -54,7 +51,7 @@ def take_back(want: TakeBack, ledger: Ledger, zooniverse: Zooniverse) -> None:
     """Delete a subject that this run made too late, where the capture has another; else leave it to who looks for
     it."""
     with ledger.read() as connection:
-        known = connection.execute(select(capture.c.subject_id).where(capture.c.id == want.key)).scalar()
+        known = uploads.subject_of(connection, want.key)
     if known in (None, want.subject_id):
         return
     try:

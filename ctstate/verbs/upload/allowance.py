@@ -3,12 +3,8 @@
 import logging
 from collections.abc import Sequence
 
-from sqlalchemy import func, select
-
 from ctstate.errors import CtstateError
-from ctstate.ledger import Ledger
-from ctstate.ledger.schema import capture
-from ctstate.ledger.states import State
+from ctstate.ledger import Ledger, uploads
 from ctstate.machine import machine
 from ctstate.zooniverse.api import Account, Zooniverse
 
@@ -60,17 +56,8 @@ class AllowanceWatch:
     def look(self) -> None:
         """Look now."""
         with self._ledger.read() as connection:
-            pending = connection.execute(
-                select(func.count())
-                .select_from(capture)
-                .where(
-                    capture.c.batch_id.in_(self._batches),
-                    capture.c.state.in_([State.BATCHED.value, State.UPLOADING.value]),
-                    capture.c.subject_id.is_(None),
-                    capture.c.excluded.is_(None),
-                )
-            ).scalar_one()
-        message = shortfall(self._zooniverse.me(), int(pending))
+            pending = uploads.count_without_subject(connection, self._batches)
+        message = shortfall(self._zooniverse.me(), pending)
         if message and not self._warned:
             self._warned = True
             log.warning("%s", message)

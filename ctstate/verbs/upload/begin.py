@@ -11,14 +11,10 @@ import logging
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
-from sqlalchemy import func, select, update
-from sqlalchemy.engine import Connection
-
+from ctstate.capture import pages
 from ctstate.errors import LedgerBehindError, NotFoundError, ZooniverseError
-from ctstate.ledger import Ledger, LiveRun, set_lease
-from ctstate.ledger.schema import accepted_subject, batch, capture, run
+from ctstate.ledger import Ledger, LiveRun, Transaction, set_lease, uploads
 from ctstate.ledger.set_lease import turn
-from ctstate.ledger.states import State
 from ctstate.verbs.upload.plan import PlannedBatch
 from ctstate.zooniverse.api import PAGE_SIZE, Zooniverse
 from ctstate.zooniverse.subject import CAPTURE_ID, LEDGER_KEY, read_mark
@@ -54,12 +50,8 @@ def account_for_newest(
         LedgerBehindError: it does not.
     """
     with ledger.read() as connection:
-        known = connection.execute(
-            select(func.max(run.c.watermark)).where(
-                run.c.project_id == project_id, run.c.uploader_id == uploader_id
-            )
-        ).scalar()
-    floor = int(known or 0)
+        known = uploads.watermark(connection, project_id, uploader_id)
+    floor = known or 0
     newest = floor
     ours: dict[int, int] = {}
     most = PAGE_SIZE if known is None else MOST_NEWEST
@@ -73,11 +65,7 @@ def account_for_newest(
     with ledger.write() as connection:
         unknown = _unaccounted(connection, ours)
         if not unknown:
-            connection.execute(
-                update(run)
-                .where(run.c.id == live.id)
-                .values(project_id=project_id, uploader_id=uploader_id, watermark=newest)
-            )
+            uploads.note_watermark(connection, live.id, project_id, uploader_id, newest)
     if unknown:
         # First what can be mended at once.
         subject_id, what = min(unknown.items(), key=lambda item: (item[1].held, item[0]))
@@ -95,36 +83,22 @@ class _Unknown(NamedTuple):
     held: bool = False  # claimed by a run that may live
 
 
-def _unaccounted(connection: Connection, ours: Mapping[int, int]) -> dict[int, _Unknown]:
+def _unaccounted(connection: Transaction, ours: Mapping[int, int]) -> dict[int, _Unknown]:
     """Return those of our subjects (with their captures) that the ledger would make again."""
     unknown: dict[int, _Unknown] = {}
-    pairs = sorted(ours.items())
-    for start in range(0, len(pairs), 500):
-        part = pairs[start : start + 500]
-        keys = {key for _, key in part}
-        rows = {
-            row.id: row
-            for row in connection.execute(
-                select(
-                    capture.c.id,
-                    capture.c.capture_id,
-                    capture.c.subject_id,
-                    capture.c.create_sent_at,
-                    capture.c.state,
-                ).where(capture.c.id.in_(keys))
-            )
-        }
+    for part in pages(sorted(ours.items())):
+        known = uploads.known_captures(connection, {key for _, key in part})
         for subject_id, key in part:
-            row = rows.get(key)
-            if row is None:
+            what = known.get(key)
+            if what is None:
                 unknown[subject_id] = _Unknown(f"number {key}")
-            elif row.subject_id is None and row.create_sent_at is None:
-                unknown[subject_id] = _Unknown(row.capture_id, row.state == State.UPLOADING.value)
-            elif row.subject_id not in (None, subject_id):
+            elif what.subject_id is None and not what.announced:
+                unknown[subject_id] = _Unknown(what.capture_id, what.claimed)
+            elif what.subject_id not in (None, subject_id):
                 log.warning(
                     "%s has subject %s; subject %s is one too many: see `ctstate reconcile`",
-                    row.capture_id,
-                    row.subject_id,
+                    what.capture_id,
+                    what.subject_id,
                     subject_id,
                 )
     return unknown
@@ -144,11 +118,7 @@ def check_members(ledger: Ledger, zooniverse: Zooniverse, set_ids: Collection[in
     # Counted before the ledger is read: what live runs link meanwhile is in the ledger before it is in the set.
     there = zooniverse.count_in_sets(list(set_ids))
     with ledger.read() as connection:
-        known = connection.execute(
-            select(func.count())
-            .select_from(capture.join(batch, batch.c.id == capture.c.batch_id))
-            .where(batch.c.subject_set_id.in_(list(set_ids)), capture.c.subject_id.is_not(None))
-        ).scalar_one()
+        known = uploads.count_subjects(connection, set_ids)
     if there <= known:
         return
     for set_id in sorted(set_ids):
@@ -161,32 +131,15 @@ def unknown_members(ledger: Ledger, zooniverse: Zooniverse, set_id: int) -> list
     """Return the members of a set that the ledger neither knows nor was told to accept."""
     ledger_id = ledger.ledger_id
     unknown: list[dict[str, Any]] = []
-    page: list[dict[str, Any]] = []
-
-    def sift() -> None:
-        ids = [int(subject["id"]) for subject in page]
+    for page in pages(zooniverse.subjects_in_set(set_id), PAGE_SIZE):
         with ledger.read() as connection:
-            known = set(
-                connection.execute(select(capture.c.subject_id).where(capture.c.subject_id.in_(ids))).scalars()
-            )
-            known |= set(
-                connection.execute(
-                    select(accepted_subject.c.subject_id).where(accepted_subject.c.subject_id.in_(ids))
-                ).scalars()
-            )
+            known = uploads.known_subjects(connection, [int(subject["id"]) for subject in page])
             strangers = [subject for subject in page if int(subject["id"]) not in known]
             # One of this ledger's whose create is announced is what that create made: it will be found.
             marks = {int(subject["id"]): read_mark(subject.get("external_id")) for subject in strangers}
             ours = {key: m.capture_key for key, m in marks.items() if m is not None and m.ledger_id == ledger_id}
             accounted = ours.keys() - _unaccounted(connection, ours).keys()
-        unknown.extend(subject for subject in strangers if int(subject["id"]) not in accounted)
-
-    for subject in zooniverse.subjects_in_set(set_id):
-        page.append(subject)
-        if len(page) == PAGE_SIZE:
-            sift()
-            page = []
-    sift()
+        unknown += [subject for subject in strangers if int(subject["id"]) not in accounted]
     return unknown
 
 
@@ -237,10 +190,10 @@ def ensure_set(
     """
     with turn(ledger, live, planned.id, wait) as lease:
         with ledger.read() as connection:
-            known = connection.execute(select(batch.c.subject_set_id).where(batch.c.id == planned.id)).scalar()
+            known = uploads.subject_set_of(connection, planned.id)
         if lease is None:
             if known is not None:
-                return int(known)
+                return known
             raise ZooniverseError(f"stopped while another run was making subject set {planned.set_name}")
         set_id = known if known is not None else planned.set_id
         if set_id is not None:

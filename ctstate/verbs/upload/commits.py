@@ -8,14 +8,15 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from sqlalchemy.engine import Connection
-
 from ctstate.errors import CtstateError, FencedError, LedgerError
-from ctstate.ledger import Ledger
+from ctstate.ledger import Ledger, Transaction
 from ctstate.machine import machine
 
-Operation = Callable[[Connection], Any]
-Then = Callable[[Any, CtstateError | None], None]
+Operation = Callable[[Transaction], Any]
+"""Writes in a transaction that carries others, too."""
+
+WhenWritten = Callable[[Any, CtstateError | None], None]
+"""Gets what the operation returned, or the error."""
 
 MOST_IN_ONE_COMMIT = 500
 
@@ -25,7 +26,7 @@ GATHER_S = 0.04
 
 class _Handed(NamedTuple):
     operation: Operation
-    then: Then
+    when_written: WhenWritten
 
 
 class Committer:
@@ -46,15 +47,15 @@ class Committer:
         self._condition = machine().condition()
         self._thread = machine().thread(self._run, "committer")
 
-    def submit(self, operation: Operation, then: Then) -> None:
+    def submit(self, operation: Operation, when_written: WhenWritten) -> None:
         """Hand in a write.
 
         Args:
             operation: writes; a FencedError it raises concerns it alone.
-            then: called after the commit, with what the operation returned, or with the error.
+            when_written: called after the commit, with what the operation returned, or with the error.
         """
         with self._condition:
-            self._queue.append(_Handed(operation, then))
+            self._queue.append(_Handed(operation, when_written))
             self._condition.notify_all()
 
     def close(self) -> None:
@@ -86,7 +87,7 @@ class Committer:
                 self._break(error, part)
             else:
                 for handed, (answer, fenced) in zip(part, answers, strict=True):
-                    handed.then(answer, fenced)
+                    handed.when_written(answer, fenced)
 
     def _break(self, error: BaseException, part: list[_Handed]) -> None:
         self._broken = (
@@ -94,7 +95,7 @@ class Committer:
         )
         self._fatal(error)
         for handed in part:
-            handed.then(None, self._broken)
+            handed.when_written(None, self._broken)
 
     def _commit(self, part: list[_Handed]) -> list[tuple[Any, FencedError | None]]:
         if self._broken is not None:

@@ -21,7 +21,7 @@ NEVER_STARTED = (
     " `if __name__ == '__main__':`, as they import its main module"
 )
 
-Then = Callable[[list[Encoded] | None, BaseException | None], None]
+WhenEncoded = Callable[[list[Encoded] | None, BaseException | None], None]
 
 # Imported once, before the encoding processes fork from it; what is not installed is passed over.
 _PRELOAD = ["ctstate.verbs.upload.encoding", "PIL.JpegImagePlugin", "numpy", "simplejpeg", "cv2"]
@@ -88,24 +88,24 @@ class Encoders:
     def _warm(self, future: Future[list[Encoded]]) -> None:
         self._worked = self._worked or (not future.cancelled() and future.exception() is None)
 
-    def encode(self, paths: Sequence[str], then: Then) -> None:
-        """Encode a capture's images in a process; `then` gets the results, or the error.
+    def encode(self, paths: Sequence[str], when_encoded: WhenEncoded) -> None:
+        """Encode a capture's images in a process; `when_encoded` gets the results, or the error.
 
         The errors: EncoderDiedError where a process of the pool was killed; StopAskedError after `close`.
         """
 
         def done(future: Future[list[Encoded]]) -> None:
             if future.cancelled():
-                then(None, StopAskedError("the run ended"))
+                when_encoded(None, StopAskedError("the run ended"))
                 return
             error = future.exception()
             if isinstance(error, BrokenProcessPool) and not self._worked:
                 # No capture is to blame.
-                then(None, UsageError(NEVER_STARTED))
+                when_encoded(None, UsageError(NEVER_STARTED))
             elif isinstance(error, BrokenProcessPool):
-                then(None, EncoderDiedError("an encoding process was killed"))
+                when_encoded(None, EncoderDiedError("an encoding process was killed"))
             else:
-                then(None if error is not None else future.result(), error)
+                when_encoded(None if error is not None else future.result(), error)
 
         with self._lock:
             try:

@@ -9,11 +9,8 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import select
-
 from ctstate.errors import CtstateError
-from ctstate.ledger import Ledger, clock
-from ctstate.ledger.schema import run
+from ctstate.ledger import Ledger, clock, uploads
 from ctstate.machine import machine
 from ctstate.verbs.upload.story import Doubt, StopAskedError
 from ctstate.zooniverse.api import Zooniverse
@@ -37,14 +34,7 @@ def look(ledger: Ledger, zooniverse: Zooniverse, lost: Sequence[Lost]) -> dict[i
     """
     ledger_id = ledger.ledger_id
     with ledger.read() as connection:
-        senders = {
-            row.id: (row.project_id, row.uploader_id)
-            for row in connection.execute(
-                select(run.c.id, run.c.project_id, run.c.uploader_id).where(
-                    run.c.id.in_({item.doubt.run_id for item in lost})
-                )
-            )
-        }
+        senders = uploads.senders(connection, {item.doubt.run_id for item in lost})
     answers: dict[int, int | None] = {}
     for sender in dict.fromkeys(senders.values()):
         mine = [item for item in lost if senders[item.doubt.run_id] == sender]

@@ -4,15 +4,9 @@ import os
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from sqlalchemy import bindparam, func, select
-from sqlalchemy.engine import Connection
-
-from ctstate.capture import Batch, Season
+from ctstate.capture import COMPLETE, Batch, Season
 from ctstate.errors import NotFoundError, UsageError, ZooniverseError
-from ctstate.ledger import Ledger
-from ctstate.ledger.schema import capture, image
-from ctstate.ledger.states import PENDING
-from ctstate.verbs.batch import COMPLETE
+from ctstate.ledger import Ledger, Transaction, uploads
 from ctstate.verbs.upload.allowance import shortfall
 from ctstate.verbs.upload.options import SETTLE_S, UploadOptions
 from ctstate.zooniverse.api import Account, Zooniverse
@@ -88,7 +82,7 @@ def plan_upload(ledger: Ledger, zooniverse: Zooniverse, options: UploadOptions) 
         batches=[],
     )
     with ledger.read() as connection:
-        pending, images = _count(connection, season.id, None)
+        pending, images = uploads.count_pending(connection, season.id, None)
         whole = [row for row in batches if row.name == COMPLETE]
         if pending and not batches:
             # Another worker that began at the same time may have put them all into `complete` since.
@@ -107,10 +101,10 @@ def plan_upload(ledger: Ledger, zooniverse: Zooniverse, options: UploadOptions) 
 
 
 def in_ledger(
-    connection: Connection, options: UploadOptions, season: Season, row: Batch, more: int = 0, images: int = 0
+    connection: Transaction, options: UploadOptions, season: Season, row: Batch, more: int = 0, images: int = 0
 ) -> PlannedBatch:
     """Plan a batch that the ledger has; `more` captures with `images` are still to be put into it."""
-    pending, own_images = _count(connection, season.id, row.id)
+    pending, own_images = uploads.count_pending(connection, season.id, row.id)
     return _planned(options, season.name, row, row.name, pending + more, own_images + images)
 
 
@@ -133,26 +127,6 @@ def _planned(
         pending=pending,
         images=images,
     )
-
-
-_PENDING = (
-    (capture.c.season_id == bindparam("season"))
-    & capture.c.batch_id.is_not_distinct_from(bindparam("batch"))
-    & capture.c.state.in_([state.value for state in PENDING])
-    & capture.c.excluded.is_(None)
-)
-_IMAGES = (
-    select(func.count())
-    .select_from(image.join(capture, capture.c.id == image.c.capture_id))
-    .where(_PENDING, image.c.problem.is_(None))
-    .scalar_subquery()
-)
-_COUNT = select(func.count().label("captures"), _IMAGES.label("images")).select_from(capture).where(_PENDING)
-
-
-def _count(connection: Connection, season_id: int, batch_id: int | None) -> tuple[int, int]:
-    row = connection.execute(_COUNT, {"season": season_id, "batch": batch_id}).one()
-    return int(row.captures), int(row.images)
 
 
 def _check_set(zooniverse: Zooniverse, options: UploadOptions, planned: PlannedBatch) -> None:
