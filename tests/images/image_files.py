@@ -2,7 +2,10 @@
 
 import functools
 import io
+import itertools
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -110,3 +113,22 @@ def mean_difference(one: Image.Image, other: Image.Image) -> float:
     second = np.asarray(other.convert("RGB"), dtype=np.float64)
     assert first.shape == second.shape
     return float(np.abs(first - second).mean())
+
+
+def pairs(*axes: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """Return rows with one value of each axis, such that any two values of two axes meet in some row.
+
+    Most mistakes need two things to come together, hardly one three; so this says as much as the product, with
+    far fewer rows (the greedy way of Cohen et al., "The AETG system", IEEE TSE 23(7), 1997).
+    """
+    columns = list(itertools.combinations(range(len(axes)), 2))
+    open_ = {(a, b, i, j) for a, b in columns for i in range(len(axes[a])) for j in range(len(axes[b]))}
+    rows = []
+    while open_:
+        best = max(
+            itertools.product(*(range(len(axis)) for axis in axes)),
+            key=lambda row: sum((a, b, row[a], row[b]) in open_ for a, b in columns),
+        )
+        open_ -= {(a, b, best[a], best[b]) for a, b in columns}
+        rows.append(tuple(axis[index] for axis, index in zip(axes, best, strict=True)))
+    return rows

@@ -5,12 +5,12 @@ import pickle
 from pathlib import Path
 
 import pytest
-from image_files import corners, frame, opened, save, saved, secret_exif
 from PIL import Image, ImageFile
 
 from ctstate.errors import BrokenImageError
 from ctstate.images import ImageOptions, encode_image
 from tests.images.conftest import choose
+from tests.images.image_files import corners, frame, opened, pairs, save, saved, secret_exif
 
 AS_IT_IS = ImageOptions(compress=False)
 
@@ -181,9 +181,14 @@ def test_zeros_where_they_may_be(tmp_path: Path, encoder: str) -> None:
     encode_image(tmp_path / "a.jpg", ImageOptions())
 
 
-@pytest.mark.parametrize("name", ["baseline", "restarts", "grey", "odd", "large"])
-@pytest.mark.parametrize("keep", [0.5, 0.7, 0.9])
-@pytest.mark.parametrize("options", [ImageOptions(), AS_IT_IS, ImageOptions(max_pixels=70)])
+@pytest.mark.parametrize(
+    ("name", "keep", "options"),
+    pairs(
+        ["baseline", "restarts", "grey", "odd", "large"],
+        [0.5, 0.7, 0.9],
+        [ImageOptions(), AS_IT_IS, ImageOptions(max_pixels=70)],
+    ),
+)
 def test_no_grey_bottom_behind_a_proper_end(
     tmp_path: Path, encoder: str, name: str, keep: float, options: ImageOptions
 ) -> None:

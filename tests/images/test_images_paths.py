@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from image_files import frame, opened, save, secret_exif, with_every_secret
 from PIL import Image, features
 
 from ctstate.images import EncodedImage, ImageOptions, codecs, encode_image
 from tests.images.conftest import choose
+from tests.images.image_files import frame, opened, pairs, save, secret_exif, with_every_secret
 
 OPTIONS = ImageOptions()
 
@@ -43,19 +43,21 @@ def psnr(one: Image.Image, other: Image.Image) -> float:
     return float(10 * np.log10(255**2 / max(((first - second) ** 2).mean(), 1e-9)))
 
 
-@pytest.mark.parametrize("mode", ["RGB", "L"])
-@pytest.mark.parametrize("orientation", [1, 5, 6])
 @pytest.mark.parametrize(
-    "options",
-    [
-        OPTIONS,
-        replace(OPTIONS, keep_exif=True, quality=70),
-        replace(OPTIONS, max_pixels=None),
-        replace(OPTIONS, max_pixels=333),
-        replace(OPTIONS, max_bytes=40_000),
-        replace(OPTIONS, max_bytes=15_000),
-        replace(OPTIONS, compress=False),
-    ],
+    ("mode", "orientation", "options"),
+    pairs(
+        ["RGB", "L"],
+        [1, 5, 6],
+        [
+            OPTIONS,
+            replace(OPTIONS, keep_exif=True, quality=70),
+            replace(OPTIONS, max_pixels=None),
+            replace(OPTIONS, max_pixels=333),
+            replace(OPTIONS, max_bytes=40_000),
+            replace(OPTIONS, max_bytes=15_000),
+            replace(OPTIONS, compress=False),
+        ],
+    ),
 )
 def test_all_but_the_pixels_is_the_same(
     tmp_path: Path, mode: str, orientation: int, options: ImageOptions, monkeypatch: pytest.MonkeyPatch
@@ -74,8 +76,10 @@ def test_all_but_the_pixels_is_the_same(
     assert psnr(opened(plain.data), opened(fast.data)) > 30
 
 
-@pytest.mark.parametrize("mode", ["RGB", "L"])
-@pytest.mark.parametrize("width", [1500, 1800, 2048, 2304, 2816, 3264])
+@pytest.mark.parametrize(
+    ("width", "mode"),
+    [(1500, "RGB"), (1800, "L"), (2048, "RGB"), (2048, "L"), (2304, "RGB"), (2816, "L"), (3264, "RGB")],
+)
 def test_looks_like_the_reference(tmp_path: Path, encoder: str, width: int, mode: str) -> None:
     """Against LANCZOS from the full size, before JPEG takes its much larger toll."""
     source = save(tmp_path / "a.jpg", frame(width, width * 3 // 4, mode, noise=8), quality=92)

@@ -6,21 +6,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from image_files import (
+from PIL import Image, ImageCms
+
+from ctstate.errors import BrokenImageError, UsageError
+from ctstate.images import LARGEST_PICTURE, ImageOptions, encode_image, encoder_name, fitted
+from tests.images.image_files import (
     ORIENTATION,
     UNDO,
     corners,
     frame,
     mean_difference,
     opened,
+    pairs,
     save,
     saved,
     secret_exif,
 )
-from PIL import Image, ImageCms
-
-from ctstate.errors import BrokenImageError, UsageError
-from ctstate.images import LARGEST_PICTURE, ImageOptions, encode_image, encoder_name, fitted
 
 pytestmark = pytest.mark.usefixtures("encoder")
 
@@ -83,9 +84,10 @@ def test_other_options_out_of_range() -> None:
         ImageOptions(max_bytes=0)
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
-@pytest.mark.parametrize("size", [(640, 480), (1600, 1000)])
+@pytest.mark.parametrize(
+    ("kind", "orientation", "size"),
+    pairs(["JPEG", "PNG", "WEBP", "TIFF"], range(1, 9), [(640, 480), (1600, 1000)]),
+)
 def test_orientation(tmp_path: Path, kind: str, orientation: int, size: tuple) -> None:
     upright = frame(*size)
     undo = UNDO[orientation]
