@@ -24,7 +24,7 @@ with Ledger.open(sys.argv[3], create=True) as ledger:
 print(report.captures_new, report.captures_unchanged)
 """
 FLOOR = "import sys, pandas; print(len(pandas.read_csv(sys.argv[1])))"
-START = {"floor": "import pandas", "manifest": "import pandas, ctstate.verbs.manifest"}
+START = {"floor": "import pandas", "manifest": "import ctstate.verbs.manifest"}
 
 
 def make(folder: Path, captures: int) -> tuple[Path, int]:

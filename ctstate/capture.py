@@ -56,6 +56,72 @@ class Snapshot(NamedTuple):
     batch_id: int | None
     excluded: str | None
     create_sent_at: str | None
+    reason: str | None
+
+
+class CaptureRecord(NamedTuple):
+    """What the ledger says of a capture, for programs (`Ledger.captures`)."""
+
+    id: int
+    capture_id: str  # SEASON#SITE#ROLL#CAPTURE
+    season: str  # this and the next three: as in the captures CSV
+    site: str
+    roll: str
+    capture: str
+    capture_number: int  # the same as a number, to sort by
+    state: str
+    reason: str | None  # why it was moved there
+    excluded: str | None  # why it must not be uploaded
+    batch_id: int | None
+    subject_id: int | None
+    run_id: int | None  # the run that moved it last, and when
+    moved_at: str
+
+
+class IncomingImage(NamedTuple):
+    """An image that a file lists, with the capture that it is of: what readers make of any format, and what the
+    ledger takes (`ledger.staging`)."""
+
+    row: int  # where a message about it points to
+    capture_id: str
+    season: str
+    site: str
+    roll: str
+    capture: str  # as the file has it
+    capture_number: int
+    rank: int
+    path: str
+    problem: str | None  # why it cannot be uploaded: excluded, missing, empty
+    problem_reason: str | None
+    metadata: str | None  # JSON: further columns for the subject
+    rule: str | None  # how its capture came to be one, where the file does not say
+
+
+class Scores(NamedTuple):
+    """What reports and `--where` see of a capture's predictions, 0 to 1; None: the source does not say."""
+
+    animal: float | None = None
+    person: float | None = None
+    vehicle: float | None = None
+    blank: float | None = None
+    species: str | None = None
+    species_confidence: float | None = None
+
+
+class LegacyEntry(NamedTuple):
+    """What a file of the old scripts says of a capture, its images apart."""
+
+    row: int  # or number of the entry
+    capture_id: str
+    uploaded: bool
+    subject_id: int | None
+    subject_set_id: int | None = None
+    subject_set_name: str | None = None
+    upload_time: str | None = None
+    machine_learning: bool | None = None  # whether there are predictions; None: it does not say
+    predictions: str | None = None  # JSON: the keys and values that the subject carries
+    attribution: str | None = None
+    license: str | None = None
 
 
 class Season(NamedTuple):

@@ -1,38 +1,97 @@
-"""Write docs/cli.md from the commands' own --help; a test holds the two together."""
+"""Write the command line reference from the commands' own --help: docs/verbs/NAME.md, one page a verb, named after
+its module, and docs/cli.md, the index. A test holds pages and commands together.
+"""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
 from ctstate.commands import cli
+from ctstate.commands.root import VERBS
+
+WIDTH = 100
+NOTE = "Made from `--help` by `make docs`.\n"
 
 
-def reference() -> str:
-    """Return docs/cli.md."""
-    root = click.Context(cli, info_name="ctstate", max_content_width=100, help_option_names=["-h", "--help"])
-    parts = ["# Command line reference\n", "Made from `--help` by `make docs`.\n", _block("ctstate", cli, root)]
+def pages() -> dict[str, str]:
+    """Return what belongs in docs/, by path."""
+    root = click.Context(
+        cli,
+        info_name="ctstate",
+        max_content_width=WIDTH,
+        terminal_width=WIDTH,
+        help_option_names=["-h", "--help"],
+    )
+    verbs: dict[str, list[str]] = {}
     for name in cli.list_commands(root):
-        command = cli.get_command(root, name)
-        assert command is not None
-        parts.append(_block(f"ctstate {name}", command, click.Context(command, root, name, max_content_width=100)))
-        if isinstance(command, click.Group):
-            inner = click.Context(command, root, name, max_content_width=100)
-            for below in command.list_commands(inner):
-                leaf = command.get_command(inner, below)
-                assert leaf is not None
-                context = click.Context(leaf, inner, below, max_content_width=100)
-                parts.append(_block(f"ctstate {name} {below}", leaf, context))
+        verbs.setdefault(VERBS[name].rpartition(".")[2], []).append(name)
+    made = {f"verbs/{page}.md": _page(root, names) for page, names in verbs.items()}
+    return {"cli.md": _index(root, verbs), **made}
+
+
+def _index(root: click.Context, verbs: dict[str, list[str]]) -> str:
+    formatter = root.make_formatter()
+    cli.format_usage(root, formatter)
+    cli.format_help_text(root, formatter)
+    click.Command.format_options(cli, root, formatter)  # the verbs have a table of their own
+    lines = [
+        f"| [{name}](verbs/{page}.md) | {_command(root, name).get_short_help_str(limit=200)} |"
+        for name, page in sorted((name, page) for page, names in verbs.items() for name in names)
+    ]
+    return "\n".join(
+        [
+            "# Command line reference\n",
+            NOTE,
+            _block(formatter.getvalue()),
+            "| verb | |",
+            "| --- | --- |",
+            *lines,
+            "",
+        ]
+    )
+
+
+def _page(root: click.Context, names: list[str]) -> str:
+    parts = [f"# {', '.join(names)}\n", f"{NOTE.rstrip()} All verbs: [cli.md](../cli.md).\n"]
+    for name in names:
+        for context in _contexts(root, name):
+            parts += [f"## {context.command_path}\n", _block(context.get_help())]
     return "\n".join(parts)
 
 
-def _block(title: str, command: click.Command, context: click.Context) -> str:
-    context.terminal_width = 100
-    return f"## {title}\n\n```\n{command.get_help(context).rstrip()}\n```\n"
+def _contexts(parent: click.Context, name: str) -> Iterator[click.Context]:
+    """Yield the context of a command, and of what is below it where it is a group."""
+    command = _command(parent, name)
+    context = click.Context(command, parent, name, max_content_width=WIDTH, terminal_width=WIDTH)
+    yield context
+    if isinstance(command, click.Group):
+        for below in command.list_commands(context):
+            yield from _contexts(context, below)
+
+
+def _command(parent: click.Context, name: str) -> click.Command:
+    assert isinstance(parent.command, click.Group)
+    command = parent.command.get_command(parent, name)
+    assert command is not None
+    return command
+
+
+def _block(text: str) -> str:
+    return f"```\n{text.rstrip()}\n```\n"
+
+
+def write(folder: Path) -> None:
+    """Write all pages below a folder; pages of verbs that are gone go too."""
+    (folder / "verbs").mkdir(parents=True, exist_ok=True)
+    made = pages()
+    for path, text in made.items():
+        (folder / path).write_text(text, encoding="utf-8")
+    for old in (folder / "verbs").glob("*.md"):
+        if f"verbs/{old.name}" not in made:
+            old.unlink()
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["--print"]:
-        sys.stdout.write(reference())
-    else:
-        Path(__file__).with_name("cli.md").write_text(reference(), encoding="utf-8")
+    write(Path(sys.argv[1]) if sys.argv[1:] else Path(__file__).parent)

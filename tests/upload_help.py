@@ -12,8 +12,7 @@ from ctstate.verbs.demo import make_season
 from ctstate.verbs.demo.invariant import violations
 from ctstate.verbs.manifest import load_captures
 from ctstate.verbs.upload import StopSignal, UploadOptions, UploadReport, upload
-from ctstate.zooniverse.api import Backoff, Zooniverse
-from ctstate.zooniverse.credentials import Credentials
+from ctstate.zooniverse import Backoff, Credentials, Zooniverse
 
 JPEG = bytes.fromhex("ffd8ffd9")
 MD5 = hashlib.md5(JPEG).hexdigest()

@@ -13,18 +13,19 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from sqlalchemy import update
 
 from ctstate.commands import main
 from ctstate.images import ImageOptions
 from ctstate.ledger import Ledger
+from ctstate.ledger.schema import meta
 from ctstate.sandbox import SandboxProcess, SandboxSettings
 from ctstate.verbs.batch import split
 from ctstate.verbs.demo import make_season
 from ctstate.verbs.demo.invariant import violations
 from ctstate.verbs.manifest import load_captures
 from ctstate.verbs.upload import UploadOptions, upload
-from ctstate.zooniverse.api import Backoff, Zooniverse
-from ctstate.zooniverse.credentials import Credentials
+from ctstate.zooniverse import Backoff, Credentials, Zooniverse
 
 QUICK = SandboxSettings(link_seconds=0.0, counter_delay=0.0, removal_delay=0.0, quota_cache=0.0)
 CAPTURES = 12
@@ -142,6 +143,7 @@ def copy_of(template: Path, folder: Path) -> Iterator[UploadedSeason]:
     """A copy with a sandbox of its own."""
     shutil.copytree(template, folder)
     with SandboxProcess(folder / "sandbox", QUICK) as sandbox:
-        with Ledger.open(folder / "ledger.db") as ledger:
-            ledger.rebind_endpoint(sandbox.url)
+        with Ledger.open(folder / "ledger.db") as ledger, ledger.write() as connection:
+            # It has moved: the copy's sandbox has a port of its own.
+            connection.execute(update(meta).where(meta.c.name == "endpoint").values(value=sandbox.url))
         yield UploadedSeason(folder, sandbox)

@@ -5,7 +5,7 @@ run is judged only where this process can know: the run wrote down the same clus
 hide other users' jobs: PrivateData), it stood in the ledger before squeue was asked, and squeue answered without
 an error and in time. Anything else is no verdict, and the lease decides.
 
-This module knows nothing of the ledger.
+This module knows nothing of the ledger; a ledger is given `SLURM` as its `jobs` (see `ctstate.ledger.runs.Jobs`).
 """
 
 import os
@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ctstate.cluster import tools
+from ctstate.machine import Job
 
 KEEP_S = 20.0
 """An answer of squeue serves so long: many workers ask, and one scheduler answers all its users."""
@@ -41,26 +42,6 @@ ENDED = frozenset(
 RUNNING = frozenset(
     {"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING", "CONFIGURING"}
 )
-
-
-@dataclass(frozen=True)
-class Job:
-    """Where in Slurm a run is. `restarts` grows when the job is requeued under the same number."""
-
-    cluster: str
-    user_id: int
-    job: str
-    task: str | None
-    restarts: int
-
-    def supersedes(self, other: "Job") -> bool:
-        """Tell whether this is a later start of the same job: Slurm starts one only when the former has ended."""
-        return (self.cluster, self.user_id, self.job, self.task) == (
-            other.cluster,
-            other.user_id,
-            other.job,
-            other.task,
-        ) and self.restarts > other.restarts
 
 
 def job_of_this_process(environment: Mapping[str, str] | None = None) -> Job | None:
@@ -152,14 +133,18 @@ def ask() -> Queue | None:
     return Queue(_known_cluster, states)
 
 
-class JobWatch:
-    """Which runs squeue shows to be gone, with one call of squeue for all and every `KEEP_S` seconds at most."""
+class SlurmJobs:
+    """Which runs Slurm shows to be gone, with one call of squeue for all and every `KEEP_S` seconds at most."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._asked_at = -KEEP_S
         self._queue: Queue | None = None
         self._known: frozenset[int] = frozenset()
+
+    def of_this_process(self) -> Job | None:
+        """Return the job that this process belongs to, or None."""
+        return job_of_this_process()
 
     def look(self, run_ids: Iterable[int]) -> None:
         """Ask squeue, unless it was asked a moment ago. Call it outside of any transaction.
@@ -177,10 +162,26 @@ class JobWatch:
             self._known = known
 
     def gone(self, run_id: int, job: Job, silent: float) -> bool:
-        """Tell whether a run is gone, by the last answer."""
+        """Tell whether a run is gone, by the last answer.
+
+        Args:
+            run_id: the run.
+            job: where it was.
+            silent: seconds since its last heartbeat.
+        """
         queue = self._queue
         return queue is not None and run_id in self._known and queue.gone(job, silent)
 
+    def supersedes(self, job: Job, other: Job) -> bool:
+        """Tell whether `job` is a later start of `other`: Slurm starts one only when the former has ended."""
+        same = (job.cluster, job.user_id, job.job, job.task) == (
+            other.cluster,
+            other.user_id,
+            other.job,
+            other.task,
+        )
+        return same and job.restarts > other.restarts
 
-WATCH = JobWatch()
+
+SLURM = SlurmJobs()
 """One for the process: all its ledgers share the answers."""

@@ -2,9 +2,9 @@
 
 import click
 
-from ctstate.commands.reconcile import echo_survey
 from ctstate.commands.root import Places
 from ctstate.commands.shared import account_options, batch_option, connect, places, season_option
+from ctstate.commands.survey import echo_survey
 from ctstate.verbs.adopt import adopt as carry_out
 
 

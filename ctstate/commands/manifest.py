@@ -1,12 +1,15 @@
 """ctstate manifest"""
 
 import sys
+from pathlib import Path
 
 import click
 
 from ctstate.commands.root import Places
 from ctstate.commands.shared import places
+from ctstate.errors import InputError, UsageError
 from ctstate.formats.camtrap_dp import GAP_SECONDS
+from ctstate.verbs.manifest import check_manifest_id, load_camtrap, load_captures
 
 
 @click.command()
@@ -56,12 +59,6 @@ def manifest(
 
     Running it again on the same CSV changes nothing.
     """
-    from pathlib import Path
-
-    from ctstate.errors import InputError, UsageError
-    from ctstate.formats.camtrap_dp import load_camtrap
-    from ctstate.verbs.manifest import check_manifest_id, load_captures
-
     if manifest_id is not None:
         check_manifest_id(manifest_id)
     # Before a ledger is made for it:

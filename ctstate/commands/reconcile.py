@@ -8,14 +8,13 @@ from ctstate.commands.shared import (
     batch_option,
     connect,
     echo_json,
-    echo_table,
     json_option,
     places,
     season_option,
 )
+from ctstate.commands.survey import echo_survey, survey_as_json
 from ctstate.verbs import reconcile as library
-
-SHOWN = 20
+from ctstate.verbs.survey import survey
 
 
 @click.command()
@@ -54,7 +53,7 @@ def reconcile(
         zooniverse = connect(where, password_file)
         ledger.recover()
         accepted = library.accept(ledger, zooniverse, project_id, accept) if accept else 0
-        found = library.survey(
+        found = survey(
             ledger,
             zooniverse,
             project_id,
@@ -80,50 +79,3 @@ def reconcile(
         click.echo("Nothing was changed. --apply carries this out.")
     else:
         click.echo("Done: " + ", ".join(f"{count:,} {kind}" for kind, count in done.items()) + ".")
-
-
-def survey_as_json(found: library.Survey) -> dict[str, object]:
-    """Return a survey for scripts."""
-    return {
-        "season": found.season,
-        "agree": found.agree,
-        "under_way": found.under_way,
-        "excluded": found.excluded,
-        "accepted": found.accepted,
-        "taken_back": found.taken_back,
-        "to_do": len(found.to_do),
-        "findings": [
-            {
-                "kind": finding.kind,
-                "batch": finding.batch,
-                "capture_id": finding.capture_id,
-                "subject_id": finding.subject_id,
-                "detail": finding.detail,
-            }
-            for finding in found.findings
-        ],
-    }
-
-
-def echo_survey(found: library.Survey) -> None:
-    """Print a survey: a table of counts, then the first findings one by one."""
-    rows: list[tuple[str, int, str]] = [("agree", found.agree, "ledger and Zooniverse say the same")]
-    if found.taken_back:
-        rows.append(("taken back", found.taken_back, "removed or deleted on purpose"))
-    if found.under_way:
-        rows.append(("under way", found.under_way, "a live run has them: left alone"))
-    if found.accepted:
-        rows.append(("accepted", found.accepted, "no capture's, but said to be fine there"))
-    if found.excluded:
-        rows.append(("excluded", found.excluded, "not to be uploaded"))
-    rows += [(kind, found.count(kind), meaning) for kind, meaning in library.KINDS.items() if found.count(kind)]
-    echo_table(("finding", "captures", "meaning"), rows)
-    listed = [finding for finding in found.findings if finding.kind != "not uploaded"]
-    if listed:
-        click.echo()
-        echo_table(
-            ("finding", "batch", "capture", "subject", "seen"),
-            [(f.kind, f.batch, f.capture_id, f.subject_id, f.detail) for f in listed[:SHOWN]],
-        )
-        if len(listed) > SHOWN:
-            click.echo(f"... and {len(listed) - SHOWN:,} more (--json lists them all)")

@@ -4,7 +4,8 @@ import click
 
 from ctstate.commands.root import Places
 from ctstate.commands.shared import batch_option, places, season_option
-from ctstate.ledger.states import RETRYABLE, State
+from ctstate.ledger import State
+from ctstate.ledger.states import RETRYABLE
 from ctstate.verbs.retry import retry as carry_out
 
 

@@ -7,36 +7,37 @@ from typing import Any
 import click
 
 from ctstate import __version__
+from ctstate.cluster.queue import SLURM
 from ctstate.ledger import Ledger
-from ctstate.zooniverse.credentials import DEFAULT_ENDPOINT
+from ctstate.zooniverse import DEFAULT_ENDPOINT
 
 # Verbs are loaded when they are called: `ctstate status` need not import an image library.
 VERBS = {
     "adopt": "ctstate.commands.adopt",
     "batch": "ctstate.commands.batch",
-    "delete": "ctstate.commands.removal",
+    "delete": "ctstate.commands.delete",
     "demo": "ctstate.commands.demo",
     "doctor": "ctstate.commands.doctor",
     "exclude": "ctstate.commands.exclude",
-    "export": "ctstate.commands.exchange",
-    "history": "ctstate.commands.reports",
-    "import": "ctstate.commands.exchange",
+    "export": "ctstate.commands.export",
+    "history": "ctstate.commands.history",
+    "import": "ctstate.commands.import_",
     "include": "ctstate.commands.exclude",
-    "link": "ctstate.commands.workflows",
+    "link": "ctstate.commands.link",
     "manifest": "ctstate.commands.manifest",
     "predict": "ctstate.commands.predict",
     "progress": "ctstate.commands.progress",
     "reconcile": "ctstate.commands.reconcile",
-    "remove": "ctstate.commands.removal",
+    "remove": "ctstate.commands.remove",
     "retry": "ctstate.commands.retry",
     "runs": "ctstate.commands.runs",
     "sandbox": "ctstate.commands.sandbox",
     "sets": "ctstate.commands.workflows",
-    "sql": "ctstate.commands.reports",
-    "status": "ctstate.commands.reports",
+    "sql": "ctstate.commands.sql",
+    "status": "ctstate.commands.status",
     "stop": "ctstate.commands.stop",
     "submit": "ctstate.commands.submit",
-    "unlink": "ctstate.commands.workflows",
+    "unlink": "ctstate.commands.link",
     "update-metadata": "ctstate.commands.update_metadata",
     "upload": "ctstate.commands.upload",
     "verify": "ctstate.commands.verify",
@@ -53,7 +54,7 @@ class Places:
 
     def open(self, *, create: bool = False, read_only: bool = False) -> Ledger:
         """Open the ledger; say so where an older one was brought up to date."""
-        ledger = Ledger.open(self.ledger, create=create, read_only=read_only)
+        ledger = Ledger.open(self.ledger, create=create, read_only=read_only, jobs=SLURM)
         if ledger.backup is not None:
             click.echo(
                 "The ledger was of an older version and is now up to date; "

@@ -1,12 +1,10 @@
 """`ctstate sandbox`: a Zooniverse of one's own, to try things out."""
 
-import contextlib
 from typing import Any
 
 import click
 
-from ctstate.sandbox.server import read_plan, serve
-from ctstate.sandbox.settings import SandboxSettings
+from ctstate.verbs.sandbox import SandboxSettings, run_sandbox
 
 DEFAULTS = SandboxSettings()
 
@@ -53,9 +51,7 @@ def sandbox(
         token_lifetime=token_lifetime,
         discard_images=discard_images,
     )
-    plan = read_plan(faults) if faults else None
-    with contextlib.suppress(KeyboardInterrupt):
-        serve(directory, settings, port=port, faults=plan, on_ready=_announce)
+    run_sandbox(directory, settings, port=port, faults=faults, on_ready=_announce)
     click.echo("Stopped; the state is kept.")
 
 

@@ -11,10 +11,10 @@ import click
 
 from ctstate.commands.root import Places
 from ctstate.errors import UsageError
-from ctstate.zooniverse.credentials import DEFAULT_ENDPOINT, read_credentials
+from ctstate.zooniverse import DEFAULT_ENDPOINT, read_credentials
 
 if TYPE_CHECKING:
-    from ctstate.zooniverse.api import Zooniverse
+    from ctstate.zooniverse import Zooniverse
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -58,7 +58,7 @@ def connect(where: Places, password_file: str | None, **more: Any) -> "Zoonivers
         InputError: see `read_credentials`.
     """
     # Loaded only where it is needed: the client brings much with it.
-    from ctstate.zooniverse.api import Zooniverse
+    from ctstate.zooniverse import Zooniverse
 
     parts = urlsplit(where.endpoint)
     if parts.scheme not in ("http", "https") or not parts.hostname:

@@ -5,7 +5,7 @@ import click
 from ctstate.commands.root import Places
 from ctstate.commands.shared import places
 from ctstate.errors import UsageError
-from ctstate.verbs.runs import stop_runs
+from ctstate.verbs.stop import stop_runs
 
 
 @click.command()

@@ -94,7 +94,7 @@ def submit(ctx: click.Context, where: Places, /, **given: Any) -> None:
     if done.job is None:
         click.echo(f"Nothing is pending in season {order.season}: no job was submitted.")
         return
-    _echo_submission(done, order.job.workers)
+    _echo_submitted(done, order.job.workers)
     click.echo(f"Logs: {order.log_folder}. See `ctstate runs`, `ctstate stop --all`.")
 
 
@@ -102,11 +102,11 @@ def _continue(where: Places, run_id: int) -> None:
     with where.open() as ledger:
         found = jobs.continue_chain(ledger, run_id)
     click.echo(found.reason[0].upper() + found.reason[1:] + ".")
-    if found.submission is not None:
-        _echo_submission(found.submission, None)
+    if found.submitted is not None:
+        _echo_submitted(found.submitted, None)
 
 
-def _echo_submission(done: jobs.Submission, workers: int | None) -> None:
+def _echo_submitted(done: jobs.Submitted, workers: int | None) -> None:
     number = f"{workers:,} workers" if workers is not None else "the workers"
     click.echo(f"Round {done.round}: job {done.job} runs {number} for {done.pending:,} pending captures.")
     if done.link is not None:

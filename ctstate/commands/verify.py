@@ -2,7 +2,6 @@
 
 import click
 
-from ctstate.commands.reconcile import echo_survey, survey_as_json
 from ctstate.commands.root import Places
 from ctstate.commands.shared import (
     account_options,
@@ -13,7 +12,8 @@ from ctstate.commands.shared import (
     places,
     season_option,
 )
-from ctstate.verbs import reconcile as library
+from ctstate.commands.survey import echo_survey, survey_as_json
+from ctstate.verbs.verify import verify as carry_out
 
 
 @click.command()
@@ -36,14 +36,14 @@ def verify(
     """
     with where.open(read_only=True) as ledger:
         zooniverse = connect(where, password_file)
-        found = library.survey(ledger, zooniverse, project_id, season=season, batch_name=batch, check_images=True)
+        found = carry_out(ledger, zooniverse, project_id, season=season, batch_name=batch)
     if as_json:
-        echo_json({**survey_as_json(found), "ok": not found.findings and not found.under_way})
+        echo_json({**survey_as_json(found), "ok": found.all_is_well})
     else:
         echo_survey(found)
-        if not found.findings and not found.under_way:
+        if found.all_is_well:
             click.echo(f"All is well: {found.agree:,} captures, each exactly once, every image whole.")
         else:
             click.echo(f"Not all is well. {found.advice}")
-    if found.findings or found.under_way:
+    if not found.all_is_well:
         raise SystemExit(1)

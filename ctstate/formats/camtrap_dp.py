@@ -1,4 +1,4 @@
-"""Camtrap DP 1.0 -> season, captures and images of the ledger (`ctstate manifest --format camtrap-dp`).
+"""Camtrap DP 1.0: a package of tables (`ctstate manifest --format camtrap-dp`).
 
 docs/formats-ml-and-exchange.md, section 4. The standard knows no sequences, so captures come by these rules, medium
 by medium; `capture.rule` keeps which one made it:
@@ -25,8 +25,7 @@ import re
 import sqlite3
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
@@ -34,13 +33,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from ctstate.errors import InputError, UsageError
-from ctstate.formats.incoming import STAT_THREADS, Incoming
-from ctstate.ledger import Ledger
-from ctstate.verbs.manifest import ManifestReport, check_manifest_id, load, real_root
+from ctstate.capture import IncomingImage
+from ctstate.errors import InputError
+from ctstate.formats.reader import CaptureReader, Listed
 
 GAP_SECONDS = 120
-_CHUNK = 10_000
 _MISSING = frozenset({"", "NA", "NaN", "nan"})
 _PROFILE = re.compile(r"camtrap-dp/(?P<version>\d+(\.\d+)*)")
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
@@ -51,56 +48,6 @@ _MOMENT = re.compile(
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 EVENT_ID, INTERVAL, TIME_LAPSE = "eventID", "event interval", "time lapse"
-
-
-def load_camtrap(
-    ledger: Ledger,
-    datapackage: str | os.PathLike[str],
-    *,
-    attribution: str,
-    license: str,
-    images_root: str | os.PathLike[str] | None = None,
-    manifest_id: str | None = None,
-    gap_seconds: float = GAP_SECONDS,
-    update: bool = False,
-    on_progress: Callable[[int], None] = lambda rows: None,
-) -> ManifestReport:
-    """Read a Camtrap DP into the ledger, in one transaction; see the module's text.
-
-    Args:
-        ledger, attribution, license, update, on_progress: as for `captures.load_captures`.
-        datapackage: the file datapackage.json, or the folder that holds it.
-        images_root: folder below which the media are; by default the package's own.
-        manifest_id: name of the season in the ledger; by default the package's name.
-        gap_seconds: for the last of the rules.
-
-    Raises:
-        InputError: the package is not what it should be, or contradicts the ledger; the ledger is as it was.
-        UsageError: a bad manifest id or gap, or a folder that is not there.
-        LedgerError: the ledger could not be written.
-    """
-    if not gap_seconds >= 0:
-        raise UsageError(f"--gap-seconds must be 0 or more, not {gap_seconds}")
-    package = Package.open(datapackage)
-    manifest_id = manifest_id or package.name
-    if manifest_id is None:
-        raise UsageError(f"{package.file}: the package has no name; name the season with --manifest-id")
-    check_manifest_id(manifest_id)
-    root = real_root(images_root if images_root is not None else package.file.absolute().parent)
-    reader = _Reader(package, manifest_id, root, gap_seconds)
-    report = load(
-        ledger,
-        reader,
-        {"datapackage": str(package.file), "gap_seconds": gap_seconds, "update": update},
-        attribution=attribution,
-        license=license,
-        root=root,
-        manifest_id=manifest_id,
-        update=update,
-        on_progress=on_progress,
-    )
-    report.rules = dict(reader.rules)
-    return report
 
 
 class Resource(NamedTuple):
@@ -242,8 +189,14 @@ CREATE TABLE event (deployment TEXT, start INTEGER, end INTEGER, event TEXT);
 """
 
 
-class _Reader(Incoming):
-    """A Camtrap DP; rows are those of its media.
+class CamtrapDp(CaptureReader):
+    """The captures of a package; rows are those of its media.
+
+    Args:
+        package: what its datapackage.json says.
+        season: name of the season that it becomes.
+        root: as for `CaptureReader`.
+        gap_seconds: for the last of the rules.
 
     Attributes:
         rules: how many captures each rule made.
@@ -257,25 +210,17 @@ class _Reader(Incoming):
         self._gap = round(gap_seconds * 1_000_000)
         self._gap_rule = f"gap {gap_seconds:g} s"
 
-    def chunks(self) -> Iterator[list[tuple[Any, ...]]]:
+    def _images(self) -> Iterator[Listed]:
         # The name '' is a temporary database on disk, which goes when it is closed.
-        with closing(sqlite3.connect("")) as tables, ThreadPoolExecutor(STAT_THREADS) as pool:
+        with closing(sqlite3.connect("")) as tables:
             tables.executescript(_TABLES)
             self._read_deployments(tables)
             self._read_media(tables)
             self._read_observations(tables)
-            if self._errors:
-                return  # `finish` says so
-            parsed: list[tuple[Any, ...]] = []
-            wanted: list[tuple[int, str]] = []
+            if self._first_error is not None:
+                return
             for media, events in self._deployments(tables):
-                self._put(media, events, parsed, wanted)
-                if len(parsed) >= _CHUNK:
-                    self._look(parsed, wanted, pool)
-                    yield parsed
-                    parsed, wanted = [], []
-            self._look(parsed, wanted, pool)
-            yield parsed
+                yield from self._of_deployment(media, events)
 
     def _read_deployments(self, tables: sqlite3.Connection) -> None:
         resource = self._package.resources["deployments"]
@@ -351,30 +296,21 @@ class _Reader(Incoming):
             )
             yield list(group), [_Event(*row) for row in events]
 
-    def _put(
-        self,
-        media: list[_Medium],
-        events: list[_Event],
-        parsed: list[tuple[Any, ...]],
-        wanted: list[tuple[int, str]],
-    ) -> None:
-        """Add the captures of one deployment."""
+    def _of_deployment(self, media: list[_Medium], events: list[_Event]) -> Iterator[Listed]:
+        """Yield the images of the captures of one deployment."""
         for number, (rule, event, members) in enumerate(self._captures(media, events), start=1):
             self.rules[rule] += 1
             metadata = json.dumps({"#eventID": event}, ensure_ascii=False) if event else None
             for rank, medium in enumerate(members, start=1):
-                if medium.problem is None:
-                    place = self._place(medium.row, medium.path)
-                    if place is None:
-                        continue
-                    wanted.append((len(parsed), place))
+                place = self._place(medium.row, medium.path) if medium.problem is None else None
+                if place is None and medium.problem is None:
+                    continue
                 capture_id = f"{self._season}#{medium.site}#{medium.deployment}#{number}"
-                parsed.append(
-                    (
-                        medium.row, capture_id, self._season, medium.site, medium.deployment, str(number), number,
-                        rank, medium.path, medium.problem, medium.reason, metadata, rule,
-                    )
+                image = IncomingImage(
+                    medium.row, capture_id, self._season, medium.site, medium.deployment, str(number), number,
+                    rank, medium.path, medium.problem, medium.reason, metadata, rule,
                 )  # fmt: skip
+                yield image, place
 
     def _captures(
         self, media: list[_Medium], events: list[_Event]

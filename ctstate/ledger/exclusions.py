@@ -8,9 +8,13 @@ other problem in the same way.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from sqlalchemy import text
+from sqlalchemy import ColumnElement, ColumnExpressionArgument, case, exists, func, null, or_, select, update
 from sqlalchemy.engine import Connection
+
+from ctstate.ledger.schema import capture, image, legacy_subject
+from ctstate.ledger.states import State
 
 NO_USABLE_IMAGE = "no usable image"
 CLAIMED_BY_OLD_SCRIPTS = "uploaded by the old scripts, not yet checked: run `ctstate adopt`"
@@ -18,18 +22,23 @@ OWN_REASONS = (NO_USABLE_IMAGE, CLAIMED_BY_OLD_SCRIPTS)
 
 WITHHELD = "withheld"
 
-_USABLE = "EXISTS (SELECT 1 FROM image i WHERE i.capture_id = capture.id AND i.problem IS NULL)"
-_CLAIMED = "EXISTS (SELECT 1 FROM legacy_subject l WHERE l.capture_id = capture.id AND l.checked_at IS NULL)"
-_OWN = {"no_image": NO_USABLE_IMAGE, "claimed": CLAIMED_BY_OLD_SCRIPTS}
-
-CHANGEABLE = (
-    "(capture.state = 'deleted' OR (capture.state <> 'uploading'"
-    " AND capture.subject_id IS NULL AND capture.create_sent_at IS NULL))"
+_USABLE = exists().where(image.c.capture_id == capture.c.id, image.c.problem.is_(None)).correlate(capture)
+_CLAIMED = (
+    exists()
+    .where(legacy_subject.c.capture_id == capture.c.id, legacy_subject.c.checked_at.is_(None))
+    .correlate(capture)
 )
+
+_ON_ITS_WAY = (capture.c.state == State.UPLOADING.value) | capture.c.create_sent_at.is_not(None)
+
+CHANGEABLE = (capture.c.state == State.DELETED.value) | (~_ON_ITS_WAY & capture.c.subject_id.is_(None))
 """Captures of which no subject can exist, so that the images it is to have may still be chosen."""
 
 
-def exclude_imageless(connection: Connection, which: str) -> None:
+# -- captures --------------------------------------------------------------------------------------------------
+
+
+def exclude_imageless(connection: Connection, which: ColumnExpressionArgument[bool]) -> None:
     """Exclude the captures that have no usable image, and bring back those that have one now.
 
     Args:
@@ -37,12 +46,10 @@ def exclude_imageless(connection: Connection, which: str) -> None:
         which: condition on `capture`.
     """
     connection.execute(
-        text(f"UPDATE capture SET excluded = :why WHERE ({which}) AND excluded IS NULL AND NOT {_USABLE}"),
-        {"why": NO_USABLE_IMAGE},
+        update(capture).where(which, capture.c.excluded.is_(None), ~_USABLE).values(excluded=NO_USABLE_IMAGE)
     )
     connection.execute(
-        text(f"UPDATE capture SET excluded = NULL WHERE ({which}) AND excluded = :why AND {_USABLE}"),
-        {"why": NO_USABLE_IMAGE},
+        update(capture).where(which, capture.c.excluded == NO_USABLE_IMAGE, _USABLE).values(excluded=None)
     )
 
 
@@ -52,75 +59,157 @@ def exclude_claimed(connection: Connection) -> int:
     A capture whose subject the ledger knows itself needs no such fence.
     """
     return connection.execute(
-        text(
-            f"UPDATE capture SET excluded = :claimed WHERE {_CLAIMED} AND subject_id IS NULL"
-            " AND (excluded IS NULL OR excluded = :no_image)"
-        ),
-        _OWN,
+        update(capture)
+        .where(
+            _CLAIMED,
+            capture.c.subject_id.is_(None),
+            or_(capture.c.excluded.is_(None), capture.c.excluded == NO_USABLE_IMAGE),
+        )
+        .values(excluded=CLAIMED_BY_OLD_SCRIPTS)
     ).rowcount
 
 
-def exclude(connection: Connection, which: str, reason: str) -> int:
-    """Give the captures that `which` chooses a person's reason, unless they have one; return how many."""
-    return connection.execute(
-        text(
-            f"UPDATE capture SET excluded = :reason WHERE ({which})"
-            " AND (excluded IS NULL OR excluded IN (:no_image, :claimed))"
-        ),
-        {"reason": reason, **_OWN},
-    ).rowcount
+def exclude(connection: Connection, which: ColumnExpressionArgument[bool], reason: str) -> int:
+    """Give captures a person's reason, unless they have one; return how many.
 
-
-def include(connection: Connection, which: str) -> int:
-    """Take a person's reason from the captures that `which` chooses; return how many had one."""
-    return connection.execute(
-        text(
-            f"UPDATE capture SET excluded = CASE WHEN {_CLAIMED} AND subject_id IS NULL THEN :claimed"
-            f" WHEN NOT {_USABLE} THEN :no_image END"
-            f" WHERE ({which}) AND excluded IS NOT NULL AND excluded NOT IN (:no_image, :claimed)"
-        ),
-        _OWN,
-    ).rowcount
-
-
-def withhold_images(connection: Connection, which: str, reason: str) -> int:
-    """Hold back the images that `which` (a condition on `image`) chooses; return how many.
-
-    Only those of captures that cannot have a subject yet: what is on Zooniverse is not changed by a mark here.
+    Args:
+        connection: a write transaction.
+        which: condition on `capture`.
+        reason: the person's.
     """
-    changed = connection.execute(
-        text(
-            "UPDATE image SET covered_problem = problem, covered_reason = problem_reason,"
-            " problem = :withheld, problem_reason = :reason"
-            f" WHERE ({which}) AND coalesce(problem, '') <> :withheld"
-            f" AND EXISTS (SELECT 1 FROM capture WHERE capture.id = image.capture_id AND {CHANGEABLE})"
-        ),
-        {"withheld": WITHHELD, "reason": reason},
+    return connection.execute(
+        update(capture)
+        .where(which, or_(capture.c.excluded.is_(None), capture.c.excluded.in_(OWN_REASONS)))
+        .values(excluded=reason)
     ).rowcount
-    exclude_imageless(connection, f"id IN (SELECT capture_id FROM image WHERE {which})")
-    return changed
 
 
-def release_images(connection: Connection, which: str) -> int:
-    """Undo `withhold_images`; return how many images were held back."""
-    changed = connection.execute(
-        text(
-            "UPDATE image SET problem = covered_problem, problem_reason = covered_reason,"
-            f" covered_problem = NULL, covered_reason = NULL WHERE ({which}) AND problem = :withheld"
-            f" AND EXISTS (SELECT 1 FROM capture WHERE capture.id = image.capture_id AND {CHANGEABLE})"
-        ),
-        {"withheld": WITHHELD},
+def include(connection: Connection, which: ColumnExpressionArgument[bool]) -> int:
+    """Take a person's reason from captures; return how many had one.
+
+    Args:
+        connection: a write transaction.
+        which: condition on `capture`.
+    """
+    return connection.execute(
+        update(capture)
+        .where(which, capture.c.excluded.is_not(None), capture.c.excluded.not_in(OWN_REASONS))
+        .values(
+            excluded=case(
+                (_CLAIMED & capture.c.subject_id.is_(None), CLAIMED_BY_OLD_SCRIPTS),
+                (~_USABLE, NO_USABLE_IMAGE),
+                else_=null(),
+            )
+        )
     ).rowcount
-    exclude_imageless(connection, f"id IN (SELECT capture_id FROM image WHERE {which})")
-    return changed
 
 
 def release_claimed(connection: Connection, keys: Sequence[int]) -> int:
     """Let go of captures (at most 500) whose claims were all compared with Zooniverse; return how many."""
     return connection.execute(
-        text(
-            f"UPDATE capture SET excluded = CASE WHEN NOT {_USABLE} THEN :no_image END"
-            f" WHERE id IN ({', '.join(str(int(key)) for key in keys)}) AND excluded = :claimed AND NOT {_CLAIMED}"
-        ),
-        _OWN,
+        update(capture)
+        .where(capture.c.id.in_(keys), capture.c.excluded == CLAIMED_BY_OLD_SCRIPTS, ~_CLAIMED)
+        .values(excluded=case((~_USABLE, NO_USABLE_IMAGE), else_=null()))
     ).rowcount
+
+
+# -- single images ---------------------------------------------------------------------------------------------
+
+
+_OF_CHANGEABLE = exists().where(capture.c.id == image.c.capture_id, CHANGEABLE).correlate(image)
+
+
+def withhold_images(connection: Connection, which: ColumnExpressionArgument[bool], reason: str) -> int:
+    """Hold back images; return how many.
+
+    Only those of captures that cannot have a subject yet: what is on Zooniverse is not changed by a mark here.
+
+    Args:
+        connection: a write transaction.
+        which: condition on `image`.
+        reason: the person's.
+    """
+    changed = connection.execute(
+        update(image)
+        .where(which, image.c.problem.is_distinct_from(WITHHELD), _OF_CHANGEABLE)
+        .values(
+            covered_problem=image.c.problem,
+            covered_reason=image.c.problem_reason,
+            problem=WITHHELD,
+            problem_reason=reason,
+        )
+    ).rowcount
+    exclude_imageless(connection, _holding(which))
+    return changed
+
+
+def release_images(connection: Connection, which: ColumnExpressionArgument[bool]) -> int:
+    """Undo `withhold_images`; return how many images were held back."""
+    changed = connection.execute(
+        update(image)
+        .where(which, image.c.problem == WITHHELD, _OF_CHANGEABLE)
+        .values(
+            problem=image.c.covered_problem,
+            problem_reason=image.c.covered_reason,
+            covered_problem=None,
+            covered_reason=None,
+        )
+    ).rowcount
+    exclude_imageless(connection, _holding(which))
+    return changed
+
+
+def _holding(which: ColumnExpressionArgument[bool]) -> ColumnElement[bool]:
+    """Captures that hold images."""
+    return capture.c.id.in_(select(image.c.capture_id).where(which))
+
+
+# -- what a mark no longer keeps off Zooniverse ----------------------------------------------------------------
+
+
+class TooLate(NamedTuple):
+    """Captures or images that are there, or on their way: how many, and the names of a few."""
+
+    total: int
+    some: list[str]
+
+
+def captures_there(connection: Connection, which: ColumnExpressionArgument[bool], most: int) -> TooLate:
+    """Say which captures have a subject on Zooniverse.
+
+    Args:
+        connection: a transaction.
+        which: condition on `capture`.
+        most: so many of them by name.
+    """
+    there = capture.c.subject_id.is_not(None) & (capture.c.state != State.DELETED.value) & ~_ON_ITS_WAY
+    return _captures(connection, which, there, most)
+
+
+def captures_on_their_way(connection: Connection, which: ColumnExpressionArgument[bool], most: int) -> TooLate:
+    """Say which captures are being uploaded, or may have a subject; arguments as for `captures_there`."""
+    return _captures(connection, which, _ON_ITS_WAY, most)
+
+
+def _captures(
+    connection: Connection, which: ColumnExpressionArgument[bool], late: ColumnElement[bool], most: int
+) -> TooLate:
+    total = connection.execute(select(func.count()).select_from(capture).where(which, late)).scalar_one()
+    some = connection.execute(select(capture.c.capture_id).where(which, late).order_by(capture.c.id).limit(most))
+    return TooLate(total, list(some.scalars()))
+
+
+def images_too_late(connection: Connection, which: ColumnExpressionArgument[bool], most: int) -> TooLate:
+    """Say which images are of a capture that has, or may have, a subject.
+
+    Args:
+        connection: a transaction.
+        which: condition on `image`.
+        most: so many of them by path.
+    """
+    of = image.join(capture, capture.c.id == image.c.capture_id)
+    total = connection.execute(select(func.count()).select_from(of).where(which, ~CHANGEABLE)).scalar_one()
+    some = connection.execute(
+        select(image.c.path).select_from(of).where(which, ~CHANGEABLE).order_by(image.c.id).limit(most)
+    )
+    return TooLate(total, list(some.scalars()))

@@ -1,191 +1,353 @@
-"""A file of predictions -> a temporary table, one row per capture and source; the ledger is only read.
+"""Predictions -> the ledger: one row per capture and source.
 
-Memory is bounded whatever the file's size: the entries go into the temporary table `entry`, SQL finds their
-captures in the order of the captures, and what belongs to one capture is combined into a row of the temporary
-table `made`.
+Memory is bounded whatever the file's size: its entries go into the temporary table `entry`, SQL finds their
+captures in the order of the captures, and what the caller makes of a capture's entries goes into the temporary
+table `made`, which is merged.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from operator import itemgetter
+from typing import Any, NamedTuple
 
-from sqlalchemy import text
+from sqlalchemy import (
+    Boolean,
+    Column,
+    ColumnElement,
+    ColumnExpressionArgument,
+    Float,
+    Index,
+    Integer,
+    Text,
+    and_,
+    exists,
+    func,
+    insert,
+    literal,
+    select,
+    text,
+    true,
+)
 from sqlalchemy.engine import Connection
 
-from ctstate.formats.paths import PathRule
-from ctstate.formats.predictions.records import Reader
+from ctstate.capture import Scores
+from ctstate.ledger.clock import now
+from ctstate.ledger.schema import capture, image, prediction, prediction_file
+from ctstate.ledger.sqlite import upsert
+from ctstate.ledger.staging import count, fill, fresh, index, temporary
+from ctstate.ledger.transitions import note_metadata_pending, note_predicted
 
-CHUNK = 1_000
-MOST_EXAMPLES = 5
+COLUMNS = ("metadata", *(f"machine_{name}" for name in Scores._fields))
+"""What `prediction` has of a capture and source: the subject's metadata (JSON), and the scores."""
 
-_SCORES = (
-    "machine_animal",
-    "machine_person",
-    "machine_vehicle",
-    "machine_blank",
-    "machine_species",
-    "machine_species_confidence",
+_entry = temporary(
+    "entry", Column("number", Integer, primary_key=True), Column("key", Text), Column("payload", Text)
 )
-COLUMNS = ("metadata", *_SCORES)
+Index("entry_key", _entry.c.key)
+
+_made = temporary(
+    "made",
+    Column("capture", Integer, primary_key=True, autoincrement=False),
+    Column("source", Text, primary_key=True),
+    *(Column(name, Text if name in ("metadata", "machine_species") else Float) for name in COLUMNS),
+)
+
+_changed = temporary(
+    "changed",
+    Column("capture", Integer, primary_key=True, autoincrement=False),
+    Column("source", Text, primary_key=True),
+    Column("metadata", Boolean),
+)
+"""What differs from before; `metadata`: also in what the subject carries."""
 
 
+@dataclass(frozen=True)
 class Scope:
     """Which captures a file is meant for.
 
-    Args:
+    Attributes:
         season_id: key of a season; None: all.
         batch_id: key of a batch; None: all.
         batch: its name.
     """
 
-    def __init__(self, season_id: int | None, batch_id: int | None = None, batch: str | None = None) -> None:
-        self.season_id = season_id
-        self.batch_id = batch_id
-        self.batch = batch
+    season_id: int | None
+    batch_id: int | None = None
+    batch: str | None = None
 
-    @property
-    def condition(self) -> str:
-        """Return the condition on the table `capture`, named `c`."""
-        parts = ["1"]
+    def clause(self) -> ColumnElement[bool]:
+        """Return the condition on `capture`."""
+        parts: list[ColumnElement[bool]] = [true()]
         if self.season_id is not None:
-            parts.append(f"c.season_id = {int(self.season_id)}")
+            parts.append(capture.c.season_id == self.season_id)
         if self.batch_id is not None:
-            parts.append(f"c.batch_id = {int(self.batch_id)}")
-        return " AND ".join(parts)
+            parts.append(capture.c.batch_id == self.batch_id)
+        return and_(*parts)
 
 
-class Staged:
-    """What one file came to.
+# -- a file's entries, and their captures ----------------------------------------------------------------------
+
+
+class FileEntry(NamedTuple):
+    """An entry of a file."""
+
+    number: int  # counted from 1
+    key: str  # what it is about: an image path or a capture id, as the ledger has it
+    payload: str | None  # what it says, as JSON
+
+
+class CaptureEntries(NamedTuple):
+    """The entries of one capture."""
+
+    capture: int  # its primary key
+    within: bool  # whether it is within the scope
+    numbers: list[int]
+    payloads: list[Any]  # of those that say something of an image that counts; none outside the scope
+
+
+def begin(connection: Connection) -> None:
+    """Make the table of what is made of the files, empty."""
+    fresh(connection, _made)
+
+
+def begin_file(connection: Connection) -> None:
+    """Make the table of a file's entries, empty."""
+    fresh(connection, _entry)
+
+
+def add_entries(connection: Connection, entries: Sequence[FileEntry]) -> None:
+    """Add entries of the file."""
+    fill(connection, _entry, entries)
+
+
+def end_file(connection: Connection) -> None:
+    """Say that all entries of the file were added."""
+    index(connection, _entry)
+
+
+_COLUMNS_OF_MATCH = """
+    c.id AS capture,
+    (:season IS NULL OR c.season_id = :season) AND (:batch IS NULL OR c.batch_id = :batch) AS within,
+    e.number AS number, e.payload AS payload"""
+
+# CROSS JOIN, which Core cannot say, keeps SQLite to this order of loops: the ledger's rows once, and a look into
+# `entry` for each. Images that were excluded or withheld do not count.
+_BY_PATH = text(
+    f"""
+    SELECT {_COLUMNS_OF_MATCH}, coalesce(i.problem, '') NOT IN ('excluded', 'withheld') AS counts
+    FROM capture c CROSS JOIN image i ON i.capture_id = c.id CROSS JOIN entry e ON e.key = i.path
+    ORDER BY c.id, i.rank, e.number
+    """
+)
+_BY_CAPTURE = text(
+    f"""
+    SELECT {_COLUMNS_OF_MATCH}, 1 AS counts
+    FROM capture c CROSS JOIN entry e ON e.key = c.capture_id ORDER BY c.id, e.number
+    """
+)
+
+
+def by_capture(connection: Connection, scope: Scope, *, keyed_by_path: bool) -> Iterator[CaptureEntries]:
+    """Yield the captures that the file's entries are about, with these.
+
+    Args:
+        connection: a transaction.
+        scope: which captures the file is meant for.
+        keyed_by_path: entries are about images; else about captures.
+    """
+    rows = connection.execute(
+        _BY_PATH if keyed_by_path else _BY_CAPTURE, {"season": scope.season_id, "batch": scope.batch_id}
+    )
+    for (key, within), group in groupby(rows, key=itemgetter(0, 1)):
+        numbers: list[int] = []
+        payloads: list[Any] = []
+        for _, _, number, payload, counts in group:
+            numbers.append(number)
+            if within and counts and payload is not None:
+                payloads.append(json.loads(payload))
+        yield CaptureEntries(key, bool(within), numbers, payloads)
+
+
+def key_of_entry(connection: Connection, number: int) -> str:
+    """Return what an entry of the file is about."""
+    return str(connection.execute(select(_entry.c.key).where(_entry.c.number == number)).scalar_one())
+
+
+def an_image_path(connection: Connection) -> str | None:
+    """Return an image path as the ledger has them, to show what they look like."""
+    return connection.execute(select(image.c.path).order_by(image.c.id).limit(1)).scalar()
+
+
+class MadePrediction(NamedTuple):
+    """What a source says of a capture."""
+
+    capture: int  # its primary key
+    metadata: str  # JSON: the keys and values for the subject
+    scores: Scores
+
+
+def add_made(connection: Connection, source: str, made: Sequence[MadePrediction]) -> None:
+    """Add what is made of a file."""
+    fill(connection, _made, [(each.capture, source, each.metadata, *each.scores) for each in made])
+
+
+# -- into the ledger -------------------------------------------------------------------------------------------
+
+
+class FileOfPredictions(NamedTuple):
+    """A file that was read, with what it says of how it was made."""
+
+    source: str
+    format: str
+    path: str  # absolute
+    threshold: float | None
+    settings: str  # JSON
+
+
+class Merged(NamedTuple):
+    """What `merge` did.
 
     Attributes:
-        entries: in the file.
-        failed: of these, on how many the program that made it failed.
-        captures: that it has something to say about, within the scope.
-        outside: captures that it names beyond the scope.
-        unknown: entries that name nothing in the ledger; `examples` has the first few.
+        changed: captures that differ from before.
+        pending: of these, those on Zooniverse or on their way.
+        without: captures within the scope that have no prediction of any source.
+        anything: whether the ledger is not as it was.
     """
 
-    def __init__(self) -> None:
-        self.entries = 0
-        self.failed = 0
-        self.captures = 0
-        self.outside = 0
-        self.unknown = 0
-        self.examples: list[str] = []
+    changed: int
+    pending: int
+    without: int
+    anything: bool
 
 
-def prepare(connection: Connection) -> None:
-    """Make the empty table `made`."""
-    connection.execute(text("DROP TABLE IF EXISTS made"))
-    columns = ", ".join(
-        f"{name} {'TEXT' if name in ('metadata', 'machine_species') else 'REAL'}" for name in COLUMNS
+class TakenOver(NamedTuple):
+    """Captures whose predictions were taken over; `noted`: that the file was written down."""
+
+    captures: int
+    noted: bool
+
+
+def merge(connection: Connection, run_id: int, files: Sequence[FileOfPredictions], scope: Scope) -> Merged:
+    """Bring what was made of the files into the ledger; captures that were manifested become predicted.
+
+    Args:
+        connection: a write transaction.
+        run_id: of the run that does it.
+        files: those that `made` comes from.
+        scope: which captures they are meant for.
+    """
+    _find_changed(connection)
+    changed = connection.execute(select(func.count(_changed.c.capture.distinct()))).scalar_one()
+    differs = exists().where(_changed.c.capture == _made.c.capture, _changed.c.source == _made.c.source)
+    new_files = [file for file in files if not _is_last(connection, file, scope)]
+    for file in files:
+        if file in new_files or count(connection, _changed, _changed.c.source == file.source):
+            put_made(connection, run_id, file.source, note_file(connection, run_id, scope, file), differs)
+    pending = note_metadata_pending(
+        connection, capture.c.id.in_(select(_changed.c.capture).where(_changed.c.metadata))
     )
+    moved = note_predicted(connection, run_id, capture.c.id.in_(select(_made.c.capture)))
+    has_none = ~exists().where(prediction.c.capture_id == capture.c.id)
+    without = count(connection, capture, scope.clause(), has_none)
+    return Merged(changed, pending, without, bool(changed or moved or new_files))
+
+
+def _find_changed(connection: Connection) -> None:
+    before = and_(prediction.c.capture_id == _made.c.capture, prediction.c.source == _made.c.source)
+    same_metadata = exists().where(before, prediction.c.metadata == _made.c.metadata)
+    same = exists().where(before, *(prediction.c[name].is_not_distinct_from(_made.c[name]) for name in COLUMNS))
+    fresh(connection, _changed)
     connection.execute(
-        text(f"CREATE TEMP TABLE made (capture INTEGER, source TEXT, {columns}, PRIMARY KEY (capture, source))")
+        insert(_changed).from_select(
+            ["capture", "source", "metadata"],
+            select(_made.c.capture, _made.c.source, ~same_metadata).where(~same),
+        )
     )
 
 
-def stage(
-    connection: Connection, reader: Reader, scope: Scope, rule: PathRule, on_progress: Callable[[int], None]
-) -> Staged:
-    """Add what a file says to `made`.
+def put_made(
+    connection: Connection, run_id: int, source: str, file_id: int, *which: ColumnExpressionArgument[bool]
+) -> int:
+    """Write what was made of a source's file, in place of what the source said before; return of how many captures.
 
-    Raises:
-        InputError: the file is not what it should be.
+    Args:
+        connection: a write transaction.
+        run_id: of the run that does it.
+        source: the source.
+        file_id: its file, from `note_file`.
+        which: conditions on what was made.
     """
-    staged = Staged()
-    connection.execute(text("DROP TABLE IF EXISTS entry"))
-    connection.execute(text("CREATE TEMP TABLE entry (number INTEGER PRIMARY KEY, key TEXT, payload TEXT)"))
-    for part in _rows(reader, rule, staged):
-        connection.exec_driver_sql("INSERT INTO entry VALUES (?, ?, ?)", part)
-        on_progress(staged.entries)
-    connection.execute(text("CREATE INDEX entry_key ON entry (key)"))
-    found = bytearray(staged.entries + 1)
-    made: list[tuple[Any, ...]] = []
-    for capture, group in groupby(_matches(connection, reader, scope), key=lambda row: row[0]):
-        payloads: list[Any] = []
-        in_scope = False
-        for _, wanted, number, payload, usable in group:
-            found[number] = 1
-            in_scope = bool(wanted)
-            if wanted and usable and payload is not None:
-                payloads.append(json.loads(payload))
-        if not in_scope:
-            staged.outside += 1
-        elif payloads:
-            staged.captures += 1
-            made.append(_made(reader, int(capture), payloads))
-            if len(made) == CHUNK:
-                _insert(connection, made)
-                made = []
-    _insert(connection, made)
-    _see_unknown(connection, reader, found, staged)
-    connection.execute(text("DROP TABLE entry"))
-    return staged
-
-
-def _rows(reader: Reader, rule: PathRule, staged: Staged) -> Iterator[list[tuple[Any, ...]]]:
-    part: list[tuple[Any, ...]] = []
-    for entry in reader.entries():
-        staged.entries += 1
-        staged.failed += entry.payload is None
-        key = rule.apply(entry.key) if reader.keyed_by_path else entry.key
-        payload = None if entry.payload is None else json.dumps(entry.payload, ensure_ascii=False)
-        part.append((staged.entries, key, payload))
-        if len(part) == CHUNK:
-            yield part
-            part = []
-    if part:
-        yield part
-
-
-def _matches(connection: Connection, reader: Reader, scope: Scope) -> Iterator[Any]:
-    """Yield the entries with their captures, capture by capture.
-
-    CROSS JOIN keeps SQLite to this order of loops: the ledger's rows once, and a look into `entry` for each.
-    """
-    if reader.keyed_by_path:
-        query = f"""
-            SELECT c.id, {scope.condition}, e.number, e.payload,
-                   coalesce(i.problem, '') NOT IN ('excluded', 'withheld')
-            FROM capture c CROSS JOIN image i ON i.capture_id = c.id CROSS JOIN entry e ON e.key = i.path
-            ORDER BY c.id, i.rank, e.number
-        """
-    else:
-        query = f"""
-            SELECT c.id, {scope.condition}, e.number, e.payload, 1
-            FROM capture c CROSS JOIN entry e ON e.key = c.capture_id ORDER BY c.id, e.number
-        """
-    yield from connection.execute(text(query))
-
-
-def _made(reader: Reader, capture: int, payloads: list[Any]) -> tuple[Any, ...]:
-    metadata, scores = reader.combine(payloads)
-    return (
-        capture,
-        reader.source,
-        json.dumps(dict(metadata), ensure_ascii=False),
-        scores.animal,
-        scores.person,
-        scores.vehicle,
-        scores.blank,
-        scores.species,
-        scores.species_confidence,
+    found = (
+        select(
+            _made.c.capture,
+            _made.c.source,
+            literal(run_id),
+            literal(now()),
+            literal(file_id),
+            *(_made.c[name] for name in COLUMNS),
+        )
+        .where(_made.c.source == source, *which)
+        .order_by(_made.c.capture)
     )
+    of_run = ("run_id", "made_at", "file_id")
+    put = upsert(prediction).from_select(["capture_id", "source", *of_run, *COLUMNS], found)
+    return connection.execute(
+        put.on_conflict_do_update(
+            index_elements=["capture_id", "source"],
+            set_={name: put.excluded[name] for name in (*of_run, *COLUMNS)},
+        )
+    ).rowcount
 
 
-def _insert(connection: Connection, made: list[tuple[Any, ...]]) -> None:
-    if made:
-        # Two files of one source in one call: the later one counts.
-        marks = ", ".join("?" * len(made[0]))
-        connection.exec_driver_sql(f"INSERT OR REPLACE INTO made VALUES ({marks})", made)
+def take_over(connection: Connection, run_id: int, file: FileOfPredictions, scope: Scope) -> TakenOver:
+    """Write what was made of a file, all of it of captures that had no prediction, and write the file down.
+
+    Does nothing where nothing was made and such a file was written down before.
+
+    Args:
+        connection: a write transaction.
+        run_id: of the run that does it.
+        file: what `made` comes from.
+        scope: which captures it is meant for.
+    """
+    if not count(connection, _made) and _last_file(connection, file.source, scope) is not None:
+        return TakenOver(0, False)
+    taken = put_made(connection, run_id, file.source, note_file(connection, run_id, scope, file))
+    note_predicted(connection, run_id, capture.c.id.in_(select(_made.c.capture)))
+    return TakenOver(taken, True)
 
 
-def _see_unknown(connection: Connection, reader: Reader, found: bytearray, staged: Staged) -> None:
-    staged.unknown = found.count(0) - 1  # entries are counted from 1
-    position = 0
-    for _ in range(min(staged.unknown, MOST_EXAMPLES)):
-        position = found.index(0, position + 1)
-        key = connection.execute(text("SELECT key FROM entry WHERE number = :n"), {"n": position}).scalar()
-        staged.examples.append(f"{reader.name}, entry {position}: not in the ledger: {key}")
+# -- files -----------------------------------------------------------------------------------------------------
+
+
+def note_file(connection: Connection, run_id: int, scope: Scope, file: FileOfPredictions) -> int:
+    """Write down that a file was read, and for which captures; return the row's key."""
+    made = connection.execute(
+        insert(prediction_file).values(
+            **file._asdict(), season_id=scope.season_id, batch=scope.batch, run_id=run_id, made_at=now()
+        )
+    )
+    assert made.inserted_primary_key is not None
+    return int(made.inserted_primary_key[0])
+
+
+def _is_last(connection: Connection, file: FileOfPredictions, scope: Scope) -> bool:
+    """Tell whether the source's last file, for these captures, was this one and said the same of itself."""
+    last = _last_file(connection, file.source, scope)
+    return last is not None and last._replace(format=file.format) == file
+
+
+def _last_file(connection: Connection, source: str, scope: Scope) -> FileOfPredictions | None:
+    row = connection.execute(
+        select(*(prediction_file.c[name] for name in FileOfPredictions._fields))
+        .where(
+            prediction_file.c.source == source,
+            prediction_file.c.season_id.is_not_distinct_from(scope.season_id),
+            prediction_file.c.batch.is_not_distinct_from(scope.batch),
+        )
+        .order_by(prediction_file.c.id.desc())
+        .limit(1)
+    ).first()
+    return None if row is None else FileOfPredictions(*row)

@@ -6,74 +6,89 @@ with Ledger.open("season.db") as ledger:
 """
 
 import contextlib
-import functools
 import logging
 import os
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-from sqlalchemy import Row, func, insert, select, update
-from sqlalchemy.engine import Connection
+from sqlalchemy import URL, func, insert, select
+from sqlalchemy.engine import Connection, Engine
 
-from ctstate.capture import Batch, Season
-from ctstate.cluster.queue import WATCH
+from ctstate.capture import Batch, CaptureRecord, Season
 from ctstate.errors import LedgerMissingError, UsageError
-from ctstate.ledger import runs
-from ctstate.ledger.captures import Selection
+from ctstate.ledger import read_only_sql, runs
+from ctstate.ledger.captures import Selection, records
 from ctstate.ledger.live_run import LiveRun
 from ctstate.ledger.migrate import HEAD, bring_up_to_date, look_at_version
-from ctstate.ledger.schema import batch, capture, meta, run, season
+from ctstate.ledger.runs import Jobs
+from ctstate.ledger.schema import batch, capture, meta, season
 from ctstate.ledger.sqlite import (
     check_place,
-    file_system_of,
     ledger_path,
     make_engine,
     on_network,
     parse_url,
     transaction,
 )
-from ctstate.ledger.states import State
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 log = logging.getLogger(__name__)
 
-_PAGE = 500
-
 _SEASONS = select(*(season.c[name] for name in Season._fields)).order_by(season.c.name)
 _BATCHES = select(*(batch.c[name] for name in Batch._fields)).order_by(batch.c.id)
-_ORPHAN = (
-    select(capture.c.id)
-    .where(
-        capture.c.state == State.UPLOADING.value,
-        capture.c.run_id.in_(select(run.c.id).where(run.c.ended_at.is_not(None))),
-    )
-    .limit(1)
-)
+_LEDGER_ID = select(meta.c.value).where(meta.c.name == "ledger_id")
 
 
 class Ledger:
-    """One ledger, open. Make it with `Ledger.open`; use it in a `with` or call `close`."""
+    """One ledger, open. Make it with `Ledger.open`; use it in a `with` or call `close`.
 
-    def __init__(self, name: str, engine: Any, path: Path | None, migrated_from: Path | None) -> None:
+    Attributes:
+        name: for messages: its path, or its URL without a password.
+        path: its file; None: it is none.
+        backup: the copy that was made before it was brought up to date; None: it was not.
+        ledger_id: twelve hex digits that are part of the external_id of every subject that this ledger makes.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        engine: Engine,
+        path: Path | None = None,
+        *,
+        backup: Path | None = None,
+        jobs: Jobs | None = None,
+    ) -> None:
         self.name = name
         self.path = path
-        self.backup = migrated_from
+        self.backup = backup
+        self.ledger_id = _identity(engine, name) or _give_identity(engine, name)
         self._engine = engine
+        self._jobs = jobs or runs.NoJobs()
         self._silence = runs.Silence()
         self._endpoint: str | None = None  # once it is known; it never changes
 
     @classmethod
     def open(
-        cls, url_or_path: str | os.PathLike[str], *, create: bool = False, read_only: bool = False
-    ) -> "Ledger":
+        cls,
+        url_or_path: str | os.PathLike[str],
+        *,
+        create: bool = False,
+        read_only: bool = False,
+        jobs: Jobs | None = None,
+    ) -> Self:
         """Open a ledger; bring an older one up to date after a backup copy beside it (`ledger.backup`).
 
         Args:
             url_or_path: a file, or a database URL.
             create: make it where there is none.
             read_only: nothing can be written through it, by construction.
+            jobs: where runs are jobs of a cluster, who can tell what becomes of them, such as
+                `ctstate.cluster.queue.SLURM`; None: a run that dies on another host is found out by its lease.
 
         Raises:
             LedgerMissingError: there is none and `create` is False.
@@ -88,21 +103,20 @@ class Ledger:
             check_place(path, create=create and not read_only)
             if path.exists() and path.stat().st_size == 0 and not create:
                 raise LedgerMissingError(f"ledger {name}: the file is empty; `ctstate manifest` makes a ledger")
-        backup = None
         if path is not None and path.exists() and (read_only or not on_network(path)):
             # Looked at read-only first: what is no ledger must not be touched, not even its journal mode. (Where
             # memory cannot be shared, a ledger that comes from a local disk opens only for writing.)
-            engine = make_engine(url, read_only=True)
-            version = look_at_version(engine, name)
-            if read_only and version != HEAD:
+            with _for_a_look(url) as engine:
+                usable = look_at_version(engine, name) == HEAD and _identity(engine, name) is not None
+            if read_only and not usable:
                 # A report may be the first to open an older ledger: it is migrated as by any other verb.
                 cls.open(url_or_path).close()
-        if not read_only:
-            engine = make_engine(url)
-            backup = bring_up_to_date(engine, name, path)
-        ledger = cls(name, engine, path, backup)
-        if not read_only:
-            ledger._give_identity()
+        with contextlib.ExitStack() as until_open:
+            engine = make_engine(url, read_only=read_only)
+            until_open.callback(engine.dispose)
+            backup = None if read_only else bring_up_to_date(engine, name, path)
+            ledger = cls(name, engine, path, backup=backup, jobs=jobs)
+            until_open.pop_all()
         return ledger
 
     def close(self) -> None:
@@ -138,24 +152,11 @@ class Ledger:
 
     # -- the ledger itself ---------------------------------------------------------------------------------
 
-    def _give_identity(self) -> None:
-        if self.meta("ledger_id") is None:
-            with self.write() as connection:
-                if connection.execute(select(meta.c.value).where(meta.c.name == "ledger_id")).first() is None:
-                    connection.execute(insert(meta).values(name="ledger_id", value=uuid.uuid4().hex[:12]))
-
     def meta(self, name: str) -> str | None:
         """Return a fact about the ledger (`ledger_id`, `endpoint`), or None."""
         with self.read() as connection:
             value = connection.execute(select(meta.c.value).where(meta.c.name == name)).scalar()
         return None if value is None else str(value)
-
-    @functools.cached_property
-    def ledger_id(self) -> str:
-        """Twelve hex digits that are part of the external_id of every subject this ledger makes; read once."""
-        value = self.meta("ledger_id")
-        assert value is not None
-        return value
 
     def check_endpoint(self, endpoint: str) -> None:
         """Refuse a Zooniverse that is not the ledger's: subject ids of a rehearsal mean nothing on the real one.
@@ -187,78 +188,88 @@ class Ledger:
                 "make a ledger of its own for each (--ledger), starting with `ctstate manifest`"
             )
 
-    def rebind_endpoint(self, endpoint: str) -> None:
-        """Follow a Zooniverse that has moved to another address (a sandbox restarted on another port)."""
-        with self.write() as connection:
-            connection.execute(update(meta).where(meta.c.name == "endpoint").values(value=endpoint))
-
-    def file_system(self) -> tuple[str, bool]:
-        """Return the type of the file system below the ledger and whether several hosts share it."""
-        if self.path is None:
-            return "", True
-        return file_system_of(self.path), on_network(self.path)
-
     # -- runs ----------------------------------------------------------------------------------------------
 
+    def begin_run(
+        self, connection: Connection, verb: str, arguments: Mapping[str, Any], log_file: str | None = None
+    ) -> int:
+        """Write down, in a write transaction, that an invocation begins; return the run's id. See `runs.start`."""
+        return runs.start(connection, verb, arguments, log_file, self._jobs.of_this_process())
+
     @contextlib.contextmanager
-    def atomic_run(self, verb: str, arguments: Mapping[str, Any]) -> Iterator[tuple[Connection, int]]:
+    def atomic_run(
+        self, verb: str, arguments: Mapping[str, Any], connection: Connection | None = None
+    ) -> Iterator[tuple[Connection, int]]:
         """A run that is one transaction: a verb that fails or is killed leaves the ledger as it was.
+
+        Args:
+            verb, arguments: see `runs.start`.
+            connection: use this one, with its temporary tables (see `connection`).
 
         Yields:
             the transaction and the run's id.
         """
-        with self.write() as connection:
-            run_id = runs.start(connection, verb, arguments)
-            yield connection, run_id
-            runs.end(connection, run_id, "done")
+        with self.write(connection) as writing:
+            run_id = self.begin_run(writing, verb, arguments)
+            yield writing, run_id
+            runs.end(writing, run_id, "done")
 
-    def live_run(self, verb: str, arguments: Mapping[str, Any], log_file: str | None = None) -> LiveRun:
-        """Start a run of many transactions, with a heartbeat; see `LiveRun`."""
-        return LiveRun(self, verb, arguments, log_file)
+    def live_run(
+        self,
+        verb: str,
+        arguments: Mapping[str, Any],
+        log_file: str | None = None,
+        also: Callable[[Connection, int], None] | None = None,
+    ) -> LiveRun:
+        """Start a run of many transactions, with a heartbeat; see `LiveRun`.
 
-    def recover(self, lease: float = runs.LEASE_S) -> int:
-        """Put back to batched what dead runs had claimed; return how many captures."""
-        lost, orphaned, elsewhere = self._who_is_dead(lease)
-        if elsewhere:
-            WATCH.look(elsewhere)  # a call over the network: in no transaction
-            lost, orphaned, _ = self._who_is_dead(lease)
-        if not lost and not orphaned:
-            return 0
-        with self.write() as connection:
-            return runs.recover(connection, runs.dead(connection, self._silence, lease))
+        Args:
+            verb, arguments, log_file: see `runs.start`.
+            also: writes what must be in the ledger as soon as the run is, in the same transaction.
+        """
+        return LiveRun(self, verb, arguments, log_file, also)
 
-    def _who_is_dead(self, lease: float) -> tuple[list[int], bool, list[int]]:
-        """Return the dead runs, whether runs that ended still have claims, and the runs that Slurm can tell
-        about."""
+    def dead_runs(self, connection: Connection) -> list[int]:
+        """Return, in a transaction, the runs that have not ended but cannot be alive; see `runs.dead`."""
+        return runs.dead(connection, self._silence, self._jobs)
+
+    def look_at_jobs(self) -> None:
+        """Ask the scheduler about the runs of other hosts, for the next `dead_runs`: in no transaction."""
         with self.read() as connection:
-            lost = runs.dead(connection, self._silence, lease)
-            orphan = connection.execute(_ORPHAN).first()
-            return lost, orphan is not None, runs.look_at_jobs(connection)
+            elsewhere = runs.in_jobs(connection)
+        if elsewhere:
+            self._jobs.look(elsewhere)
+
+    def recover(self) -> int:
+        """Put back to batched what dead runs had claimed; return how many captures."""
+        self.look_at_jobs()
+        with self.read() as connection:
+            if not self.dead_runs(connection) and not runs.left_claims(connection):
+                return 0
+        with self.write() as connection:
+            return runs.recover(connection, self.dead_runs(connection))
 
     # -- questions -----------------------------------------------------------------------------------------
 
-    def captures(self, selection: Selection | None = None) -> Iterator[Row[Any]]:
-        """Yield the captures of a selection as rows of the table `capture`, by id.
-
-        Reads page by page, so that memory is bounded and no reader holds the ledger for long.
-        """
-        last = 0
-        clause = (selection or Selection()).clause()
-        while True:
-            with self.read() as connection:
-                rows = connection.execute(
-                    select(capture).where(capture.c.id > last, clause).order_by(capture.c.id).limit(_PAGE)
-                ).all()
-            yield from rows
-            if len(rows) < _PAGE:
-                return
-            last = rows[-1].id
+    def captures(self, selection: Selection | None = None) -> Iterator[CaptureRecord]:
+        """Yield the captures of a selection, by id; read page by page, so that memory is bounded."""
+        for page in records(self.read, selection or Selection()):
+            yield from page
 
     def count(self, selection: Selection | None = None) -> int:
         """Return how many captures a selection holds."""
         with self.read() as connection:
             query = select(func.count()).select_from(capture).where((selection or Selection()).clause())
             return int(connection.execute(query).scalar_one())
+
+    def query(self, question: str) -> "pd.DataFrame":
+        """Answer a question in SQL as a table; whole numbers that may be missing are nullable (`Int64`).
+
+        Raises:
+            InputError: SQLite does not understand it, or it would do more than read.
+            LedgerError: the ledger cannot be read.
+        """
+        return read_only_sql.table(self, question)
 
     def season(self, name: str | None) -> Season:
         """Return the season of that name, or the only one there is.
@@ -292,6 +303,29 @@ class Ledger:
             known = ", ".join(row.name for row in rows) or "none; make them with `ctstate batch`"
             raise UsageError(f"no batch {name!r} in this season; there are: {known}")
         return found
+
+
+@contextlib.contextmanager
+def _for_a_look(url: URL) -> Iterator[Engine]:
+    engine = make_engine(url, read_only=True)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def _identity(engine: Engine, name: str) -> str | None:
+    with transaction(engine, name, write=False) as connection:
+        return connection.execute(_LEDGER_ID).scalar()
+
+
+def _give_identity(engine: Engine, name: str) -> str:
+    with transaction(engine, name, write=True) as connection:
+        known = connection.execute(_LEDGER_ID).scalar()  # another process may have been here since
+        if known is None:
+            known = uuid.uuid4().hex[:12]
+            connection.execute(insert(meta).values(name="ledger_id", value=known))
+        return known
 
 
 def _no_season(name: str, rows: Sequence[Season]) -> NoReturn:

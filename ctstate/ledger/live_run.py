@@ -1,8 +1,10 @@
 """A run of many transactions, which says that it lives until it ends."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Self
+
+from sqlalchemy.engine import Connection
 
 from ctstate.errors import CtstateError, FencedError, LedgerError
 from ctstate.ledger import runs
@@ -26,10 +28,19 @@ class LiveRun:
         lost: set when others took this run for dead; it must do nothing more.
     """
 
-    def __init__(self, ledger: "Ledger", verb: str, arguments: Mapping[str, Any], log_file: str | None) -> None:
+    def __init__(
+        self,
+        ledger: "Ledger",
+        verb: str,
+        arguments: Mapping[str, Any],
+        log_file: str | None = None,
+        also: Callable[[Connection, int], None] | None = None,
+    ) -> None:
         self._ledger = ledger
         with ledger.write() as connection:
-            self.id = runs.start(connection, verb, arguments, log_file)
+            self.id = ledger.begin_run(connection, verb, arguments, log_file)
+            if also is not None:
+                also(connection, self.id)
         self.stop_requested = machine().event()
         self.lost = machine().event()
         self._outcome, self._message = "done", ""

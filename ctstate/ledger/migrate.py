@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection, Engine
 from ctstate.errors import LedgerError, LedgerVersionError
 from ctstate.ledger.sqlite import transaction
 
-HEAD = "0005"
+HEAD = "0006"
 """The revision this code works with; a test holds it against the migrations."""
 
 

@@ -1,28 +1,133 @@
-"""Conditions that a user types (`--where "machine_person > 0.5"`), run on the view `v_captures`, read-only.
+"""SQL that a person types: whole questions (`ctstate sql`), and conditions on the view `v_captures`
+(`--where "machine_person > 0.5"`).
 
-A condition is SQL of the user's, so three fences stand around it: it must be one expression (no `;`, brackets
-that match), the connection opens the file read-only, and an authorizer of SQLite's lets it read and compute and
-nothing else.
+It runs here and nowhere else, through one gate: the connection opens the file read-only, and an authorizer of
+SQLite's lets it read and compute and nothing else. A condition must also be one expression (no `;`, brackets that
+match), so that it cannot become another question.
 """
 
+import contextlib
 import difflib
+import re
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from ctstate.errors import LedgerError, UsageError
-from ctstate.ledger import Ledger
+from ctstate.errors import InputError, LedgerError, UsageError
 from ctstate.ledger.sqlite import BUSY_TIMEOUT_S
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ctstate.ledger.ledger import Ledger
+
 VIEW = "v_captures"
-_ALLOWED = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION})
+
+Value = str | int | float | bytes | None
+"""What SQLite answers."""
+
+
+# -- the gate --------------------------------------------------------------------------------------------------
+
+_RECURSIVE = 33  # SQLITE_RECURSIVE, which Python names from 3.12 on
+_ALLOWED = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, _RECURSIVE})
 _FORBIDDEN_FUNCTIONS = frozenset({"load_extension", "readfile", "writefile", "edit", "fts3_tokenizer"})
-_CLOSING = {"'": "'", '"': '"', "`": "`", "[": "]"}
 
 
-def captures_where(ledger: Ledger, condition: str) -> Iterator[str]:
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection that can only read, even where this process may write."""
+    file = f"file:{quote(str(path.absolute()))}?mode=ro"
+    with contextlib.closing(
+        sqlite3.connect(file, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+    ) as connection:
+        connection.execute("PRAGMA query_only = ON")
+        connection.set_authorizer(_authorize)
+        yield connection
+
+
+def _authorize(action: int, first: str | None, second: str | None, database: str | None, inner: str | None) -> int:
+    if action not in _ALLOWED or (action == sqlite3.SQLITE_FUNCTION and second in _FORBIDDEN_FUNCTIONS):
+        return sqlite3.SQLITE_DENY
+    return sqlite3.SQLITE_OK
+
+
+def _was_denied(error: Exception) -> bool:
+    return "not authorized" in str(error) or "prohibited" in str(error)
+
+
+# -- whole questions -------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Answer:
+    """The answer to a question in SQL: column names and rows, which are read as they are asked for."""
+
+    columns: Sequence[str]
+    rows: Iterator[Sequence[Value]]
+
+
+@contextlib.contextmanager
+def ask(ledger: "Ledger", question: str) -> Iterator[Answer]:
+    """Answer a question in SQL.
+
+    Raises:
+        InputError: SQLite does not understand it, or it would do more than read.
+        LedgerError: the ledger cannot be read.
+    """
+    assert ledger.path is not None
+    with _reading(ledger.path) as connection:
+        try:
+            cursor = connection.execute(question)
+        except sqlite3.Warning as error:
+            raise InputError(f"SQL: {error}: one statement at a time") from None
+        except sqlite3.DatabaseError as error:
+            if _was_denied(error):
+                raise InputError("SQL: only questions (SELECT) are allowed here; nothing was changed") from None
+            if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
+                raise LedgerError(f"ledger {ledger.name}: {error}") from None
+            raise InputError(f"SQL: {error}; the views are described in docs/views.md") from None
+        if cursor.description is None:
+            raise InputError("SQL: only questions (SELECT) are allowed here; nothing was changed")
+        yield Answer([column[0] for column in cursor.description], _rows(cursor))
+
+
+def _rows(cursor: sqlite3.Cursor) -> Iterator[Sequence[Value]]:
+    try:
+        for row in cursor:  # noqa: UP028 (`yield from` would close the cursor, after its connection)
+            yield row
+    except sqlite3.DatabaseError as error:
+        raise InputError(f"SQL: {error}") from None
+
+
+def table(ledger: "Ledger", question: str) -> "pd.DataFrame":
+    """Answer a question as a table; whole numbers, of which some may be missing, are pandas' `Int64`.
+
+    Raises:
+        InputError, LedgerError: as `ask`.
+    """
+    import pandas as pd
+
+    with ask(ledger, question) as answer:
+        rows = list(answer.rows)
+    columns = [pd.Series(values, dtype=_kind(values)) for values in zip(*rows, strict=True)]
+    made = pd.concat(columns, axis=1) if columns else pd.DataFrame(columns=range(len(answer.columns)))
+    made.columns = pd.Index(answer.columns)
+    return made
+
+
+def _kind(values: Sequence[Value]) -> str | None:
+    """Without a word from us pandas makes floats of whole numbers of which one is missing."""
+    return "Int64" if {type(value) for value in values} - {type(None)} == {int} else None
+
+
+# -- conditions ------------------------------------------------------------------------------------------------
+
+
+def captures_where(ledger: "Ledger", condition: str) -> Iterator[str]:
     """Yield the ids of the captures for which a condition on `v_captures` holds.
 
     All is read in one transaction that lasts until the iterator is used up: use it up before writing.
@@ -37,44 +142,34 @@ def captures_where(ledger: Ledger, condition: str) -> Iterator[str]:
     """
     if ledger.path is None:
         raise UsageError("--where needs a ledger in a file")
-    with closing(_connect(ledger.path)) as connection:
-        columns = _columns(connection, ledger.name)
+    with _reading(ledger.path) as connection:
+        try:
+            columns = [column[0] for column in connection.execute(f"SELECT * FROM {VIEW} LIMIT 0").description]
+        except sqlite3.Error as error:
+            raise LedgerError(f"ledger {ledger.name}: {error}") from error
         _check(condition, columns)
-        connection.set_authorizer(_authorize)
         try:
             # The line break ends a comment at the condition's end.
             rows = connection.execute(f"SELECT capture_id FROM {VIEW} WHERE (\n{condition}\n)")
             for (capture_id,) in rows:
                 yield str(capture_id)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, sqlite3.Warning) as error:  # a warning: Python 3.11's word for several statements
             raise UsageError(_explained(condition, error, columns)) from None
-        except sqlite3.Warning as error:  # Python 3.9's word for several statements
-            raise UsageError(f"--where {condition!r}: {error}") from None
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    # The condition's tables are opened read-only even where this process may write.
-    connection = sqlite3.connect(
-        f"file:{quote(str(path.absolute()))}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None
-    )
-    connection.execute("PRAGMA query_only = ON")
-    return connection
+_PARTS = re.compile(
+    r"""
+    (?P<quoted> '[^']*' | "(?P<name>[^"]*)" | `[^`]*` | \[[^\]]*\] )
+    | (?P<comment> --[^\n]* | /\*.*?\*/ )
+    | (?P<unclosed> ['"`\[] | /\* )
+    | (?P<sign> [;()] )
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+"""What of a condition can hide a bracket or `;`, and these themselves."""
 
 
-def _columns(connection: sqlite3.Connection, name: str) -> list[str]:
-    try:
-        return [column[0] for column in connection.execute(f"SELECT * FROM {VIEW} LIMIT 0").description]
-    except sqlite3.Error as error:
-        raise LedgerError(f"ledger {name}: {error}") from error
-
-
-def _authorize(action: int, first: str | None, second: str | None, database: str | None, inner: str | None) -> int:
-    if action not in _ALLOWED or (action == sqlite3.SQLITE_FUNCTION and second in _FORBIDDEN_FUNCTIONS):
-        return sqlite3.SQLITE_DENY
-    return sqlite3.SQLITE_OK
-
-
-def _check(condition: str, columns: list[str]) -> None:
+def _check(condition: str, columns: Sequence[str]) -> None:
     """Refuse what is not one expression.
 
     SQLite takes a name in double quotes that no column has for text: `"machine_persn" > 0.5` would hold for every
@@ -84,43 +179,30 @@ def _check(condition: str, columns: list[str]) -> None:
         raise UsageError('--where is empty; give a condition such as "machine_person > 0.5"')
     if "\0" in condition:
         raise UsageError("--where holds a NUL character")
-    depth = position = 0
-    while position < len(condition):
-        sign = condition[position]
-        if sign in _CLOSING:
-            end = condition.find(_CLOSING[sign], position + 1)
-            if end < 0:
-                raise UsageError(f"--where {condition!r}: the {sign} at character {position + 1} is not closed")
-            name = condition[position + 1 : end]
-            if sign == '"' and name.lower() not in (column.lower() for column in columns):
-                raise UsageError(f"--where {condition!r}: text goes in single quotes: '{name}', not \"{name}\"")
-            position = end
-        elif condition.startswith("--", position):
-            end = condition.find("\n", position)
-            position = len(condition) if end < 0 else end
-        elif condition.startswith("/*", position):
-            end = condition.find("*/", position)
-            if end < 0:
-                raise UsageError(f"--where {condition!r}: the comment is not closed")
-            position = end + 1
-        elif sign == ";":
+    depth = 0
+    for part in _PARTS.finditer(condition):
+        text, name = part[0], part["name"]
+        if part["unclosed"]:
+            what = "comment" if text == "/*" else f"{text} at character {part.start() + 1}"
+            raise UsageError(f"--where {condition!r}: the {what} is not closed")
+        if name is not None and name.lower() not in (column.lower() for column in columns):
+            raise UsageError(f"--where {condition!r}: text goes in single quotes: '{name}', not \"{name}\"")
+        if text == ";":
             raise UsageError(f"--where {condition!r}: one condition only, without ';'")
-        elif sign in "()":
-            depth += 1 if sign == "(" else -1
-            if depth < 0:
-                break
-        position += 1
+        depth += {"(": 1, ")": -1}.get(text, 0)
+        if depth < 0:
+            break
     if depth != 0:
         raise UsageError(f"--where {condition!r}: the brackets do not match")
 
 
-def _explained(condition: str, error: Exception, columns: list[str]) -> str:
+def _explained(condition: str, error: Exception, columns: Sequence[str]) -> str:
     text = str(error)
     if text.startswith("no such column: "):
         name = text[len("no such column: ") :].strip('"')
         near = difflib.get_close_matches(name.lower(), columns, n=1)
         hint = f"did you mean {near[0]}?" if near else f"the columns are {', '.join(columns)}"
         return f"--where {condition!r}: no column {name!r}; {hint} (text goes in single quotes)"
-    if "not authorized" in text or "prohibited" in text:
+    if _was_denied(error):
         return f"--where {condition!r}: a condition may only read captures"
     return f"--where {condition!r}: {text}"

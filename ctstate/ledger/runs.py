@@ -1,23 +1,20 @@
 """Runs: who writes to the ledger, whether they still live, and what becomes of what dead ones had claimed."""
 
-import getpass
 import json
 import os
-import socket
-from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, NamedTuple, Protocol
 
-from sqlalchemy import case, delete, func, insert, select, update
+from sqlalchemy import Row, ScalarSelect, Select, case, delete, func, insert, select, update
 from sqlalchemy.engine import Connection
 
 from ctstate import __version__
-from ctstate.cluster.queue import WATCH, Job, job_of_this_process
+from ctstate.capture import pages
 from ctstate.ledger.clock import age, now, surely_older
-from ctstate.ledger.schema import capture, run
+from ctstate.ledger.processes import Process, gone_from_here, this_process, username
+from ctstate.ledger.schema import capture, event, run
 from ctstate.ledger.states import State
-from ctstate.machine import machine
+from ctstate.machine import Job, machine
 
 LEASE_S = float(os.environ.get("CTSTATE_LEASE_SECONDS", "300"))
 """A run that is known to be silent for so long is dead: its captures are recovered, and it must not send a create.
@@ -31,85 +28,91 @@ HEARTBEAT_S = LEASE_S / 30
 LOST = "lost"
 
 
-@dataclass(frozen=True)
-class Whereabouts:
-    """Where this process is: enough to tell later, on the same host, whether it still lives."""
+class Jobs(Protocol):
+    """What the scheduler of a cluster can tell about runs: a ledger is opened with it."""
 
-    host: str
-    host_id: str
-    pid: int
-    pid_started: str
+    def of_this_process(self) -> Job | None:
+        """Return the job that this process belongs to, or None."""
+        ...
 
+    def look(self, run_ids: Iterable[int]) -> None:
+        """Ask the scheduler about jobs: a call over the network, never made inside a transaction.
 
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="ascii", errors="replace").strip()
-    except OSError:
-        return ""
+        Args:
+            run_ids: of the runs that `gone` may be asked about afterwards; all of them were in the ledger before.
+        """
+        ...
 
+    def gone(self, run_id: int, job: Job, silent: float) -> bool:
+        """Tell whether a run cannot be alive, by what `look` saw last; False where that is not known.
 
-def _host_id() -> str:
-    # A pid means something only within one boot of one host and one pid namespace (containers).
-    try:
-        namespace = os.readlink("/proc/self/ns/pid")
-    except OSError:
-        namespace = ""
-    return f"{_read('/proc/sys/kernel/random/boot_id')} {namespace}".strip() or socket.gethostname()
+        Args:
+            run_id: the run.
+            job: where it was.
+            silent: seconds since its last heartbeat.
+        """
+        ...
 
-
-def _started(pid: int) -> str:
-    # Field 22 of /proc/PID/stat; the command name before it may hold spaces and parentheses.
-    fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
-    return fields[19] if len(fields) > 19 else ""
+    def supersedes(self, job: Job, other: Job) -> bool:
+        """Tell whether `job` can only have begun after the processes of `other` had ended."""
+        ...
 
 
-def whereabouts() -> Whereabouts:
-    """Return the whereabouts of this process."""
-    pid = os.getpid()
-    return Whereabouts(socket.gethostname(), _host_id(), pid, _started(pid))
+class NoJobs:
+    """No scheduler is asked: runs are in no job, and their leases decide."""
 
+    def of_this_process(self) -> Job | None:
+        """Return None."""
+        return None
 
-def _gone_from_here(here: Whereabouts, row: Any) -> bool:
-    """Tell whether a run of this very host has no process any more."""
-    if row.host_id != here.host_id:
+    def look(self, run_ids: Iterable[int]) -> None:
+        """Ask nobody."""
+
+    def gone(self, run_id: int, job: Job, silent: float) -> bool:
+        """Return False: it is not known."""
         return False
-    try:
-        os.kill(row.pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        pass
-    fields = _read(f"/proc/{row.pid}/stat").rpartition(")")[2].split()
-    zombie = bool(fields) and fields[0] in ("Z", "X")
-    return zombie or (bool(row.pid_started) and _started(row.pid) != row.pid_started)
+
+    def supersedes(self, job: Job, other: Job) -> bool:
+        """Return False: it is not known."""
+        return False
 
 
-def start(connection: Connection, verb: str, arguments: Mapping[str, Any], log_file: str | None = None) -> int:
-    """Write down that an invocation begins, and return the run's id.
+# -- a run's life ----------------------------------------------------------------------------------------------
+
+
+def start(
+    connection: Connection,
+    verb: str,
+    arguments: Mapping[str, Any],
+    log_file: str | None = None,
+    job: Job | None = None,
+) -> int:
+    """Write down that an invocation begins, and return the run's id. `Ledger.begin_run` knows the job.
 
     Args:
         connection: a write transaction.
         verb: such as `upload`.
         arguments: what it was called with; never a password.
         log_file: where its log goes.
+        job: the scheduler's job that it runs in.
     """
-    here = whereabouts()
+    here = this_process()
     moment = now()
-    job = job_of_this_process()
-    if job is not None:
-        arguments = {**arguments, "slurm": asdict(job)}
     result = connection.execute(
         insert(run).values(
             verb=verb,
             arguments=json.dumps(dict(arguments), sort_keys=True, default=str, ensure_ascii=False),
             version=__version__,
-            username=_username(),
+            username=username(),
             host=here.host,
             host_id=here.host_id,
             pid=here.pid,
             pid_started=here.pid_started,
+            slurm_cluster=job.cluster if job is not None else None,
+            slurm_user_id=job.user_id if job is not None else None,
             slurm_job=job.job if job is not None else None,
             slurm_task=job.task if job is not None else None,
+            slurm_restarts=job.restarts if job is not None else None,
             log_file=log_file,
             started_at=moment,
             heartbeat_at=moment,
@@ -118,33 +121,6 @@ def start(connection: Connection, verb: str, arguments: Mapping[str, Any], log_f
     key = result.inserted_primary_key
     assert key is not None
     return int(key[0])
-
-
-def _username() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        return str(os.getuid())
-
-
-class Silence:
-    """How long other runs have been silent, as one process saw it, by its own clock.
-
-    What a heartbeat says of the time was written by another host's clock, which may be off by minutes. That it has
-    not moved while this process looked on is certain.
-    """
-
-    def __init__(self) -> None:
-        self._seen: dict[int, tuple[int, float]] = {}  # run: the beats it had, and since when by this process
-
-    def of(self, run_id: int, beats: int) -> float:
-        """Return for how many seconds at least the run has not beaten; look again to learn more."""
-        moment = machine().monotonic()
-        known = self._seen.get(run_id)
-        if known is None or known[0] != beats:
-            self._seen[run_id] = (beats, moment)
-            return 0.0
-        return moment - known[1]
 
 
 def beat(connection: Connection, run_id: int) -> str | None:
@@ -174,88 +150,100 @@ def forget(connection: Connection, run_id: int) -> None:
     connection.execute(delete(run).where(run.c.id == run_id))
 
 
-def slurm_job(arguments: str) -> Job | None:
-    """Return the Slurm job that a run wrote into its arguments, or None."""
-    facts = json.loads(arguments).get("slurm")
-    try:
-        return Job(**facts)
-    except TypeError:  # none, or of another version
-        return None
+# -- which runs are dead ---------------------------------------------------------------------------------------
 
 
-_IN_SLURM = select(run.c.id, run.c.host_id).where(run.c.ended_at.is_(None), run.c.slurm_job.is_not(None))
+class Silence:
+    """How long other runs have been silent, as one process saw it, by its own clock.
+
+    What a heartbeat says of the time was written by another host's clock, which may be off by minutes. That it has
+    not moved while this process looked on is certain.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[int, tuple[int, float]] = {}  # run: the beats it had, and since when by this process
+
+    def of(self, run_id: int, beats: int) -> float:
+        """Return for how many seconds at least the run has not beaten; look again to learn more."""
+        moment = machine().monotonic()
+        known = self._seen.get(run_id)
+        if known is None or known[0] != beats:
+            self._seen[run_id] = (beats, moment)
+            return 0.0
+        return moment - known[1]
 
 
-def look_at_jobs(connection: Connection) -> list[int]:
-    """Return the live runs of other hosts that Slurm can tell about; `WATCH.look` asks it, in no transaction."""
-    rows = connection.execute(_IN_SLURM).all()
-    here = whereabouts()
-    return [row.id for row in rows if row.host_id != here.host_id]
-
-
-_NOT_ENDED = select(
+_NOT_ENDED: Select[Any] = select(
     run.c.id,
+    run.c.host,
     run.c.host_id,
     run.c.pid,
     run.c.pid_started,
     run.c.heartbeat_at,
     run.c.beats,
+    run.c.slurm_cluster,
+    run.c.slurm_user_id,
     run.c.slurm_job,
-    run.c.arguments,
+    run.c.slurm_task,
+    run.c.slurm_restarts,
 ).where(run.c.ended_at.is_(None))
 
 
-def dead(connection: Connection, silence: Silence, lease: float = LEASE_S) -> list[int]:
+def _job_of(row: Row[Any]) -> Job | None:
+    facts = (row.slurm_cluster, row.slurm_user_id, row.slurm_job, row.slurm_restarts)
+    if None in facts:  # not in a job, or an older version did not write down all of it
+        return None
+    return Job(row.slurm_cluster, row.slurm_user_id, row.slurm_job, row.slurm_task, row.slurm_restarts)
+
+
+def dead(connection: Connection, silence: Silence, jobs: Jobs) -> list[int]:
     """Return the runs that have not ended but cannot be alive.
 
-    Those are: seen to be silent for `lease` seconds; silent for so long that no difference between two hosts'
-    clocks explains it; gone from this host; in a Slurm job that no longer runs (by what squeue said last, see
-    `WATCH`); or in a Slurm job that was requeued and has begun anew.
+    Those are: seen to be silent for a lease; silent for so long that no difference between two hosts' clocks
+    explains it; gone from this host; in a job that no longer runs (by what the scheduler said last, see
+    `Jobs.look`); or in a job that was requeued and has begun anew.
 
     Args:
         connection: a transaction.
         silence: what this process saw of the runs so far.
-        lease: see LEASE_S.
+        jobs: what the scheduler knows of them.
     """
-    here = whereabouts()
+    here = this_process()
     rows = connection.execute(_NOT_ENDED).all()
-    jobs = {row.id: slurm_job(row.arguments) for row in rows if row.slurm_job is not None}
+    job_of = {row.id: job for row in rows if (job := _job_of(row)) is not None}
 
-    def gone(row: Any) -> bool:
-        if silence.of(row.id, row.beats) > lease or surely_older(row.heartbeat_at, lease):
+    def gone(row: Row[Any]) -> bool:
+        if silence.of(row.id, row.beats) > LEASE_S or surely_older(row.heartbeat_at, LEASE_S):
             return True
-        if _gone_from_here(here, row):
+        if gone_from_here(here, Process(row.host, row.host_id, row.pid, row.pid_started)):
             return True
-        job = jobs.get(row.id)
+        job = job_of.get(row.id)
         if job is None:
             return False
-        if any(other is not None and other.supersedes(job) for other in jobs.values()):
+        if any(jobs.supersedes(other, job) for other in job_of.values()):
             return True
-        # A process of this host was just seen to live, and that is more than Slurm knows.
-        return row.host_id != here.host_id and WATCH.gone(row.id, job, age(row.heartbeat_at))
+        # A process of this host was just seen to live, and that is more than the scheduler knows.
+        return row.host_id != here.host_id and jobs.gone(row.id, job, age(row.heartbeat_at))
 
     return [row.id for row in rows if gone(row)]
 
 
-def request_stop(connection: Connection, run_ids: Collection[int] | None = None) -> list[int]:
-    """Ask runs that have not ended to stop cleanly; each hears it with its next heartbeat.
+def in_jobs(connection: Connection) -> list[int]:
+    """Return the runs of other hosts that have not ended and that a scheduler can tell about (`Jobs.look`)."""
+    rows = connection.execute(_NOT_ENDED.where(run.c.slurm_job.is_not(None))).all()
+    here = this_process()
+    return [row.id for row in rows if row.host_id != here.host_id]
 
-    Args:
-        connection: a write transaction.
-        run_ids: which; None: all.
 
-    Returns:
-        the runs that were asked.
-    """
-    rows = connection.execute(select(run.c.id).where(run.c.ended_at.is_(None))).scalars().all()
-    asked = [key for key in rows if run_ids is None or key in run_ids]
-    for key in asked:
-        connection.execute(
-            update(run)
-            .where(run.c.id == key)
-            .values(stop_requested_at=func.coalesce(run.c.stop_requested_at, now()))
-        )
-    return asked
+_ORPHANED = (capture.c.state == State.UPLOADING.value) & capture.c.run_id.in_(
+    select(run.c.id).where(run.c.ended_at.is_not(None))
+)
+"""Claimed by a run that has ended. An index range per (season, batch) serves this; runs are found by their id."""
+
+
+def left_claims(connection: Connection) -> bool:
+    """Tell whether runs that have ended still have claims."""
+    return connection.execute(select(capture.c.id).where(_ORPHANED).limit(1)).first() is not None
 
 
 def recover(connection: Connection, lost: list[int]) -> int:
@@ -272,18 +260,14 @@ def recover(connection: Connection, lost: list[int]) -> int:
         the number of captures put back.
     """
     moment = now()
-    if lost:
+    for some in pages(lost):
         connection.execute(
-            update(run).where(run.c.id.in_(lost), run.c.ended_at.is_(None)).values(ended_at=moment, outcome=LOST)
+            update(run).where(run.c.id.in_(some), run.c.ended_at.is_(None)).values(ended_at=moment, outcome=LOST)
         )
-    # An index range per (season, batch) serves this; runs that ended are found by their id.
-    orphaned = (capture.c.state == State.UPLOADING.value) & capture.c.run_id.in_(
-        select(run.c.id).where(run.c.ended_at.is_not(None))
-    )
     in_doubt = capture.c.create_sent_at.is_not(None) & capture.c.subject_id.is_(None)
     return connection.execute(
         update(capture)
-        .where(orphaned)
+        .where(_ORPHANED)
         .values(
             state=State.BATCHED.value,
             moved_at=moment,
@@ -293,3 +277,97 @@ def recover(connection: Connection, lost: list[int]) -> int:
             ambiguous_at=case((in_doubt & capture.c.ambiguous_at.is_(None), moment), else_=capture.c.ambiguous_at),
         )
     ).rowcount
+
+
+# -- for people ------------------------------------------------------------------------------------------------
+
+
+class RunRow(NamedTuple):
+    """A run, and what it did to captures."""
+
+    id: int
+    verb: str
+    outcome: str | None  # done, failed, stopped, lost; None: it has not ended
+    started_at: str
+    heartbeat_at: str
+    stop_requested_at: str | None
+    ended_at: str | None
+    host: str
+    pid: int
+    username: str
+    slurm_job: str | None
+    slurm_task: str | None
+    job: Job | None  # with all that the scheduler can be asked by
+    log_file: str | None
+    message: str | None
+    uploaded: int
+    failed: int
+
+
+def _moved_to(state: State) -> ScalarSelect[int]:
+    return (
+        select(func.count())
+        .select_from(event)
+        .where(event.c.run_id == run.c.id, event.c.target == state.value)
+        .scalar_subquery()
+    )
+
+
+def newest(connection: Connection, most: int | None) -> list[RunRow]:
+    """Return the runs that have not ended and the newest that have, oldest first.
+
+    Args:
+        connection: a transaction.
+        most: how many of those that ended; None: all.
+    """
+    ended = select(run.c.id).where(run.c.ended_at.is_not(None)).order_by(run.c.id.desc()).limit(most)
+    wanted: Select[Any] = (
+        select(run, _moved_to(State.UPLOADED).label("uploaded"), _moved_to(State.FAILED).label("failed"))
+        .where(run.c.ended_at.is_(None) | run.c.id.in_(ended))
+        .order_by(run.c.id)
+    )
+    return [
+        RunRow(job=_job_of(row), **{name: getattr(row, name) for name in RunRow._fields if name != "job"})
+        for row in connection.execute(wanted)
+    ]
+
+
+class RunState(NamedTuple):
+    """A run that somebody names."""
+
+    id: int
+    verb: str
+    ended: bool
+
+
+def named(connection: Connection, run_ids: Iterable[int]) -> list[RunState]:
+    """Return those of these runs that are there, by id."""
+    rows: list[RunState] = []
+    for some in pages(run_ids):
+        found = connection.execute(select(run.c.id, run.c.verb, run.c.ended_at).where(run.c.id.in_(some)))
+        rows += [RunState(row.id, row.verb, row.ended_at is not None) for row in found]
+    return sorted(rows)
+
+
+def live_uploads(connection: Connection) -> list[int]:
+    """Return the uploads that have not ended."""
+    return list(
+        connection.execute(
+            select(run.c.id).where(run.c.verb == "upload", run.c.ended_at.is_(None)).order_by(run.c.id)
+        ).scalars()
+    )
+
+
+def request_stop(connection: Connection, run_ids: Collection[int]) -> None:
+    """Ask runs that have not ended to stop cleanly; each hears it with its next heartbeat.
+
+    Args:
+        connection: a write transaction.
+        run_ids: which.
+    """
+    for some in pages(run_ids):
+        connection.execute(
+            update(run)
+            .where(run.c.id.in_(some), run.c.ended_at.is_(None))
+            .values(stop_requested_at=func.coalesce(run.c.stop_requested_at, now()))
+        )

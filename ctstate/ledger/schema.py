@@ -6,6 +6,7 @@ same in SQLite and PostgreSQL, and need no conversion in R, pandas or a spreadsh
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Float,
@@ -84,6 +85,10 @@ run = Table(
     Column("uploader_id", Key),
     # Up to this id the ledger was held against all subjects of (project, uploader); grows with the run's creates.
     Column("watermark", Key),
+    # Whose job slurm_job is, and which start of it: what the scheduler can be asked by. NULL: not known.
+    Column("slurm_cluster", Text),
+    Column("slurm_user_id", Integer),
+    Column("slurm_restarts", Integer),  # grows when the job is requeued under its number
     Index("ix_run_ended_at", "ended_at"),
 )
 
@@ -115,6 +120,43 @@ batch = Table(
     Column("lease_token", Integer, nullable=False, server_default="0"),
     Column("lease_until", Time),  # of 0.1.0, unused: SQLite 3.26 cannot drop a column
     UniqueConstraint("season_id", "name"),
+)
+
+# A job array of upload workers that `submit` submitted, with all that the next array of its chain is made of.
+submission = Table(
+    "submission",
+    metadata,
+    Column("run_id", Key, ForeignKey("run.id"), primary_key=True, autoincrement=False),  # the run `submit`
+    Column("chain_id", Key, ForeignKey("run.id"), nullable=False),  # the run that submitted the chain's first array
+    Column("follows_id", Key, ForeignKey("run.id")),  # the run that submitted the array before; NULL: the first
+    Column("round", Integer, nullable=False),
+    Column("idle_rounds", Integer, nullable=False),  # so many rounds before it, in a row, brought nothing
+    Column("pending", Integer, nullable=False),  # captures, when it was submitted
+    Column("array_job", String(40)),  # the scheduler's number of the array; NULL: it was refused
+    Column("link_job", String(40)),  # of the job that follows the array; NULL: none follows
+    Column("ended_by", Key, ForeignKey("run.id")),  # the run `stop --all` that ended the chain
+    Column("season_id", Key, ForeignKey("season.id"), nullable=False),
+    Column("batch", String(120)),  # name; NULL: all batches
+    Column("ledger", Text, nullable=False),  # as the jobs name it
+    Column("endpoint", Text, nullable=False),
+    Column("upload_arguments", Text, nullable=False),  # JSON array of words
+    Column("folder", Text, nullable=False),
+    Column("log_folder", Text, nullable=False),
+    Column("scheduler", String(16), nullable=False),  # slurm, pbs, pbspro
+    Column("max_rounds", Integer, nullable=False),
+    # What the scheduler is told of each worker.
+    Column("job_name", Text, nullable=False),
+    Column("workers", Integer, nullable=False),
+    Column("at_once", Integer),
+    Column("walltime", String(40), nullable=False),
+    Column("cpus", Integer),
+    Column("memory", Text),
+    Column("partition", Text),
+    Column("account", Text),
+    Column("mail_user", Text),
+    Column("requeue", Boolean, nullable=False),
+    Column("stop_before", Integer, nullable=False),  # seconds
+    Column("more_options", Text, nullable=False),  # JSON array of words
 )
 
 capture = Table(

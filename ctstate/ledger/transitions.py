@@ -5,12 +5,14 @@ Each takes a write transaction. A correction names the capture as it was seen an
 since, so that it never fights an upload that goes on meanwhile.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, ColumnExpressionArgument, case, select, update
+from sqlalchemy import ColumnElement, ColumnExpressionArgument, and_, bindparam, case, exists, or_, select, update
 from sqlalchemy.engine import Connection
 
-from ctstate.capture import Snapshot
+from ctstate.capture import Snapshot, pages
+from ctstate.ledger.captures import SNAPSHOT, Selection, snapshots, within
 from ctstate.ledger.clock import now
 from ctstate.ledger.exclusions import CLAIMED_BY_OLD_SCRIPTS, NO_USABLE_IMAGE
 from ctstate.ledger.schema import capture, image
@@ -19,8 +21,16 @@ from ctstate.ledger.states import REBATCHABLE, State
 _SETTLED = {"create_run_id": None, "create_sent_at": None, "create_floor": None, "ambiguous_at": None}
 """No create is announced any more, and none is in doubt."""
 
-SNAPSHOT = tuple(capture.c[name] for name in Snapshot._fields)
-"""The columns of a `Snapshot`, for a select."""
+NOT_BEGUN: ColumnElement[bool] = and_(
+    or_(*(capture.c.state == state.value for state in REBATCHABLE)),  # a prepared statement takes no IN
+    capture.c.subject_id.is_(None),
+    capture.c.create_sent_at.is_(None),
+)
+"""Captures that may be put into a batch, or another one. What a run has begun stays in its batch: its subject may
+exist already."""
+
+_PREPARED = 10_000
+"""So many captures, each with values of its own, in one call of a prepared statement."""
 
 
 # -- many captures at once -------------------------------------------------------------------------------------
@@ -52,14 +62,35 @@ def note_batched(connection: Connection, run_id: int, batch_id: int, which: Colu
     return connection.execute(
         update(capture)
         .where(
-            capture.c.state.in_([state.value for state in REBATCHABLE]),
-            capture.c.subject_id.is_(None),
-            capture.c.create_sent_at.is_(None),
-            capture.c.batch_id.is_distinct_from(batch_id),
+            NOT_BEGUN,
+            capture.c.batch_id.is_distinct_from(batch_id) | (capture.c.state != State.BATCHED.value),
             which,
         )
         .values(state=State.BATCHED.value, batch_id=batch_id, run_id=run_id, moved_at=now(), reason=None)
     ).rowcount
+
+
+def note_placed(connection: Connection, run_id: int, batch_id: int, positions: Mapping[int, int]) -> None:
+    """Put captures into a batch, each at its position; those of which something is on its way stay where they are.
+
+    Args:
+        connection, run_id, batch_id: as for `note_batched`.
+        positions: by the capture's primary key.
+    """
+    placed = (
+        update(capture)
+        .where(NOT_BEGUN, capture.c.id == bindparam("key"))
+        .values(
+            state=State.BATCHED.value,
+            batch_id=batch_id,
+            position=bindparam("place"),
+            run_id=run_id,
+            moved_at=now(),
+            reason=None,
+        )
+    )
+    for page in pages(positions.items(), _PREPARED):
+        connection.execute(placed, [{"key": key, "place": place} for key, place in page])
 
 
 def note_metadata_pending(connection: Connection, which: ColumnExpressionArgument[bool]) -> int:
@@ -82,6 +113,18 @@ def note_metadata_pending(connection: Connection, which: ColumnExpressionArgumen
     ).rowcount
 
 
+def retry_all(connection: Connection, run_id: int, selection: Selection, reason: str) -> int:
+    """Send the captures of a selection back to batched (`retry`), but for those that are excluded; return how many.
+
+    Args:
+        connection, run_id: as for `note_predicted`.
+        selection: of failed, removed or deleted captures.
+        reason: for the history.
+    """
+    found = snapshots(within(connection), selection.clause(), capture.c.excluded.is_(None))
+    return sum(retry(connection, run_id, seen, reason) for page in found for seen in page)
+
+
 # -- one capture, as it was seen -------------------------------------------------------------------------------
 
 
@@ -92,6 +135,13 @@ def _as_seen(seen: Snapshot) -> ColumnElement[bool]:
         & (capture.c.claim == seen.claim)
         & capture.c.subject_id.is_not_distinct_from(seen.subject_id)
     )
+
+
+def unmoved(connection: Connection, seen: Sequence[Snapshot]) -> set[int]:
+    """Return the primary keys of those captures (at most 500) that are as they were seen."""
+    found = connection.execute(select(*SNAPSHOT).where(capture.c.id.in_([each.id for each in seen])))
+    now_as = {row.id: (row.state, row.claim, row.subject_id) for row in found}
+    return {each.id for each in seen if now_as.get(each.id) == (each.state, each.claim, each.subject_id)}
 
 
 def _do(connection: Connection, seen: Snapshot, **change: Any) -> bool:
@@ -160,6 +210,25 @@ def snapshot(connection: Connection, key: int) -> Snapshot:
 def note_subject(connection: Connection, seen: Snapshot, subject_id: int) -> bool:
     """Write down the subject of a capture that an upload has still to finish."""
     return _do(connection, seen, subject_id=subject_id, **_SETTLED)
+
+
+def know_subject(connection: Connection, key: int, subject_id: int) -> bool:
+    """Write down the subject of a capture that has none, unless one may be on its way or another capture has it."""
+    other = capture.alias("other")
+    return (
+        connection.execute(
+            update(capture)
+            .where(
+                capture.c.id == key,
+                capture.c.subject_id.is_(None),
+                capture.c.state != State.UPLOADING.value,
+                capture.c.create_sent_at.is_(None),
+                ~exists().where(other.c.subject_id == subject_id),
+            )
+            .values(subject_id=subject_id)
+        ).rowcount
+        == 1
+    )
 
 
 def redo(

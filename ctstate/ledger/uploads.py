@@ -117,12 +117,6 @@ def others_are_at_it(connection: Connection, run_id: int, season_id: int, batch_
     )
 
 
-def subject_of(connection: Connection, key: int) -> int | None:
-    """Return the subject that the ledger knows of a capture, by its key."""
-    found = connection.execute(select(capture.c.subject_id).where(capture.c.id == key)).scalar()
-    return None if found is None else int(found)
-
-
 # -- whether the ledger is behind ------------------------------------------------------------------------------
 
 
@@ -206,9 +200,3 @@ def known_subjects(connection: Connection, subject_ids: Collection[int]) -> set[
             ).scalars()
         )
     return known
-
-
-def subject_set_of(connection: Connection, batch_id: int) -> int | None:
-    """Return the subject set that a batch has at this moment."""
-    found = connection.execute(select(batch.c.subject_set_id).where(batch.c.id == batch_id)).scalar()
-    return None if found is None else int(found)

@@ -5,6 +5,23 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+Location = tuple[str, str]
+"""MIME type and, for an image hosted elsewhere, its URL."""
+
+SUFFIXES = {
+    "image/jpeg": "jpeg",
+    "image/png": "png",
+    "image/gif": "gif",
+    "image/svg+xml": "svg",
+    "audio/mpeg": "mp3",
+    "audio/mp4": "m4a",
+    "video/mp4": "mp4",
+    "video/mpeg": "mpeg",
+    "text/plain": "txt",
+    "application/json": "json",
+}
+"""MIME types that a location may have (API notes, section 4), and what their files' names end with."""
+
 
 def timestamp(seconds: float) -> str:
     """A moment as the API writes it: `2026-11-23T19:10:00.000Z`."""

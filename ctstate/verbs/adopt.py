@@ -6,25 +6,29 @@ and only then is the rest free to be uploaded. What files claim (docs/legacy-for
 believed only after looking at Zooniverse.
 """
 
-import itertools
-import json
 import re
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import insert, select, text, update
-from sqlalchemy.engine import Connection
-
+from ctstate.capture import pages
 from ctstate.errors import FencedError, NotFoundError, UsageError
-from ctstate.ledger import Ledger, LiveRun, exclusions, set_lease
-from ctstate.ledger.clock import now
-from ctstate.ledger.schema import batch, capture, image, legacy_subject, season
+from ctstate.ledger import (
+    Ledger,
+    LiveRun,
+    State,
+    Transaction,
+    exclusions,
+    intake_subjects,
+    legacy_claims,
+    set_lease,
+    transitions,
+)
 from ctstate.ledger.set_lease import turn
-from ctstate.ledger.states import State
-from ctstate.verbs.reconcile import Survey, reconcile, survey
+from ctstate.verbs.reconcile import reconcile
+from ctstate.verbs.survey import Survey, survey
 from ctstate.verbs.upload.begin import claim_set
-from ctstate.zooniverse.api import PAGE_SIZE, Zooniverse
+from ctstate.zooniverse import PAGE_SIZE, Zooniverse
 from ctstate.zooniverse.subject import ANONYMIZED, CAPTURE_ID, ORIGINAL_IMAGES, subject_set_name
 
 _SET_NAME = re.compile(r"(?P<season>.+)_(?P<batch>complete|batch_\d+)")
@@ -180,16 +184,11 @@ def _bind(
 
 def _named_by_files(ledger: Ledger, zooniverse: Zooniverse, batch_id: int) -> list[dict[str, Any]]:
     with ledger.read() as connection:
-        named = connection.execute(
-            select(legacy_subject.c.subject_set_id)
-            .join(capture, capture.c.id == legacy_subject.c.capture_id)
-            .where(capture.c.batch_id == batch_id, legacy_subject.c.subject_set_id.is_not(None))
-            .limit(1)
-        ).scalar()
+        named = legacy_claims.subject_set_named(connection, batch_id)
     if named is None:
         return []
     try:
-        return [zooniverse.subject_set(int(named))]
+        return [zooniverse.subject_set(named)]
     except NotFoundError:
         return []  # stale, as such files can be
 
@@ -212,92 +211,52 @@ def _know_set(
     season_id: int | None = None
     batch_id: int | None = None
     report.batches.append(batch_name)
-    for page in _pages(zooniverse.subjects_in_set(set_id), PAGE_SIZE):
+    for page in pages(zooniverse.subjects_in_set(set_id), PAGE_SIZE):
         if season_id is None or batch_id is None:
             with ledger.write() as connection:
-                season_id = _season(connection, report.season, page[0]["metadata"], images_root)
-                batch_id = _batch(connection, season_id, batch_name, set_id)
+                metadata = page[0]["metadata"]
+                season_id = intake_subjects.know_season(
+                    connection,
+                    report.season,
+                    str(metadata.get("attribution", "")),
+                    str(metadata.get("license", "")),
+                    images_root,
+                )
+                batch_id = intake_subjects.know_batch(connection, season_id, batch_name, set_id)
             _bind(ledger, live, zooniverse, project_id, batch_id, row)
         with ledger.write() as connection:
             for subject in page:
                 if not isinstance(subject["metadata"].get(CAPTURE_ID), str):
                     report.without_id += 1
-                elif _know_capture(connection, live.id, season_id, batch_id, subject):
+                elif intake_subjects.know_capture(connection, live.id, season_id, _read(subject)):
                     report.captures_new += 1
 
 
-def _season(connection: Connection, name: str, metadata: Mapping[str, Any], images_root: str | None) -> int:
-    key = connection.execute(select(season.c.id).where(season.c.name == name)).scalar()
-    if key is not None:
-        return int(key)
-    made = connection.execute(
-        insert(season).values(
-            name=name,
-            attribution=str(metadata.get("attribution", "")),
-            license=str(metadata.get("license", "")),
-            images_root=images_root,
-            created_at=now(),
-        )
-    )
-    assert made.inserted_primary_key is not None
-    return int(made.inserted_primary_key[0])
-
-
-def _batch(connection: Connection, season_id: int, name: str, set_id: int) -> int:
-    row = connection.execute(
-        select(batch.c.id, batch.c.subject_set_id).where(batch.c.season_id == season_id, batch.c.name == name)
-    ).first()
-    if row is None:
-        made = connection.execute(insert(batch).values(season_id=season_id, name=name, created_at=now()))
-        assert made.inserted_primary_key is not None
-        return int(made.inserted_primary_key[0])
-    if row.subject_set_id not in (None, set_id):
-        raise UsageError(f"batch {name} has subject set {row.subject_set_id} in the ledger, not {set_id}")
-    return int(row.id)
-
-
-def _know_capture(
-    connection: Connection, run_id: int, season_id: int, batch_id: int, subject: Mapping[str, Any]
-) -> bool:
-    """Make the rows of a subject's capture, unless the ledger has it; its state is left to the survey."""
+def _read(subject: Mapping[str, Any]) -> intake_subjects.FoundCapture:
+    """Return the capture that a subject shows; its `#capture_id` says what its metadata may leave out."""
     metadata = subject["metadata"]
     capture_id = metadata[CAPTURE_ID]
-    if connection.execute(select(capture.c.id).where(capture.c.capture_id == capture_id)).first() is not None:
-        return False
     parts = [*capture_id.split("#"), "", "", "", ""]
-    values = {
-        key: str(metadata.get(f"#{key}", part))
+    season, site, roll, capture = (
+        str(metadata.get(f"#{key}", part))
         for key, part in zip(("season", "site", "roll", "capture"), parts, strict=False)
-    }
-    digits = re.search(r"\d+", values["capture"])
-    extra = {key: value for key, value in metadata.items() if key not in _OWN_KEYS}
-    made = connection.execute(
-        insert(capture).values(
-            capture_id=capture_id,
-            season_id=season_id,
-            **values,
-            capture_number=int(digits[0]) if digits else 0,
-            metadata=json.dumps(extra, ensure_ascii=False, sort_keys=True) if extra else None,
-            state=State.MANIFESTED.value,
-            run_id=run_id,
-            moved_at=now(),
-            reason=f"found as subject {subject['id']}",
-        )
     )
-    assert made.inserted_primary_key is not None
+    digits = re.search(r"\d+", capture)
     paths = metadata.get(ORIGINAL_IMAGES)
     count = len(subject["locations"])
     if not isinstance(paths, list) or len(paths) != count:
         paths = [f"unknown_{rank}" for rank in range(1, count + 1)]
-    if paths:
-        connection.execute(
-            insert(image),
-            [
-                {"capture_id": made.inserted_primary_key[0], "rank": rank, "path": str(path)}
-                for rank, path in enumerate(paths, start=1)
-            ],
-        )
-    return True
+    return intake_subjects.FoundCapture(
+        subject_id=int(subject["id"]),
+        capture_id=capture_id,
+        season=season,
+        site=site,
+        roll=roll,
+        capture=capture,
+        capture_number=int(digits[0]) if digits else 0,
+        extra={key: value for key, value in metadata.items() if key not in _OWN_KEYS},
+        paths=[str(path) for path in paths],
+    )
 
 
 # -- what files claimed ----------------------------------------------------------------------------------------
@@ -313,8 +272,8 @@ def _claimed_and_there(
     """
     there: set[int] = set()
     claims_looked_at = 0
-    for rows in _unchecked_claims(ledger, season_name):
-        wanted = {row.claimed: row.capture_id for row in rows if row.claimed is not None}
+    for claims in legacy_claims.unchecked(ledger.read, season_name):
+        wanted = {claim.subject_id: claim.capture_id for claim in claims if claim.subject_id is not None}
         claims_looked_at += len(wanted)
         found = zooniverse.subjects_by_id(list(wanted)) if wanted else {}
         there |= {
@@ -331,69 +290,25 @@ def _claimed_and_there(
     return there
 
 
-def _unchecked_claims(ledger: Ledger, season_name: str) -> Iterator[Sequence[Any]]:
-    """Yield what files claimed of a season and was not compared with Zooniverse yet, 500 at a time."""
-    last = 0
-    while True:
-        with ledger.read() as connection:
-            rows = connection.execute(
-                select(
-                    legacy_subject.c.id.label("claim_id"),
-                    legacy_subject.c.subject_id.label("claimed"),
-                    capture.c.id.label("key"),
-                    capture.c.capture_id,
-                    capture.c.state,
-                    capture.c.subject_id.label("known"),
-                )
-                .join(capture, capture.c.id == legacy_subject.c.capture_id)
-                .join(season, season.c.id == capture.c.season_id)
-                .where(
-                    season.c.name == season_name,
-                    legacy_subject.c.checked_at.is_(None),
-                    legacy_subject.c.id > last,
-                )
-                .order_by(legacy_subject.c.id)
-                .limit(500)
-            ).all()
-        if not rows:
-            return
-        yield rows
-        last = rows[-1].claim_id
-
-
 def _settle_claims(ledger: Ledger, there: Container[int], report: AdoptReport) -> None:
     """Write down of each claim what Zooniverse showed; then the claims bind no more."""
-    for rows in _unchecked_claims(ledger, report.season):
+    for claims in legacy_claims.unchecked(ledger.read, report.season):
         with ledger.write() as connection:
-            for row in rows:
-                outcome = _settle_claim(connection, row, there, report)
-                connection.execute(
-                    update(legacy_subject)
-                    .where(legacy_subject.c.id == row.claim_id)
-                    .values(checked_at=now(), outcome=outcome)
-                )
-            exclusions.release_claimed(connection, [row.key for row in rows])
+            for claim in claims:
+                legacy_claims.note_checked(connection, claim.id, _settle_claim(connection, claim, there, report))
+            exclusions.release_claimed(connection, [claim.key for claim in claims])
 
 
-def _settle_claim(connection: Connection, row: Any, there: Container[int], report: AdoptReport) -> str:
-    if row.state == State.UPLOADED.value:
+def _settle_claim(
+    connection: Transaction, claim: legacy_claims.LegacyClaim, there: Container[int], report: AdoptReport
+) -> str:
+    if claim.state == State.UPLOADED.value:
         return "uploaded"
-    if row.claimed is None or row.claimed not in there:
+    if claim.subject_id is None or claim.subject_id not in there:
         report.released += 1
         return "not on Zooniverse: free to be uploaded"
-    if row.known is None:
+    if claim.known_subject_id is None:
         # It exists in no set of the season: the next upload puts its images again and links it.
-        connection.execute(
-            text(
-                "UPDATE capture SET subject_id = :s WHERE id = :id AND subject_id IS NULL AND state <> 'uploading'"
-                " AND create_sent_at IS NULL AND NOT EXISTS (SELECT 1 FROM capture c WHERE c.subject_id = :s)"
-            ),
-            {"s": row.claimed, "id": row.key},
-        )
+        transitions.know_subject(connection, claim.key, claim.subject_id)
         report.to_finish += 1
     return "made, but never linked: the next upload finishes it"
-
-
-def _pages(items: Iterator[Any], size: int) -> Iterator[Sequence[Any]]:
-    while page := list(itertools.islice(items, size)):
-        yield page

@@ -9,29 +9,14 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-from sqlalchemy import bindparam, delete, func, insert, select, update
-from sqlalchemy.engine import Connection
 
 from ctstate.errors import UsageError
-from ctstate.ledger import Ledger
-from ctstate.ledger.clock import now
-from ctstate.ledger.schema import batch, capture, run
-from ctstate.ledger.states import REBATCHABLE, State
+from ctstate.ledger import Ledger, Transaction, batches, runs
+from ctstate.ledger.batches import FreeCapture, Place
+from ctstate.ledger.transitions import note_placed
 
 ORDERS = ("random", "sequential", "site", "roll")
 LEGACY_SEED = 123
-COMPLETE = "complete"
-_CHUNK = 10_000
-
-_NOT_BEGUN = (
-    capture.c.state.in_([state.value for state in REBATCHABLE])
-    # What a run has begun stays in its batch: its subject may exist already.
-    & capture.c.subject_id.is_(None)
-    & capture.c.create_sent_at.is_(None)
-)
-_FREE = _NOT_BEGUN & capture.c.excluded.is_(None)
 
 
 @dataclass
@@ -123,7 +108,7 @@ def split(
     with ledger.atomic_run("batch", arguments) as (connection, run_id):
         groups: list[int] = []
         if order == "random":
-            ids = _in_legacy_order(connection, season.id)
+            ids = batches.free_in_legacy_order(connection, season.id)
         else:
             ids, groups = _in_order(connection, season.id, order)
         if not ids:
@@ -140,155 +125,49 @@ def split(
         report = BatchReport(season=season.name)
         _assign(connection, run_id, season.id, ids, ranges, report)
         if report.unchanged:
-            connection.execute(delete(run).where(run.c.id == run_id))
+            runs.forget(connection, run_id)
     return report
 
 
-def put_rest_into_complete(connection: Connection, season_id: int, run_id: int) -> int:
-    """Put a season that was never split into one batch named `complete`; return how many captures it took.
-
-    Does nothing where the season has other batches.
-    """
-    others = connection.execute(
-        select(batch.c.id).where(batch.c.season_id == season_id, batch.c.name != COMPLETE)
-    ).first()
-    if others is not None:
-        return 0
-    free = (capture.c.season_id == season_id) & _FREE & (capture.c.state != State.BATCHED.value)
-    if connection.execute(select(capture.c.id).where(free).limit(1)).first() is None:
-        return 0
-    key = _batch(connection, season_id, COMPLETE)
-    return connection.execute(
-        update(capture)
-        .where(free)
-        .values(batch_id=key, state=State.BATCHED.value, run_id=run_id, moved_at=now(), reason=None)
-    ).rowcount
-
-
-def _in_order(connection: Connection, season_id: int, order: str) -> tuple[list[int], list[int]]:
+def _in_order(connection: Transaction, season_id: int, order: str) -> tuple[list[int], list[int]]:
     """Return the free captures in manifest order, and the sizes of their sites or rolls where these matter."""
-    columns: dict[str, list[Any]] = {
-        "site": [capture.c.season, capture.c.site],
-        "roll": [capture.c.season, capture.c.site, capture.c.roll],
-    }
-    group_by = columns.get(order, [])
     ids: list[int] = []
     sizes: list[int] = []
-    last: Any = None
-    for row in connection.execute(
-        select(capture.c.id, *group_by)
-        .where(capture.c.season_id == season_id, _FREE)
-        .order_by(capture.c.season, capture.c.site, capture.c.roll, capture.c.capture_number, capture.c.capture_id)
-    ):
-        ids.append(row[0])
-        if group_by:
-            if row[1:] != last:
-                sizes.append(0)
-                last = row[1:]
-            sizes[-1] += 1
-    return ids, sizes
 
+    def group(row: FreeCapture) -> tuple[str, ...]:
+        return (row.season, row.site, row.roll) if order == "roll" else (row.season, row.site)
 
-def _in_legacy_order(connection: Connection, season_id: int) -> list[int]:
-    """Return the free captures as a legacy manifest lists them: by the text `season#site#roll#%05d`.
-
-    That is manifest order but for captures above 99,999 and for names in which a space, `!` or `"` follows what
-    is another name. A shuffle repeats only if it begins with the same list.
-    """
-    rows = [
-        (f"{row.season}#{row.site}#{row.roll}#{row.capture_number:05d}", row.capture_id, row.id)
-        for row in connection.execute(
-            select(
-                capture.c.season, capture.c.site, capture.c.roll, capture.c.capture_number,
-                capture.c.capture_id, capture.c.id,
-            )
-            .where(capture.c.season_id == season_id, _FREE)
-            .order_by(capture.c.season, capture.c.site, capture.c.roll, capture.c.capture_number)
-        )
-    ]  # fmt: skip
-    return [key for _, _, key in sorted(rows)]
-
-
-def _batch(connection: Connection, season_id: int, name: str) -> int:
-    key = connection.execute(
-        select(batch.c.id).where(batch.c.season_id == season_id, batch.c.name == name)
-    ).scalar()
-    if key is None:
-        made = connection.execute(insert(batch).values(season_id=season_id, name=name, created_at=now()))
-        assert made.inserted_primary_key is not None
-        key = made.inserted_primary_key[0]
-    return int(key)
+    for _, rows in itertools.groupby(batches.free_in_manifest_order(connection, season_id), group):
+        before = len(ids)
+        ids += [row.id for row in rows]
+        sizes.append(len(ids) - before)
+    return ids, sizes if order in ("site", "roll") else []
 
 
 def _assign(
-    connection: Connection,
+    connection: Transaction,
     run_id: int,
     season_id: int,
     ids: list[int],
     ranges: list[tuple[int, int]],
     report: BatchReport,
 ) -> None:
-    kept = connection.execute(
-        select(batch.c.name).where(
-            batch.c.season_id == season_id,
-            (batch.c.subject_set_id.is_not(None))
-            | batch.c.id.in_(
-                select(capture.c.batch_id).where(
-                    capture.c.season_id == season_id, capture.c.batch_id.is_not(None), ~_NOT_BEGUN
-                )
-            ),
-        )
-    ).scalars()
-    taken = set(kept)
-    before: dict[int, tuple[int, int | None]] = {
-        row.id: (row.batch_id, row.position)
-        for row in connection.execute(
-            select(capture.c.id, capture.c.batch_id, capture.c.position).where(
-                capture.c.season_id == season_id, capture.c.batch_id.is_not(None)
-            )
-        )
-    }
-    # Names are free where no capture on its way holds them; old batches that lose all captures disappear.
-    put = (
-        update(capture)
-        .where(capture.c.id == bindparam("key"))
-        .values(
-            batch_id=bindparam("into"),
-            position=bindparam("place"),
-            state=State.BATCHED.value,
-            run_id=run_id,
-            moved_at=now(),
-            reason=None,
-        )
-    )
-    number = 0
-    changed = False
+    """Put the captures into batches; old ones that lose all their captures disappear."""
+    taken = batches.names_in_use(connection, season_id)
+    before = batches.places(connection, season_id)
+    free_names = (f"batch_{number}" for number in itertools.count(1))
+    report.unchanged = True
     for start, end in ranges:
-        number += 1
-        while f"batch_{number}" in taken:
-            number += 1
-        name = f"batch_{number}"
-        key = _batch(connection, season_id, name)
+        name = next(name for name in free_names if name not in taken)
+        key = batches.make(connection, season_id, name)
         report.sizes[name] = end - start
-        for first in range(start, end, _CHUNK):
-            part = [
-                {"key": capture_key, "into": key, "place": place}
-                for place, capture_key in enumerate(ids[first : min(first + _CHUNK, end)], start=first - start + 1)
-                if before.get(capture_key) != (key, place)
-            ]
-            if part:
-                connection.execute(put, part)
-                changed = True
-    connection.execute(
-        delete(batch).where(
-            batch.c.season_id == season_id,
-            batch.c.subject_set_id.is_(None),
-            batch.c.id.not_in(select(capture.c.batch_id).where(capture.c.batch_id.is_not(None))),
-        )
-    )
-    here = capture.c.season_id == season_id
-    report.kept = connection.execute(select(func.count()).where(here, ~_NOT_BEGUN)).scalar_one()
-    report.excluded = connection.execute(
-        select(func.count()).where(here, _NOT_BEGUN, capture.c.excluded.is_not(None))
-    ).scalar_one()
-    report.unchanged = not changed
+        moving = {
+            capture_key: position
+            for position, capture_key in enumerate(ids[start:end], start=1)
+            if before.get(capture_key) != Place(key, position)
+        }
+        if moving:
+            note_placed(connection, run_id, key, moving)
+            report.unchanged = False
+    batches.drop_empty(connection, season_id)
+    report.kept, report.excluded = batches.left_alone(connection, season_id)

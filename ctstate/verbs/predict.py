@@ -13,24 +13,25 @@ said of the captures in the file, and leaves others as they are. Images that are
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from sqlalchemy import text
-from sqlalchemy.engine import Connection
-
+from ctstate.capture import pages
 from ctstate.errors import UsageError
 from ctstate.formats.paths import PathRule
 from ctstate.formats.predictions.detect import FORMATS, reader_of
 from ctstate.formats.predictions.records import Reader
-from ctstate.ledger import Ledger, runs
-from ctstate.ledger import intake_predictions as staging
-from ctstate.ledger.clock import now
-from ctstate.ledger.intake_predictions import COLUMNS, Scope
-from ctstate.ledger.transitions import note_metadata_pending, note_predicted
+from ctstate.ledger import Ledger, Transaction, runs
+from ctstate.ledger import intake_predictions as intake
+from ctstate.ledger.intake_predictions import FileEntry, FileOfPredictions, MadePrediction, Scope
+from ctstate.ledger.listed import image_roots
+from ctstate.ledger.staging import MOST_EXAMPLES
 
 __all__ = ["FORMATS", "PredictReport", "PredictionFile", "predict"]
+
+CHUNK = 1_000
+"""So many entries at a time: memory is bounded, whatever the file's size."""
 
 
 class PredictionFile(NamedTuple):
@@ -112,133 +113,95 @@ def predict(
     report = PredictReport(files=[(reader.name, reader.format) for reader in readers])
     with ledger.connection() as connection:
         with ledger.read(connection) as reading:
-            roots = [
-                str(root)
-                for root in reading.execute(
-                    text("SELECT images_root FROM season WHERE images_root IS NOT NULL")
-                ).scalars()
-            ]
-            staging.prepare(reading)
-            rule = PathRule(strip_prefix, base_folder, roots)
+            rule = PathRule(strip_prefix, base_folder, image_roots(reading))
+            intake.begin(reading)
             for reader in readers:
-                _add(report, staging.stage(reading, reader, scope, rule, on_progress))
+                entries = _read(reading, reader, rule, report, on_progress)
+                found = _combine(reading, reader, scope, entries, report)
+                _see_unknown(reading, reader, found, report)
             if report.unknown == report.entries and any(reader.keyed_by_path for reader in readers):
-                report.a_path = reading.execute(text("SELECT path FROM image ORDER BY id LIMIT 1")).scalar()
+                report.a_path = intake.an_image_path(reading)
         arguments = {
             "files": [reader.name for reader in readers],
             "season": season,
             "batch": batch,
             "all_species_scores": all_species_scores,
         }
-        with ledger.write(connection) as writing:
-            run_id = runs.start(writing, "predict", arguments)
-            if _merge(writing, run_id, readers, scope, report):
-                runs.end(writing, run_id, "done")
-            else:
-                writing.execute(text("DELETE FROM run WHERE id = :run"), {"run": run_id})
+        with ledger.atomic_run("predict", arguments, connection) as (writing, run_id):
+            merged = intake.merge(writing, run_id, [_facts(reader) for reader in readers], scope)
+            report.changed, report.pending, report.without = merged.changed, merged.pending, merged.without
+            if not merged.anything:
+                runs.forget(writing, run_id)
     return report
 
 
 def _scope(ledger: Ledger, season: str | None, batch: str | None) -> Scope:
     if season is None and batch is None:
         return Scope(None)
-    season_id = int(ledger.season(season).id)
+    season_id = ledger.season(season).id
     if batch is None:
         return Scope(season_id)
-    return Scope(season_id, int(ledger.batches(season_id, batch)[0].id), batch)
+    return Scope(season_id, ledger.batches(season_id, batch)[0].id, batch)
 
 
-def _add(report: PredictReport, staged: staging.Staged) -> None:
-    for name in ("entries", "failed", "captures", "outside", "unknown"):
-        setattr(report, name, getattr(report, name) + getattr(staged, name))
-    report.examples += staged.examples
+def _read(
+    connection: Transaction,
+    reader: Reader,
+    rule: PathRule,
+    report: PredictReport,
+    on_progress: Callable[[int], None],
+) -> int:
+    """Stage a file's entries; return how many there are."""
+    entries = 0
+    intake.begin_file(connection)
+    for part in pages(reader.entries(), CHUNK):
+        rows = []
+        for entry in part:
+            entries += 1
+            key = rule.apply(entry.key) if reader.keyed_by_path else entry.key
+            payload = None if entry.payload is None else json.dumps(entry.payload, ensure_ascii=False)
+            rows.append(FileEntry(entries, key, payload))
+            report.failed += payload is None
+        intake.add_entries(connection, rows)
+        on_progress(entries)
+    intake.end_file(connection)
+    report.entries += entries
+    return entries
 
 
-def _merge(
-    connection: Connection, run_id: int, readers: Sequence[Reader], scope: Scope, report: PredictReport
-) -> bool:
-    """Bring `made` into the ledger, count what was done, and tell whether anything changed."""
-    same = " AND ".join(f"p.{name} IS m.{name}" for name in COLUMNS)
-    connection.execute(text("DROP TABLE IF EXISTS changed"))
-    connection.execute(
-        text(
-            "CREATE TEMP TABLE changed AS SELECT m.capture, m.source, NOT EXISTS (SELECT 1 FROM prediction p"
-            " WHERE p.capture_id = m.capture AND p.source = m.source AND p.metadata IS m.metadata) AS metadata"
-            f" FROM made m WHERE NOT EXISTS (SELECT 1 FROM prediction p WHERE p.capture_id = m.capture"
-            f" AND p.source = m.source AND {same})"
-        )
-    )
-    which = "id IN (SELECT capture FROM changed)"
-    report.changed = _count(connection, f"capture WHERE {which}")
-    new_files = [reader for reader in readers if not _known(connection, reader, scope)]
-    for reader in readers:
-        changes = _count(connection, "changed WHERE source = :source", source=reader.source)
-        if changes or reader in new_files:
-            _put(connection, run_id, reader, _note_file(connection, run_id, reader, scope))
-    report.pending = note_metadata_pending(connection, text("id IN (SELECT capture FROM changed WHERE metadata)"))
-    moved = note_predicted(connection, run_id, text("id IN (SELECT capture FROM made)"))
-    report.without = _count(
-        connection,
-        f"capture c WHERE {scope.condition} AND NOT EXISTS (SELECT 1 FROM prediction p WHERE p.capture_id = c.id)",
-    )
-    return bool(report.changed or moved or new_files)
+def _combine(
+    connection: Transaction, reader: Reader, scope: Scope, entries: int, report: PredictReport
+) -> bytearray:
+    """Make of the staged entries what they say of each capture; return which name one: a 1 at their number."""
+    found = bytearray(entries + 1)
+
+    def made() -> Iterator[MadePrediction]:
+        for capture in intake.by_capture(connection, scope, keyed_by_path=reader.keyed_by_path):
+            for number in capture.numbers:
+                found[number] = 1
+            if not capture.within:
+                report.outside += 1
+            elif capture.payloads:
+                report.captures += 1
+                metadata, scores = reader.combine(capture.payloads)
+                yield MadePrediction(capture.capture, json.dumps(dict(metadata), ensure_ascii=False), scores)
+
+    for part in pages(made(), CHUNK):
+        intake.add_made(connection, reader.source, part)
+    return found
 
 
-def _note_file(connection: Connection, run_id: int, reader: Reader, scope: Scope) -> int:
-    """Write down the file, with what it says of how it was made; return the row's key."""
+def _see_unknown(connection: Transaction, reader: Reader, found: bytearray, report: PredictReport) -> None:
+    unknown = found.count(0) - 1  # entries are counted from 1
+    report.unknown += unknown
+    number = 0
+    for _ in range(min(unknown, MOST_EXAMPLES)):
+        number = found.index(0, number + 1)
+        key = intake.key_of_entry(connection, number)
+        report.examples.append(f"{reader.name}, entry {number}: not in the ledger: {key}")
+
+
+def _facts(reader: Reader) -> FileOfPredictions:
     facts = reader.facts()
-    connection.execute(
-        text(
-            "INSERT INTO prediction_file (season_id, batch, source, format, path, threshold, settings, run_id,"
-            " made_at) VALUES (:season, :batch, :source, :format, :path, :threshold, :settings, :run, :at)"
-        ),
-        {
-            "season": scope.season_id,
-            "batch": scope.batch,
-            "source": reader.source,
-            "format": reader.format,
-            "path": os.path.abspath(reader.name),
-            "threshold": facts.threshold,
-            "settings": _settings(facts.settings),
-            "run": run_id,
-            "at": now(),
-        },
-    )
-    return int(connection.execute(text("SELECT max(id) FROM prediction_file")).scalar_one())
-
-
-def _settings(settings: Any) -> str:
-    return json.dumps(settings, ensure_ascii=False, sort_keys=True, default=str)
-
-
-def _known(connection: Connection, reader: Reader, scope: Scope) -> bool:
-    """Tell whether the source's last file, for this scope, was this one and said the same of itself."""
-    last = connection.execute(
-        text(
-            "SELECT path, threshold, settings FROM prediction_file WHERE source = :source AND season_id IS :season"
-            " AND batch IS :batch ORDER BY id DESC LIMIT 1"
-        ),
-        {"source": reader.source, "season": scope.season_id, "batch": scope.batch},
-    ).first()
-    facts = reader.facts()
-    now_says = (os.path.abspath(reader.name), facts.threshold, _settings(facts.settings))
-    return last is not None and tuple(last) == now_says
-
-
-def _put(connection: Connection, run_id: int, reader: Reader, file_id: int) -> None:
-    names = ", ".join(COLUMNS)
-    new = ", ".join(f"{name} = excluded.{name}" for name in (*COLUMNS, "run_id", "made_at", "file_id"))
-    connection.execute(
-        text(
-            f"INSERT INTO prediction (capture_id, source, run_id, made_at, file_id, {names})"
-            f" SELECT m.capture, m.source, :run, :at, :file, {', '.join(f'm.{name}' for name in COLUMNS)}"
-            " FROM made m JOIN changed d ON d.capture = m.capture AND d.source = m.source"
-            " WHERE m.source = :source ORDER BY m.capture"
-            f" ON CONFLICT (capture_id, source) DO UPDATE SET {new}"
-        ),
-        {"run": run_id, "at": now(), "file": file_id, "source": reader.source},
-    )
-
-
-def _count(connection: Connection, what: str, **parameters: Any) -> int:
-    return int(connection.execute(text(f"SELECT count(*) FROM {what}"), parameters).scalar_one())
+    settings = json.dumps(facts.settings, ensure_ascii=False, sort_keys=True, default=str)
+    return FileOfPredictions(reader.source, reader.format, os.path.abspath(reader.name), facts.threshold, settings)

@@ -5,18 +5,16 @@ for a subject that nobody classified; the ledger's then says 0, and when that wa
 page at a time: a killed run goes on where it was.
 """
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, text
-
 from ctstate.capture import Batch
-from ctstate.ledger import Ledger
+from ctstate.ledger import Ledger, classification
+from ctstate.ledger.classification import Classification, UploadedSubject
 from ctstate.ledger.clock import age, now
 from ctstate.verbs.workflows import set_ids, the_workflow
-from ctstate.zooniverse.api import PAGE_SIZE, Zooniverse
+from ctstate.zooniverse import PAGE_SIZE, Zooniverse
 
 RESUME_S = 24 * 3600.0
 """A run that was killed longer ago than this is not resumed: what it saw is old news."""
@@ -84,8 +82,9 @@ def read_progress(
             for flow in flows:
                 if workflow_id is None and item.subject_set_id not in set_ids(flow):
                     continue
-                for page in _pages(ledger, item.id, int(flow["id"]), since):
-                    _read(ledger, zooniverse, int(flow["id"]), page)
+                flow_id = int(flow["id"])
+                for page in classification.not_seen_since(ledger.read, item, flow_id, since, PAGE_SIZE):
+                    _read(ledger, zooniverse, flow_id, page)
                     seen += len(page)
                     on_progress(seen)
     return _summary(ledger, {row.id for row in batches}, {int(flow["id"]): flow for flow in flows})
@@ -101,86 +100,38 @@ def _unfinished_since(ledger: Ledger, wanted: Mapping[str, Any]) -> str | None:
     """Return when the last run of this kind began what it did not finish; None where there is nothing to resume."""
     ledger.recover()  # declares dead runs lost
     with ledger.read() as connection:
-        rows = connection.execute(
-            text(
-                "SELECT arguments, outcome FROM run WHERE verb = 'progress' AND ended_at IS NOT NULL"
-                " ORDER BY id DESC LIMIT 100"
-            )
-        ).all()
-    for row in rows:
-        arguments = json.loads(row.arguments)
-        since = arguments.get("since")
-        if {key: arguments.get(key) for key in wanted} == wanted:
-            return since if row.outcome != "done" and since and age(since) < RESUME_S else None
+        rounds = classification.ended_rounds(connection)
+    for last in rounds:
+        since = last.arguments.get("since")
+        if {key: last.arguments.get(key) for key in wanted} == wanted:
+            return since if not last.done and since and age(since) < RESUME_S else None
     return None
 
 
-def _pages(ledger: Ledger, batch_id: int, workflow_id: int, since: str) -> Iterator[list[Row[Any]]]:
-    """Yield the uploaded captures of a batch that were not looked at since then."""
-    last = 0
-    while True:
-        with ledger.read() as connection:
-            rows = connection.execute(
-                text(
-                    "SELECT c.id, c.subject_id FROM capture c"
-                    " LEFT JOIN classification_status k ON k.capture_id = c.id AND k.workflow_id = :workflow"
-                    "   AND k.subject_id = c.subject_id AND k.seen_at >= :since"
-                    " WHERE c.season_id = (SELECT season_id FROM batch WHERE id = :batch) AND c.batch_id = :batch"
-                    " AND c.state = 'uploaded' AND c.id > :last AND k.seen_at IS NULL ORDER BY c.id LIMIT :page"
-                ),
-                {"batch": batch_id, "workflow": workflow_id, "since": since, "last": last, "page": PAGE_SIZE},
-            ).all()
-        if not rows:
-            return
-        yield list(rows)
-        last = rows[-1].id
-
-
-_SEE = text(
-    "INSERT OR REPLACE INTO classification_status"
-    " (capture_id, workflow_id, subject_id, classifications_count, retired_at, retirement_reason, seen_at)"
-    " VALUES (:capture, :workflow, :subject, :count, :retired_at, :reason, :at)"
-)
-
-
-def _read(ledger: Ledger, zooniverse: Zooniverse, workflow_id: int, page: Sequence[Row[Any]]) -> None:
+def _read(ledger: Ledger, zooniverse: Zooniverse, workflow_id: int, page: Sequence[UploadedSubject]) -> None:
     moment = now()  # before Zooniverse is asked: what happens after it was not seen
     statuses = {
         int(status["links"]["subject"]): status
-        for status in zooniverse.statuses(workflow_id, [row.subject_id for row in page])
+        for status in zooniverse.statuses(workflow_id, [item.subject_id for item in page])
     }
-    rows = []
-    for row in page:
-        status = statuses.get(row.subject_id, {})
-        rows.append(
-            {
-                "capture": row.id,
-                "workflow": workflow_id,
-                "subject": row.subject_id,
-                "count": int(status.get("classifications_count") or 0),
-                "retired_at": status.get("retired_at"),
-                "reason": status.get("retirement_reason"),
-                "at": moment,
-            }
+    found = []
+    for item in page:
+        status = statuses.get(item.subject_id, {})
+        found.append(
+            Classification(
+                of=item,
+                classifications=int(status.get("classifications_count") or 0),
+                retired_at=status.get("retired_at"),
+                retirement_reason=status.get("retirement_reason"),
+            )
         )
     with ledger.write() as connection:
-        connection.execute(_SEE, rows)
+        classification.see(connection, workflow_id, found, moment)
 
 
 def _summary(ledger: Ledger, batch_ids: set[int], flows: Mapping[int, Mapping[str, Any]]) -> list[Done]:
     with ledger.read() as connection:
-        rows = connection.execute(
-            text(
-                "SELECT s.name AS season, b.name AS batch, b.id AS batch_id, k.workflow_id, count(*) AS subjects,"
-                " sum(CASE WHEN k.classifications_count > 0 THEN 1 ELSE 0 END) AS classified,"
-                " sum(k.classifications_count) AS classifications,"
-                " sum(CASE WHEN k.retired_at IS NOT NULL THEN 1 ELSE 0 END) AS retired"
-                " FROM classification_status k"
-                " JOIN capture c ON c.id = k.capture_id AND c.subject_id = k.subject_id AND c.state = 'uploaded'"
-                " JOIN batch b ON b.id = c.batch_id JOIN season s ON s.id = b.season_id"
-                " GROUP BY s.name, b.name, b.id, k.workflow_id ORDER BY s.name, b.id, k.workflow_id"
-            )
-        ).all()
+        rows = classification.totals(connection)
     return [
         Done(
             season=row.season,

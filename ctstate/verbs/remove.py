@@ -1,37 +1,34 @@
-"""Taking subjects back: out of their subject set (`ctstate remove`), or off Zooniverse (`ctstate delete`).
+"""Subjects taken out of their subject set (`ctstate remove`), and what that shares with `ctstate delete`.
 
 First a plan, which changes nothing; then the plan is carried out, a part at a time. Each part looks at Zooniverse
 again, does the work, looks whether it was done, and only then writes it down: a run that is killed is simply run
 again, and what it had done already counts as done.
 """
 
-import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from sqlalchemy import select
-from sqlalchemy.engine import Connection
-
-from ctstate.capture import Snapshot
+from ctstate.capture import Batch, Snapshot, pages
 from ctstate.errors import FencedError, NotFoundError, UsageError, ZooniverseError
-from ctstate.ledger import Ledger, LiveRun, transitions
-from ctstate.ledger.schema import batch, capture
+from ctstate.ledger import Ledger, LiveRun, State, transitions
 from ctstate.ledger.set_lease import turn
-from ctstate.ledger.states import State
-from ctstate.machine import machine
-from ctstate.verbs.choose import Criteria, choose
-from ctstate.zooniverse.api import MOST_IDS_IN_PATH, PAGE_SIZE, Zooniverse
+from ctstate.verbs.choose import Wanted, choose
+from ctstate.verbs.survey import sets_of
+from ctstate.zooniverse import MOST_IDS_IN_PATH, Zooniverse
 
 REMOVE, DELETE = "remove", "delete"
 
-DELETED_AT_ONCE = 50
-"""Subjects deleted between two commits: what a kill leaves undone in the ledger, not on Zooniverse."""
 
+class SubjectToRemove(NamedTuple):
+    """A subject to take out of its set, or off Zooniverse.
 
-class Target(NamedTuple):
-    """A subject to take back; `seen` is its capture, None for one that is not this ledger's."""
+    Attributes:
+        subject_id: Zooniverse's number.
+        seen: its capture; None for one that is not this ledger's.
+        sets: of one that is not this ledger's: the sets of this ledger that it is in.
+    """
 
     subject_id: int
     seen: Snapshot | None
@@ -58,6 +55,9 @@ class Consent:
     foreign: bool = False
 
 
+NO_CONSENT = Consent()
+
+
 @dataclass
 class Plan:
     """What would be done.
@@ -76,13 +76,13 @@ class Plan:
 
     verb: str
     project_id: int
-    criteria: Criteria
+    wanted: Wanted
     consent: Consent
-    todo: list[Target] = field(default_factory=list)
-    gone: list[Target] = field(default_factory=list)
+    todo: list[SubjectToRemove] = field(default_factory=list)
+    gone: list[SubjectToRemove] = field(default_factory=list)
     done: int = 0
-    shared: list[Target] = field(default_factory=list)
-    classified: list[Target] = field(default_factory=list)
+    shared: list[SubjectToRemove] = field(default_factory=list)
+    classified: list[SubjectToRemove] = field(default_factory=list)
     uploading: list[Snapshot] = field(default_factory=list)
     unfinished: list[Snapshot] = field(default_factory=list)
     nowhere: list[Snapshot] = field(default_factory=list)
@@ -113,9 +113,9 @@ class Report:
 
     done: int = 0
     gone: int = 0
-    moved: list[Target] = field(default_factory=list)
-    shared: list[Target] = field(default_factory=list)
-    classified: list[Target] = field(default_factory=list)
+    moved: list[SubjectToRemove] = field(default_factory=list)
+    shared: list[SubjectToRemove] = field(default_factory=list)
+    classified: list[SubjectToRemove] = field(default_factory=list)
     stopped: bool = False
 
     @property
@@ -131,11 +131,17 @@ def plan_removal(
     ledger: Ledger,
     zooniverse: Zooniverse,
     project_id: int,
-    verb: str,
-    criteria: Criteria,
-    consent: Consent = Consent(),
+    wanted: Wanted,
+    consent: Consent = NO_CONSENT,
 ) -> Plan:
-    """Find out what taking back would do; nothing is changed, but that what dead runs had claimed is given back.
+    """Find out what taking subjects out of their sets would do.
+
+    Nothing is changed, but that what dead runs had claimed is given back.
+
+    Args:
+        ledger, zooniverse, project_id: where they are.
+        wanted: which.
+        consent: what a person said yes to.
 
     Raises:
         UsageError: no criterion, none that any capture fits, a subject that is not this ledger's, or captures of
@@ -144,13 +150,20 @@ def plan_removal(
         NotFoundError: no such project.
         ZooniverseError: see `Zooniverse`.
     """
-    if not criteria.given:
+    return make_plan(ledger, zooniverse, project_id, REMOVE, wanted, consent)
+
+
+def make_plan(
+    ledger: Ledger, zooniverse: Zooniverse, project_id: int, verb: str, wanted: Wanted, consent: Consent
+) -> Plan:
+    """Sort what is wanted, by what the ledger says of it; see `plan_removal`."""
+    if not wanted.given:
         raise UsageError(
             f"say which: {verb} never takes everything; --season is a criterion, if all of it is meant"
         )
     ledger.check_endpoint(zooniverse.endpoint)
     ledger.recover()
-    choice = choose(ledger, criteria)
+    choice = choose(ledger, wanted)
     if choice.foreign and not consent.foreign:
         shown = ", ".join(map(str, choice.foreign[:5])) + (", ..." if len(choice.foreign) > 5 else "")
         raise UsageError(
@@ -161,7 +174,7 @@ def plan_removal(
         raise UsageError("no capture fits: nothing was changed")
     check_account(zooniverse)
     zooniverse.project(project_id)
-    plan = Plan(verb, project_id, criteria, consent)
+    plan = Plan(verb, project_id, wanted, consent)
     batches = batches_by_id(ledger)
     for seen in choice.captures:
         row = batches.get(seen.batch_id or 0)
@@ -172,14 +185,6 @@ def plan_removal(
             )
         _sort_in(plan, seen)
     _foreign(plan, zooniverse, choice.foreign, batches)
-    if verb == DELETE:
-        targets, plan.todo = plan.todo, []
-        for part in _parts(targets, PAGE_SIZE):
-            there, gone, shared, classified = _look(zooniverse, plan, part, batches)
-            plan.todo += there
-            plan.gone += gone
-            plan.shared += shared
-            plan.classified += classified
     return plan
 
 
@@ -194,10 +199,9 @@ def check_account(zooniverse: Zooniverse) -> None:
         raise ZooniverseError(f"account {account.login} is banned on {zooniverse.endpoint}; ask Zooniverse why")
 
 
-def batches_by_id(ledger: Ledger) -> dict[int, Any]:
+def batches_by_id(ledger: Ledger) -> dict[int, Batch]:
     """Return all batches of the ledger."""
-    with ledger.read() as connection:
-        return {row.id: row for row in connection.execute(select(batch).order_by(batch.c.id))}
+    return {row.id: row for row in ledger.batches(None)}
 
 
 def _sort_in(plan: Plan, seen: Snapshot) -> None:
@@ -210,37 +214,37 @@ def _sort_in(plan: Plan, seen: Snapshot) -> None:
     elif seen.subject_id is None:
         (plan.nowhere if seen.create_sent_at is None else plan.unfinished).append(seen)
     elif state is State.UPLOADED or (plan.verb == DELETE and state in (State.REMOVED, State.FAILED)):
-        plan.todo.append(Target(seen.subject_id, seen))
+        plan.todo.append(SubjectToRemove(seen.subject_id, seen))
     elif plan.verb == REMOVE:
         plan.nowhere.append(seen)  # linking comes last: what is not uploaded is in no set
     elif seen.excluded is not None:
-        plan.todo.append(Target(seen.subject_id, seen))  # no upload will take it up again
+        plan.todo.append(SubjectToRemove(seen.subject_id, seen))  # no upload will take it up again
     else:
         plan.unfinished.append(seen)
 
 
-def _foreign(plan: Plan, zooniverse: Zooniverse, ids: Sequence[int], batches: Mapping[int, Any]) -> None:
+def _foreign(plan: Plan, zooniverse: Zooniverse, ids: Sequence[int], batches: Mapping[int, Batch]) -> None:
     """Add subjects that are not this ledger's; to be taken out of this ledger's sets only."""
     season_sets = {
         row.subject_set_id
         for row in batches.values()
-        if row.subject_set_id is not None and plan.criteria.batch in (None, row.name)
+        if row.subject_set_id is not None and plan.wanted.selection.batch in (None, row.name)
     }
     there = zooniverse.subjects_by_id(ids) if ids else {}
     for subject_id in ids:
         subject = there.get(subject_id)
         if subject is None:
-            plan.gone.append(Target(subject_id, None))
+            plan.gone.append(SubjectToRemove(subject_id, None))
         elif int(subject["links"]["project"]) != plan.project_id:
             raise UsageError(
                 f"subject {subject_id} belongs to project {subject['links']['project']}, not to {plan.project_id}; "
                 "nothing was changed"
             )
         else:
-            sets = _sets_of(subject)
+            sets = sets_of(subject)
             ours = tuple(key for key in sets if key in season_sets)
             if plan.verb == DELETE or ours:
-                plan.todo.append(Target(subject_id, None, ours))
+                plan.todo.append(SubjectToRemove(subject_id, None, ours))
             elif not sets:
                 plan.done += 1
             else:
@@ -251,64 +255,23 @@ def _foreign(plan: Plan, zooniverse: Zooniverse, ids: Sequence[int], batches: Ma
     plan.foreign = len(ids)
 
 
-def _look(
-    zooniverse: Zooniverse, plan: Plan, targets: Sequence[Target], batches: Mapping[int, Any]
-) -> tuple[list[Target], list[Target], list[Target], list[Target]]:
-    """Sort subjects into those to delete, those gone already, and those spared: shared, classified."""
-    ids = [target.subject_id for target in targets]
-    there = zooniverse.subjects_by_id(ids)
-    gone = [target for target in targets if target.subject_id not in there]
-    present = [target for target in targets if target.subject_id in there]
-    shared: set[int] = set()
-    if not plan.consent.shared:
-        shared = {t.subject_id for t in present if _is_shared(t, _sets_of(there[t.subject_id]), batches)}
-    classified: set[int] = set()
-    if not plan.consent.classified:
-        classified = zooniverse.classified(plan.project_id, [t.subject_id for t in present])
-    return (
-        [t for t in present if t.subject_id not in shared | classified],
-        gone,
-        [t for t in present if t.subject_id in shared],
-        [t for t in present if t.subject_id in classified - shared],
-    )
-
-
-def _is_shared(target: Target, sets: Sequence[int], batches: Mapping[int, Any]) -> bool:
-    if target.seen is None:
-        return len(sets) > 1
-    row = batches.get(target.seen.batch_id or 0)
-    return any(key != (row.subject_set_id if row is not None else None) for key in sets)
-
-
-def _sets_of(subject: Mapping[str, Any]) -> tuple[int, ...]:
-    return tuple(int(key) for key in subject["links"].get("subject_sets") or ())
-
-
-def _parts(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    iterator = iter(items)
-    while part := list(itertools.islice(iterator, size)):
-        yield part
-
-
 # -- carrying it out -------------------------------------------------------------------------------------------
 
 
-def carry_out(
+def remove(
     ledger: Ledger,
     zooniverse: Zooniverse,
     plan: Plan,
     reason: str,
     *,
-    connections: int = 4,
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> Report:
-    """Carry a plan out. A run that is killed or fails is simply run again.
+    """Carry a plan of `plan_removal` out. A run that is killed or fails is simply run again.
 
     Args:
         ledger, zooniverse: as for `plan_removal`.
         plan: its result.
         reason: for the history of each capture.
-        connections: deletions at the same time; there is no route for many.
         on_progress: told how many subjects are done so far.
 
     Raises:
@@ -316,175 +279,152 @@ def carry_out(
         FencedError: the run was taken for dead by another.
         LedgerError, ZooniverseError: what ended the run; what was done until then is written down.
     """
+    with carrying_out(ledger, zooniverse, plan, reason) as work:
+        for set_id, batch_id, part in _parts(plan, work.batches):
+            if work.asked_to_stop():
+                break
+            _take_out(work, set_id, batch_id, part)
+            on_progress(work.report.done + work.report.gone)
+    return work.report
+
+
+def _parts(plan: Plan, batches: Mapping[int, Batch]) -> Iterator[tuple[int | None, int, list[SubjectToRemove]]]:
+    """Yield parts of the plan, each of one subject set: the set, its batch, and the subjects."""
+    in_sets: dict[tuple[int | None, int], list[SubjectToRemove]] = {}
+    batch_of = {row.subject_set_id: row.id for row in batches.values() if row.subject_set_id is not None}
+    for item in plan.todo:
+        if item.seen is not None:
+            key = item.seen.batch_id or 0
+            in_sets.setdefault((batches[key].subject_set_id, key), []).append(item)
+        for ours in item.sets:
+            in_sets.setdefault((ours, batch_of[ours]), []).append(item)
+    for (set_id, batch_id), items in in_sets.items():
+        for part in pages(items, MOST_IDS_IN_PATH):
+            yield set_id, batch_id, part
+
+
+def _take_out(work: "Work", set_id: int | None, batch_id: int, part: list[SubjectToRemove]) -> None:
+    """Take subjects out of a set, while no other run changes it."""
+    zooniverse = work.zooniverse
+    with turn(work.ledger, work.live, batch_id, work.wait) as lease:
+        if lease is None:
+            work.asked_to_stop()
+            return
+        part = work.unmoved(part)
+        ids = [item.subject_id for item in part]
+        if set_id is not None and ids:
+            work.live.make_sure()
+            with suppress(NotFoundError):  # the whole set is gone: so they are in it no more
+                zooniverse.unlink_subjects(set_id, ids)
+        there = zooniverse.subjects_by_id(ids) if ids else {}
+        left = [key for key, subject in there.items() if set_id is not None and set_id in sets_of(subject)]
+        if left:
+            raise ZooniverseError(
+                f"Zooniverse said that it took subject {min(left)} (and {len(left) - 1} more) out of subject "
+                f"set {set_id} and did not; is the account banned, or without the right to?"
+            )
+        gone = [item for item in part if item.subject_id not in there]
+        out = [item for item in part if item.subject_id in there]
+        work.report.done += work.record(out, State.REMOVED)
+        work.report.gone += work.record(gone, State.DELETED)
+
+
+# -- what remove and delete share ------------------------------------------------------------------------------
+
+
+@contextmanager
+def carrying_out(ledger: Ledger, zooniverse: Zooniverse, plan: Plan, reason: str) -> Iterator["Work"]:
+    """A run that carries a plan out; what was gone before is written down on entering.
+
+    Raises:
+        UsageError: no reason, or another Zooniverse than the ledger's.
+    """
     reason = reason.strip()
     if not reason:
         raise UsageError("give the reason with --reason; it stays in the ledger")
     ledger.bind_endpoint(zooniverse.endpoint)
-    foreign = [target.subject_id for target in plan.todo if target.seen is None]
+    foreign = [item.subject_id for item in plan.todo if item.seen is None]
     arguments = {
         "project_id": plan.project_id,
-        **plan.criteria.as_arguments(),
+        **plan.wanted.as_arguments(),
         "reason": reason,
         "foreign": foreign[:1000],
         **{f"even_if_{name}": True for name in ("shared", "classified") if getattr(plan.consent, name)},
     }
     with ledger.live_run(plan.verb, arguments) as live:
         ledger.recover()  # the leases of dead runs with it
-        worker = _Worker(ledger, zooniverse, live, plan, reason, on_progress, max(1, connections))
-        worker.all()
-        if worker.report.stopped:
+        work = Work(ledger, zooniverse, live, reason, batches_by_id(ledger))
+        for part in pages(plan.gone):
+            work.report.gone += work.record(work.still_gone(part), State.DELETED)
+        yield work
+        if work.report.stopped:
             live.stopped("asked to stop by `ctstate stop`")
-    return worker.report
 
 
-class _Worker:
-    def __init__(
-        self,
-        ledger: Ledger,
-        zooniverse: Zooniverse,
-        live: LiveRun,
-        plan: Plan,
-        reason: str,
-        on_progress: Callable[[int], None],
-        connections: int,
-    ) -> None:
-        self._ledger = ledger
-        self._zooniverse = zooniverse
-        self._live = live
-        self._plan = plan
-        self._connections = connections
-        self._reason = reason
-        self._on_progress = on_progress
-        self._batches = batches_by_id(ledger)
-        self.report = Report()
+@dataclass
+class Work:
+    """A plan that is being carried out.
 
-    def all(self) -> None:
-        """Do all of the plan, or all until asked to stop."""
-        for part in _parts(self._plan.gone, 500):
-            self.report.gone += self._record(self._still_gone(part), State.DELETED)
-        for set_id, batch_id, part in self._work():
-            if self._asked_to_stop():
-                return
-            if self._plan.verb == DELETE:
-                self._delete(part)
-            else:
-                self._remove(set_id, batch_id, part)
-            self._on_progress(self.report.done + self.report.gone)
+    Attributes:
+        ledger, zooniverse, live: where, and by which run.
+        reason: for the history of each capture.
+        batches: all of the ledger's, by their key.
+        report: what was done so far.
+    """
 
-    def _still_gone(self, part: list[Target]) -> list[Target]:
-        """Look again: the plan may be hours old."""
-        there = self._zooniverse.subjects_by_id([target.subject_id for target in part])
-        return [target for target in part if target.subject_id not in there]
+    ledger: Ledger
+    zooniverse: Zooniverse
+    live: LiveRun
+    reason: str
+    batches: Mapping[int, Batch]
+    report: Report = field(default_factory=Report)
 
-    def _work(self) -> Iterator[tuple[int | None, int, list[Target]]]:
-        """Yield parts of the plan; for `remove`, each of one subject set."""
-        if self._plan.verb == DELETE:
-            for part in _parts(self._plan.todo, DELETED_AT_ONCE):
-                yield None, 0, part
-            return
-        in_sets: dict[tuple[int | None, int], list[Target]] = {}
-        batch_of = {row.subject_set_id: row.id for row in self._batches.values() if row.subject_set_id is not None}
-        for target in self._plan.todo:
-            if target.seen is not None:
-                key = target.seen.batch_id or 0
-                in_sets.setdefault((self._batches[key].subject_set_id, key), []).append(target)
-            for ours in target.sets:
-                in_sets.setdefault((ours, batch_of[ours]), []).append(target)
-        for (set_id, batch_id), targets in in_sets.items():
-            for part in _parts(targets, MOST_IDS_IN_PATH):
-                yield set_id, batch_id, part
+    def asked_to_stop(self) -> bool:
+        """Tell whether somebody asked this run to stop, and note it.
 
-    def _asked_to_stop(self) -> bool:
-        if self._live.lost.is_set():
+        Raises:
+            FencedError: the run was taken for dead by another.
+        """
+        if self.live.lost.is_set():
             raise FencedError("this run was silent for so long that another took it for dead; run it again")
-        self.report.stopped = self._live.stop_requested.is_set()
+        self.report.stopped = self.live.stop_requested.is_set()
         return self.report.stopped
 
-    # -- delete --------------------------------------------------------------------------------------------
+    def wait(self, seconds: float) -> bool:
+        """Wait; return whether waiting is over for good."""
+        return self.live.stop_requested.is_set() or self.zooniverse.patience.wait(seconds)
 
-    def _delete(self, part: list[Target]) -> None:
-        with self._ledger.read() as connection:
-            part = self._unmoved(connection, part)
-        # The plan may be hours old: volunteers may have come to these subjects meanwhile.
-        there, gone, shared, classified = _look(self._zooniverse, self._plan, part, self._batches)
-        self.report.shared += shared
-        self.report.classified += classified
-        ids = [target.subject_id for target in there]
-        self._live.make_sure()
-        machine().each(self._zooniverse.delete_subject, ids, self._connections)
-        # A good answer is no proof: an account that was banned meanwhile gets such.
-        left = self._zooniverse.subjects_by_id(ids) if ids else {}
-        if left:
-            raise ZooniverseError(
-                f"Zooniverse said that it deleted subject {min(left)} (and {len(left) - 1} more) and did not; "
-                "is the account banned, or without the right to?"
-            )
-        self.report.done += self._record(there, State.DELETED)
-        self.report.gone += self._record(gone, State.DELETED)
+    def still_gone(self, part: list[SubjectToRemove]) -> list[SubjectToRemove]:
+        """Look again, as the plan may be hours old; return those that are not on Zooniverse."""
+        there = self.zooniverse.subjects_by_id([item.subject_id for item in part])
+        return [item for item in part if item.subject_id not in there]
 
-    # -- remove --------------------------------------------------------------------------------------------
-
-    def _remove(self, set_id: int | None, batch_id: int, part: list[Target]) -> None:
-        with turn(self._ledger, self._live, batch_id, self._wait) as lease:
-            if lease is None:
-                self._asked_to_stop()
-                return
-            with self._ledger.read() as connection:
-                part = self._unmoved(connection, part)
-            ids = [target.subject_id for target in part]
-            if set_id is not None and ids:
-                self._live.make_sure()
-                with suppress(NotFoundError):  # the whole set is gone: so they are in it no more
-                    self._zooniverse.unlink_subjects(set_id, ids)
-            there = self._zooniverse.subjects_by_id(ids) if ids else {}
-            left = [key for key, subject in there.items() if set_id is not None and set_id in _sets_of(subject)]
-            if left:
-                raise ZooniverseError(
-                    f"Zooniverse said that it took subject {min(left)} (and {len(left) - 1} more) out of subject "
-                    f"set {set_id} and did not; is the account banned, or without the right to?"
-                )
-            gone = [target for target in part if target.subject_id not in there]
-            out = [target for target in part if target.subject_id in there]
-            self.report.done += self._record(out, State.REMOVED)
-            self.report.gone += self._record(gone, State.DELETED)
-
-    def _wait(self, seconds: float) -> bool:
-        return self._live.stop_requested.is_set() or self._zooniverse.patience.wait(seconds)
-
-    # -- both ----------------------------------------------------------------------------------------------
-
-    def _unmoved(self, connection: Connection, part: list[Target]) -> list[Target]:
+    def unmoved(self, part: list[SubjectToRemove]) -> list[SubjectToRemove]:
         """Return those whose captures are as they were seen; note the others."""
-        keys = [target.seen.id for target in part if target.seen is not None]
-        rows = connection.execute(
-            select(capture.c.id, capture.c.state, capture.c.claim, capture.c.subject_id).where(
-                capture.c.id.in_(keys)
-            )
-        )
-        now = {row.id: (row.state, row.claim, row.subject_id) for row in rows}
+        with self.ledger.read() as connection:
+            still = transitions.unmoved(connection, [item.seen for item in part if item.seen is not None])
         same = []
-        for target in part:
-            seen = target.seen
-            if seen is None or now.get(seen.id) == (seen.state, seen.claim, seen.subject_id):
-                same.append(target)
+        for item in part:
+            if item.seen is None or item.seen.id in still:
+                same.append(item)
             else:
-                self.report.moved.append(target)
+                self.report.moved.append(item)
         return same
 
-    def _record(self, part: Sequence[Target], state: State) -> int:
+    def record(self, part: Sequence[SubjectToRemove], state: State) -> int:
         """Write down what was done; return for how many. Captures that moved meanwhile keep their state."""
         recorded = 0
-        with self._ledger.write() as connection:
-            for target in part:
-                seen = target.seen
+        with self.ledger.write() as connection:
+            for item in part:
+                seen = item.seen
                 if seen is None:
                     done = True
                 elif seen.state == State.BATCHED.value:  # excluded, with a subject that an upload left behind
                     done = transitions.forget_subject(connection, seen)
                 else:
-                    done = transitions.move(connection, self._live.id, seen, state, self._reason)
+                    done = transitions.move(connection, self.live.id, seen, state, self.reason)
                 if done:
                     recorded += 1
                 else:
-                    self.report.moved.append(target)
+                    self.report.moved.append(item)
         return recorded

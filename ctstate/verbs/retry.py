@@ -2,17 +2,9 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import select, true
-
-from ctstate.capture import Snapshot
 from ctstate.errors import UsageError
-from ctstate.ledger import Ledger, Selection, transitions
-from ctstate.ledger.schema import batch as batch_table
-from ctstate.ledger.schema import capture
-from ctstate.ledger.schema import season as season_table
-from ctstate.ledger.states import RETRYABLE, State
-
-_PAGE = 500
+from ctstate.ledger import Ledger, Selection, State, transitions
+from ctstate.ledger.states import RETRYABLE
 
 
 def retry(
@@ -53,40 +45,14 @@ def retry(
             )
         if rows[0].excluded is not None:
             raise UsageError(f"capture {capture_id} is excluded ({rows[0].excluded}): see `ctstate include`")
-    if season is not None:
-        ledger.season(season)
-    if batch is not None:
-        _check_batch(ledger, season, batch)
+    season_id = ledger.season(season).id if season is not None else None
+    if batch is not None and all(row.name != batch for row in ledger.batches(season_id)):
+        raise UsageError(f"no batch {batch!r} in the ledger; `ctstate status` shows which there are")
     if ledger.count(selection) == 0:
         return 0
-    count = last = 0
     arguments = {
         "states": list(states), "season": season, "batch": batch, "sites": list(sites),
         "capture_ids": list(capture_ids), "reason": reason,
     }  # fmt: skip
     with ledger.atomic_run("retry", arguments) as (connection, run_id):
-        while True:
-            found = connection.execute(
-                select(*transitions.SNAPSHOT)
-                .where(capture.c.id > last, selection.clause(), capture.c.excluded.is_(None))
-                .order_by(capture.c.id)
-                .limit(_PAGE)
-            )
-            page = [Snapshot(*row) for row in found]
-            count += sum(transitions.retry(connection, run_id, row, reason) for row in page)
-            if len(page) < _PAGE:
-                return count
-            last = page[-1].id
-
-
-def _check_batch(ledger: Ledger, season: str | None, name: str) -> None:
-    """Refuse the name of a batch that no (or not this) season has."""
-    with ledger.read() as connection:
-        found = connection.execute(
-            select(batch_table.c.id)
-            .join(season_table, season_table.c.id == batch_table.c.season_id)
-            .where(batch_table.c.name == name, (season_table.c.name == season) if season is not None else true())
-            .limit(1)
-        ).first()
-    if found is None:
-        raise UsageError(f"no batch {name!r} in the ledger; `ctstate status` shows which there are")
+        return transitions.retry_all(connection, run_id, selection, reason)

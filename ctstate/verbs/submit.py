@@ -2,27 +2,26 @@
 
 A chain needs no process that waits. After each array comes a small job (`--dependency=afterany:ARRAY`) that looks
 into the ledger and submits the next array if there is something to do. What it needs to know stands in the ledger's
-`run` table, in the arguments of the run `submit` that submitted the array; the job itself carries only that number.
+table `submission`, under the number of the run `submit` that submitted the array; the job itself carries only that.
 """
 
-import json
 import os
+import shlex
+import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Self
 
-from sqlalchemy import func, select, update
-
+from ctstate.capture import COMPLETE
 from ctstate.cluster import scripts as script
 from ctstate.cluster import tools
 from ctstate.cluster.scripts import JobOptions, Program
 from ctstate.errors import CtstateError, UsageError
-from ctstate.ledger import Ledger
-from ctstate.ledger.schema import capture, run
+from ctstate.ledger import Ledger, submissions, uploads
 from ctstate.ledger.sqlite import parse_url
-from ctstate.ledger.states import PENDING
-from ctstate.zooniverse.credentials import read_credentials
+from ctstate.ledger.submissions import Submission
+from ctstate.zooniverse import read_credentials
 
 MAX_ROUNDS = 30
 IDLE_ROUNDS = 2
@@ -69,14 +68,78 @@ class Order:
                 raise UsageError(f"{text!r}: a job cannot be given an argument of several lines")
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "Order":
-        """Return the order that `asdict` made these values of."""
-        job = {**values["job"], "more": tuple(values["job"]["more"])}
-        return cls(**{**values, "upload": tuple(values["upload"]), "job": JobOptions(**job)})
+    def of(cls, submission: Submission) -> Self:
+        """Return the order that an array of a chain was submitted for."""
+        return cls(
+            ledger=submission.ledger,
+            endpoint=submission.endpoint,
+            upload=submission.upload_arguments,
+            season=submission.season,
+            batch=submission.batch,
+            folder=submission.folder,
+            log_folder=submission.log_folder,
+            job=JobOptions(
+                workers=submission.workers,
+                at_once=submission.at_once,
+                time=submission.walltime,
+                cpus=submission.cpus,
+                memory=submission.memory,
+                partition=submission.partition,
+                account=submission.account,
+                mail_user=submission.mail_user,
+                requeue=submission.requeue,
+                stop_before=submission.stop_before,
+                more=submission.more_options,
+                job_name=submission.job_name,
+            ),
+            scheduler=submission.scheduler,
+            max_rounds=submission.max_rounds,
+        )
+
+    def submission(self, pending: int, place: "Place") -> Submission:
+        """Return what the ledger is to keep of an array: the order, and where in its chain the array is."""
+        return Submission(
+            chain_id=place.chain_id,
+            follows_id=place.follows_id,
+            round=place.round,
+            idle_rounds=place.idle_rounds,
+            pending=pending,
+            season=self.season,
+            batch=self.batch,
+            ledger=self.ledger,
+            endpoint=self.endpoint,
+            upload_arguments=self.upload,
+            folder=self.folder,
+            log_folder=self.log_folder,
+            scheduler=self.scheduler,
+            max_rounds=self.max_rounds,
+            job_name=self.job.job_name,
+            workers=self.job.workers,
+            at_once=self.job.at_once,
+            walltime=self.job.time,
+            cpus=self.job.cpus,
+            memory=self.job.memory,
+            partition=self.job.partition,
+            account=self.job.account,
+            mail_user=self.job.mail_user,
+            requeue=self.job.requeue,
+            stop_before=self.job.stop_before,
+            more_options=self.job.more,
+        )
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in its chain an array is; see `Submission`."""
+
+    round: int = 1
+    idle_rounds: int = 0
+    chain_id: int | None = None
+    follows_id: int | None = None
 
 
 @dataclass
-class Submission:
+class Submitted:
     """What was submitted. `job` is None where nothing was pending; `link` where nothing follows."""
 
     pending: int
@@ -125,20 +188,13 @@ def count_pending(ledger: Ledger, season: str, batch: str | None) -> int:
         UsageError: no such season or batch.
     """
     row = ledger.season(season)
+    # Where there are batches, captures in none of them stay where they are (see `upload`).
     batches = ledger.batches(row.id)
-    clause = (
-        (capture.c.season_id == row.id)
-        & capture.c.state.in_([state.value for state in PENDING])
-        & capture.c.excluded.is_(None)
-    )
-    if batches:
-        # Where there are batches, captures in none of them stay where they are (see `upload`).
-        wanted = ledger.batches(row.id, batch) if batch is not None else batches
-        clause &= capture.c.batch_id.in_([one.id for one in wanted])
-    elif batch not in (None, "complete"):
-        ledger.batches(row.id, batch)
+    if batch is not None and (batches or batch != COMPLETE):
+        batches = ledger.batches(row.id, batch)
     with ledger.read() as connection:
-        return int(connection.execute(select(func.count()).select_from(capture).where(clause)).scalar_one())
+        left = uploads.count_left(connection, row.id, [one.id for one in batches] or None)
+    return left.pending + left.unbatched
 
 
 def worker_script(order: Order, begin: str | None = None) -> str:
@@ -155,7 +211,7 @@ def _program(order: Order, arguments: Sequence[str]) -> Program:
     return Program((*ahead, *arguments), import_path=script.import_path())
 
 
-def submit(ledger: Ledger, order: Order) -> Submission:
+def submit(ledger: Ledger, order: Order) -> Submitted:
     """Submit the first array of a chain; nothing where nothing is pending.
 
     Raises:
@@ -164,17 +220,18 @@ def submit(ledger: Ledger, order: Order) -> Submission:
     """
     pending = count_pending(ledger, order.season, order.batch)
     if pending == 0:
-        return Submission(0)
-    return _submit(ledger, order, pending, {"round": 1, "idle": 0})
+        return Submitted(0)
+    return _submit(ledger, order, pending, Place())
 
 
-def _submit(
-    ledger: Ledger, order: Order, pending: int, state: dict[str, Any], begin: str | None = None
-) -> Submission:
+def _submit(ledger: Ledger, order: Order, pending: int, place: Place, begin: str | None = None) -> Submitted:
     Path(order.log_folder).mkdir(parents=True, exist_ok=True)
-    arguments = {**state, "order": asdict(order), "pending": pending}
-    live = ledger.live_run("submit", arguments)
-    done = Submission(pending, state["round"])
+    about = order.submission(pending, place)
+    arguments = {"season": order.season, "batch": order.batch, "workers": order.job.workers, "round": place.round}
+    live = ledger.live_run(
+        "submit", arguments, also=lambda connection, run_id: submissions.add(connection, run_id, about)
+    )
+    done = Submitted(pending, place.round)
     outcome, message = "failed", ""
     try:
         text = worker_script(order, begin)
@@ -191,11 +248,7 @@ def _submit(
     finally:
         # What was submitted is written down also where the rest failed: `ctstate stop --all` must find it.
         with ledger.write() as connection:
-            known = json.loads(connection.execute(select(run.c.arguments).where(run.c.id == live.id)).scalar_one())
-            known["jobs"] = [job for job in (done.job, done.link) if job is not None]
-            connection.execute(
-                update(run).where(run.c.id == live.id).values(arguments=json.dumps(known, sort_keys=True))
-            )
+            submissions.note_jobs(connection, live.id, done.job, done.link)
         live.end(outcome, message)
     return done
 
@@ -222,7 +275,7 @@ class Continuation:
     """What the job between two arrays did, and why."""
 
     reason: str
-    submission: Submission | None = None
+    submitted: Submitted | None = None
 
 
 def continue_chain(ledger: Ledger, run_id: int) -> Continuation:
@@ -237,66 +290,36 @@ def continue_chain(ledger: Ledger, run_id: int) -> Continuation:
         CtstateError: captures are pending, but the chain must end.
         SchedulerError: as `submit`.
     """
-    state = _submitted(ledger, run_id)
-    order = Order.from_json(state["order"])
-    chain = int(state.get("chain", run_id))
-    if _continued(ledger, run_id):
-        return Continuation("the next array was submitted already")  # this job was requeued
+    with ledger.read() as connection:
+        before = submissions.find(connection, run_id)
+    if before is None:
+        raise UsageError(f"run {run_id} is no `ctstate submit`")
+    order = Order.of(before)
+    chain_id = before.chain_id or run_id
+    with ledger.read() as connection:
+        if submissions.is_continued(connection, run_id):
+            return Continuation("the next array was submitted already")  # this job was requeued
     pending = count_pending(ledger, order.season, order.batch)
     if pending == 0:
         return Continuation("nothing is pending any more")
-    if _stopped_since(ledger, chain):
-        return Continuation(f"`ctstate stop --all` ended the chain, {pending:,} captures are pending")
-    if state["round"] >= order.max_rounds:
+    with ledger.read() as connection:
+        if submissions.is_ended(connection, chain_id):
+            return Continuation(f"`ctstate stop --all` ended the chain, {pending:,} captures are pending")
+    if before.round >= order.max_rounds:
         raise CtstateError(
-            f"{pending:,} captures are still pending after {state['round']} rounds; run `ctstate submit` again"
+            f"{pending:,} captures are still pending after {before.round} rounds; run `ctstate submit` again"
         )
-    idle = 0 if pending < state["pending"] else state["idle"] + 1
+    idle = 0 if pending < before.pending else before.idle_rounds + 1
     if idle >= IDLE_ROUNDS:
         raise CtstateError(
             f"the last {idle} rounds brought none of {pending:,} pending captures to Zooniverse; "
             f"see the logs in {order.log_folder}, then run `ctstate submit` again"
         )
-    begins = tuple(option for option in order.job.more if option.partition("=")[0] not in script.ONCE)
-    order = replace(order, job=replace(order.job, more=begins))
-    next_state = {"round": state["round"] + 1, "idle": idle, "chain": chain, "after": run_id}
-    done = _submit(ledger, order, pending, next_state, IDLE_WAIT if idle else None)
+    more = tuple(option for option in order.job.more if option.partition("=")[0] not in script.ONCE)
+    order = replace(order, job=replace(order.job, more=more))
+    place = Place(before.round + 1, idle, chain_id, follows_id=run_id)
+    done = _submit(ledger, order, pending, place, IDLE_WAIT if idle else None)
     return Continuation(f"{pending:,} captures are pending", done)
-
-
-def _submitted(ledger: Ledger, run_id: int) -> dict[str, Any]:
-    with ledger.read() as connection:
-        text = connection.execute(
-            select(run.c.arguments).where(run.c.id == run_id, run.c.verb == "submit")
-        ).scalar()
-    state: dict[str, Any] = json.loads(text) if text is not None else {}
-    if "order" not in state:
-        raise UsageError(f"run {run_id} is no `ctstate submit`")
-    return state
-
-
-def _later(ledger: Ledger, verb: str, run_id: int) -> list[dict[str, Any]]:
-    with ledger.read() as connection:
-        rows = connection.execute(select(run.c.arguments).where(run.c.verb == verb, run.c.id > run_id)).scalars()
-        return [json.loads(text) for text in rows]
-
-
-def _continued(ledger: Ledger, run_id: int) -> bool:
-    return any(state.get("after") == run_id and state.get("jobs") for state in _later(ledger, "submit", run_id))
-
-
-def _stopped_since(ledger: Ledger, chain: int) -> bool:
-    return any(state.get("all") for state in _later(ledger, "stop", chain))
-
-
-def jobs_submitted(ledger: Ledger) -> list[str]:
-    """Return the numbers of the Slurm arrays that `submit` submitted, without the jobs that continue chains."""
-    with ledger.read() as connection:
-        rows = connection.execute(
-            select(run.c.arguments).where(run.c.verb == "submit").order_by(run.c.id)
-        ).scalars()
-        found = [json.loads(text) for text in rows]
-    return [state["jobs"][0] for state in found if state.get("jobs") and state["order"]["scheduler"] == "slurm"]
 
 
 # -- the script of old ------------------------------------------------------------------------------------------
@@ -304,9 +327,6 @@ def jobs_submitted(ledger: Ledger) -> list[str]:
 
 def legacy_script(ledger: str, *, python: str | None = None) -> str:
     """Return the drop-in for the old `upload_manifest.sh`, with this Python and this ledger filled in."""
-    import shlex
-    import sys
-
     text = LEGACY_SCRIPT.read_text(encoding="utf-8")
     path = script.import_path()
     for name, value in (

@@ -7,39 +7,22 @@ Keys that the subject has and the ledger does not know stay, as others may have 
 keys of predictions that the ledger itself has replaced (`replaced_prediction`).
 """
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
-
-from sqlalchemy import select, text
-from sqlalchemy.engine import Connection
+from typing import Any
 
 from ctstate.capture import Capture
 from ctstate.errors import FencedError, NotFoundError
-from ctstate.ledger import Ledger, LiveRun, Selection, claims
-from ctstate.ledger.schema import batch, capture, replaced_prediction
-from ctstate.ledger.states import State
+from ctstate.ledger import Ledger, LiveRun, pending_metadata
+from ctstate.ledger.pending_metadata import SubjectToUpdate
 from ctstate.machine import machine
 from ctstate.verbs.remove import check_account
-from ctstate.zooniverse.api import PAGE_SIZE, Zooniverse
+from ctstate.zooniverse import PAGE_SIZE, Zooniverse
 from ctstate.zooniverse.subject import subject_metadata
 
 MACHINE = "#machine_"
 """How the keys of predictions begin (docs/legacy-formats.md, section 4)."""
-
-ON_ZOONIVERSE = (State.UPLOADED.value, State.REMOVED.value)
-
-
-class _Pending(NamedTuple):
-    """A capture with what its subject is to carry, read in one transaction."""
-
-    row: Capture
-    subject_id: int
-    mark: str | None
-    replaced: tuple[str, ...]
-    last_replaced: int
 
 
 @dataclass
@@ -101,7 +84,9 @@ def update_metadata(
     report = UpdateReport()
     arguments = {"project_id": project_id, "season": season, "batch": batch_name, "all": everything}
     with nullcontext() if dry_run else ledger.live_run("update-metadata", arguments) as live:
-        for page in _pages(ledger, project_id, season, batch_name, everything):
+        for page in pending_metadata.subjects_to_update(
+            ledger.read, project_id, season, batch_name, everything=everything, size=PAGE_SIZE
+        ):
             if live is not None and _asked_to_stop(live):
                 report.stopped = True
                 live.stopped("asked to stop by `ctstate stop`")
@@ -117,57 +102,10 @@ def _asked_to_stop(live: LiveRun) -> bool:
     return live.stop_requested.is_set()
 
 
-def _pages(
-    ledger: Ledger, project_id: int, season: str | None, batch_name: str | None, everything: bool
-) -> Iterator[list[_Pending]]:
-    last = 0
-    clause = Selection(states=ON_ZOONIVERSE, season=season, batch=batch_name).clause()
-    if not everything:
-        clause = clause & capture.c.metadata_pending.is_not(None)
-    ours = select(batch.c.id).where(batch.c.project_id == project_id)
-    while True:
-        with ledger.read() as connection:
-            found = connection.execute(
-                select(capture.c.id, capture.c.subject_id, capture.c.metadata_pending)
-                .where(capture.c.id > last, clause, capture.c.subject_id.is_not(None), capture.c.batch_id.in_(ours))
-                .order_by(capture.c.id)
-                .limit(PAGE_SIZE)
-            ).all()
-            page = _read(connection, found)
-        if not found:
-            return
-        yield page
-        last = found[-1].id
-
-
-def _read(connection: Connection, found: Sequence[Any]) -> list[_Pending]:
-    keys = [row.id for row in found]
-    rows = {row.id: row for row in claims.read_captures(connection, keys)}
-    replaced: dict[int, set[str]] = {}
-    last: dict[int, int] = {}
-    for row in connection.execute(
-        select(replaced_prediction)
-        .where(replaced_prediction.c.capture_id.in_(keys))
-        .order_by(replaced_prediction.c.id)
-    ):
-        replaced.setdefault(row.capture_id, set()).update(json.loads(row.metadata))
-        last[row.capture_id] = row.id
-    return [
-        _Pending(
-            row=rows[row.id],
-            subject_id=row.subject_id,
-            mark=row.metadata_pending,
-            replaced=tuple(sorted(key for key in replaced.get(row.id, ()) if key.startswith(MACHINE))),
-            last_replaced=last.get(row.id, 0),
-        )
-        for row in found
-    ]
-
-
 def _bring(
     ledger: Ledger,
     zooniverse: Zooniverse,
-    page: Sequence[_Pending],
+    page: Sequence[SubjectToUpdate],
     report: UpdateReport,
     connections: int,
     dry_run: bool,
@@ -175,14 +113,15 @@ def _bring(
     """Compare a page with Zooniverse, update what differs, and write down what then agrees."""
     there = zooniverse.subjects_by_id([item.subject_id for item in page])
     report.looked_at += len(page)
-    settled: list[_Pending] = []
-    work: list[tuple[_Pending, dict[str, Any], list[str]]] = []
+    settled: list[SubjectToUpdate] = []
+    work: list[tuple[SubjectToUpdate, dict[str, Any], list[str]]] = []
     for item in page:
         subject = there.get(item.subject_id)
         if subject is None:
             report.gone.append(item.row.capture_id)
             continue
-        changes, drop = difference(subject["metadata"], item.row, item.replaced)
+        replaced = [key for key in item.replaced if key.startswith(MACHINE)]
+        changes, drop = difference(subject["metadata"], item.row, replaced)
         if changes or drop:
             work.append((item, changes, drop))
             if len(report.examples) < 10:
@@ -194,7 +133,7 @@ def _bring(
         report.updated += len(work)
         return
 
-    def update(task: tuple[_Pending, dict[str, Any], list[str]]) -> bool:
+    def update(task: tuple[SubjectToUpdate, dict[str, Any], list[str]]) -> bool:
         item, changes, drop = task
         try:
             zooniverse.update_metadata(item.subject_id, changes, drop)
@@ -208,7 +147,9 @@ def _bring(
             settled.append(item)
         else:
             report.gone.append(item.row.capture_id)
-    _settle(ledger, settled)
+    if any(item.waits for item in settled):
+        with ledger.write() as connection:
+            pending_metadata.note_up_to_date(connection, settled)
 
 
 def difference(has: Mapping[str, Any], row: Capture, replaced: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
@@ -222,25 +163,3 @@ def difference(has: Mapping[str, Any], row: Capture, replaced: Sequence[str]) ->
     wanted = subject_metadata(row)
     changes = {key: value for key, value in wanted.items() if key not in has or has[key] != value}
     return changes, [key for key in replaced if key in has and key not in wanted]
-
-
-def _settle(ledger: Ledger, settled: Sequence[_Pending]) -> None:
-    """Take the marks off, where nothing changed since they were read."""
-    marked = [item for item in settled if item.mark is not None]
-    replaced = [item for item in settled if item.last_replaced]
-    if not marked and not replaced:
-        return
-    with ledger.write() as connection:
-        if marked:
-            connection.execute(
-                text(
-                    "UPDATE capture SET metadata_pending = NULL"
-                    " WHERE id = :id AND metadata_pending = :mark AND subject_id = :subject"
-                ),
-                [{"id": item.row.id, "mark": item.mark, "subject": item.subject_id} for item in marked],
-            )
-        if replaced:
-            connection.execute(
-                text("DELETE FROM replaced_prediction WHERE capture_id = :id AND id <= :last"),
-                [{"id": item.row.id, "last": item.last_replaced} for item in replaced],
-            )

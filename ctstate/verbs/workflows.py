@@ -1,18 +1,12 @@
-"""Workflows and subject sets: which there are, and which workflow shows which set to volunteers."""
+"""Workflows and subject sets: which there are (`ctstate workflows`, `ctstate sets`)."""
 
-from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select
-
-from ctstate.errors import NotFoundError, UsageError, ZooniverseError
+from ctstate.errors import NotFoundError, UsageError
 from ctstate.ledger import Ledger
-from ctstate.ledger.schema import batch, capture, season
-from ctstate.ledger.states import State
-from ctstate.verbs.remove import check_account
-from ctstate.zooniverse.api import Zooniverse
+from ctstate.ledger.subject_sets import BatchSet, of_project
+from ctstate.zooniverse import Zooniverse
 
 
 @dataclass(frozen=True)
@@ -67,25 +61,6 @@ class SubjectSet:
         return "counts differ: see `ctstate reconcile`"
 
 
-@dataclass(frozen=True)
-class LinkReport:
-    """What `link` or `unlink` did.
-
-    Attributes:
-        set_id, set_name, workflow: what was linked with what.
-        changed: False where it was so already.
-        active: volunteers see the workflow.
-        pending: captures of the batch that are not uploaded yet.
-    """
-
-    set_id: int
-    set_name: str
-    workflow: str
-    changed: bool
-    active: bool
-    pending: int
-
-
 def workflows(zooniverse: Zooniverse, project_id: int) -> list[Workflow]:
     """Return a project's workflows, by id.
 
@@ -136,7 +111,10 @@ def subject_sets(ledger: Ledger | None, zooniverse: Zooniverse, project_id: int)
     for row in zooniverse.workflows(project_id):
         for set_id in set_ids(row):
             linked.setdefault(set_id, []).append(int(row["id"]))
-    known = {row.subject_set_id: row for row in _batches(ledger, project_id)} if ledger is not None else {}
+    known: dict[int, BatchSet] = {}
+    if ledger is not None:
+        with ledger.read() as connection:
+            known = {mine.set_id: mine for mine in of_project(connection, project_id)}
     found = []
     for row in sorted(zooniverse.sets(project_id), key=lambda row: int(row["id"])):
         set_id = int(row["id"])
@@ -148,126 +126,13 @@ def subject_sets(ledger: Ledger | None, zooniverse: Zooniverse, project_id: int)
                 subjects=zooniverse.count_in_set(set_id),
                 workflows=tuple(sorted(linked.get(set_id, ()))),
                 season=mine.season if mine is not None else None,
-                batch=mine.name if mine is not None else None,
+                batch=mine.batch if mine is not None else None,
                 uploaded=mine.uploaded if mine is not None else 0,
             )
         )
     for set_id, mine in sorted(known.items()):
-        name = mine.subject_set_name or ""
-        found.append(SubjectSet(set_id, name, None, (), mine.season, mine.name, mine.uploaded))
+        found.append(SubjectSet(set_id, mine.set_name, None, (), mine.season, mine.batch, mine.uploaded))
     return found
-
-
-def _batches(ledger: Ledger, project_id: int) -> Sequence[Any]:
-    uploaded = (
-        select(func.count())
-        .select_from(capture)
-        .where(capture.c.batch_id == batch.c.id, capture.c.state == State.UPLOADED.value)
-        .where(capture.c.season_id == batch.c.season_id)
-        .scalar_subquery()
-    )
-    with ledger.read() as connection:
-        return connection.execute(
-            select(
-                batch.c.name,
-                batch.c.subject_set_id,
-                batch.c.subject_set_name,
-                season.c.name.label("season"),
-                uploaded.label("uploaded"),
-            )
-            .join(season, season.c.id == batch.c.season_id)
-            .where(batch.c.project_id == project_id, batch.c.subject_set_id.is_not(None))
-        ).all()
-
-
-def link(
-    ledger: Ledger,
-    zooniverse: Zooniverse,
-    project_id: int,
-    workflow_id: int,
-    batch_name: str,
-    season_name: str | None = None,
-) -> LinkReport:
-    """Put a batch's subject set into a workflow; one that is in it already is fine.
-
-    Raises:
-        UsageError: no such season or batch, a batch without a subject set, or a set or workflow of another project
-            (Zooniverse would make a copy of the set).
-        NotFoundError: no such project, workflow or set.
-        ZooniverseError: see `Zooniverse`.
-    """
-    return _change(ledger, zooniverse, project_id, workflow_id, batch_name, season_name, wanted=True)
-
-
-def unlink(
-    ledger: Ledger,
-    zooniverse: Zooniverse,
-    project_id: int,
-    workflow_id: int,
-    batch_name: str,
-    season_name: str | None = None,
-) -> LinkReport:
-    """Take a batch's subject set out of a workflow; one that is not in it is fine.
-
-    Raises:
-        UsageError, NotFoundError, ZooniverseError: as `link`.
-    """
-    return _change(ledger, zooniverse, project_id, workflow_id, batch_name, season_name, wanted=False)
-
-
-def _change(
-    ledger: Ledger,
-    zooniverse: Zooniverse,
-    project_id: int,
-    workflow_id: int,
-    batch_name: str,
-    season_name: str | None,
-    *,
-    wanted: bool,
-) -> LinkReport:
-    ledger.check_endpoint(zooniverse.endpoint)
-    row = ledger.season(season_name)
-    item = ledger.batches(row.id, batch_name)[0]
-    if item.subject_set_id is None:
-        raise UsageError(f"batch {batch_name} has no subject set yet: `ctstate upload` makes it")
-    set_id = int(item.subject_set_id)
-    check_account(zooniverse)
-    zooniverse.project(project_id)
-    workflow = the_workflow(zooniverse, project_id, workflow_id)
-    subject_set = _the_set(zooniverse, project_id, set_id)
-    before = set_id in set_ids(workflow)
-    if before != wanted:
-        if wanted:
-            zooniverse.link_set(workflow_id, set_id)
-        else:
-            with suppress(NotFoundError):  # somebody else was faster
-                zooniverse.unlink_set(workflow_id, set_id)
-        # A good answer is no proof: an account without the right to may be told that all went well.
-        if (set_id in set_ids(zooniverse.workflow(workflow_id))) != wanted:
-            raise ZooniverseError(f"Zooniverse took the request, but workflow {workflow_id} is as it was")
-    arguments = {"project_id": project_id, "workflow_id": workflow_id, "season": row.name, "batch": batch_name}
-    with ledger.atomic_run("link" if wanted else "unlink", {**arguments, "changed": before != wanted}) as (
-        connection,
-        _,
-    ):
-        pending = connection.execute(
-            select(func.count())
-            .select_from(capture)
-            .where(
-                capture.c.season_id == row.id,
-                capture.c.batch_id == item.id,
-                capture.c.state.in_((State.BATCHED.value, State.UPLOADING.value)),
-                capture.c.excluded.is_(None),
-            )
-        ).scalar_one()
-    return LinkReport(
-        set_id=set_id,
-        set_name=str(subject_set["display_name"]),
-        workflow=str(workflow["display_name"]),
-        changed=before != wanted,
-        active=bool(workflow.get("active")),
-        pending=int(pending),
-    )
 
 
 def the_workflow(zooniverse: Zooniverse, project_id: int, workflow_id: int) -> dict[str, Any]:
@@ -288,18 +153,3 @@ def the_workflow(zooniverse: Zooniverse, project_id: int, workflow_id: int) -> d
             f"workflow {workflow_id} belongs to project {workflow['links']['project']}, not {project_id}"
         )
     return workflow
-
-
-def _the_set(zooniverse: Zooniverse, project_id: int, set_id: int) -> dict[str, Any]:
-    try:
-        found = zooniverse.subject_set(set_id)
-    except NotFoundError:
-        raise NotFoundError(
-            f"subject set {set_id} is no longer on Zooniverse; `ctstate reconcile` shows what became of it"
-        ) from None
-    if int(found["links"]["project"]) != project_id:
-        raise UsageError(
-            f"subject set {set_id} belongs to project {found['links']['project']}, not {project_id}: "
-            "Zooniverse would make a copy of it"
-        )
-    return found

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from ctstate.errors import InputError, UsageError
-from ctstate.formats.camtrap_dp import instant, load_camtrap
+from ctstate.formats.camtrap_dp import instant
 from ctstate.ledger import Ledger
-from ctstate.verbs.manifest import ManifestReport
+from ctstate.verbs.manifest import ManifestReport, load_camtrap
 
 DEPLOYMENTS = [
     {"deploymentID": "d1", "locationID": "L1", "locationName": "Ñandú #2"},

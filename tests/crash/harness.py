@@ -28,8 +28,7 @@ from ctstate.ledger import Ledger
 from ctstate.sandbox import SandboxProcess, SandboxSettings
 from ctstate.verbs.demo import make_season
 from ctstate.verbs.demo.invariant import violations
-from ctstate.zooniverse.api import Zooniverse
-from ctstate.zooniverse.credentials import Credentials
+from ctstate.zooniverse import Credentials, Zooniverse
 from tests.upload_help import delete_set
 
 SETTLE_S = 1.5

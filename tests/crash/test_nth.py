@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ctstate.errors import ZooniverseError
-from ctstate.zooniverse.api import Backoff
+from ctstate.zooniverse import Backoff
 from tests.upload_help import Season
 
 CAPTURES = 3
@@ -61,15 +61,15 @@ def test_killed_at_the_nth_request(new_season) -> None:
     """The process ends (as by kill -9) when its n-th request is answered, for every third n."""
     code = (
         "import os, sys\n"
-        "from ctstate import zooniverse\n"
+        "from ctstate.zooniverse.connections import Connections\n"
         "left = [int(os.environ['KILL_AT'])]\n"
-        "send = zooniverse._Session.request\n"
+        "send = Connections.request\n"
         "def counted(self, *a, **k):\n"
         "    answer = send(self, *a, **k)\n"
         "    left[0] -= 1\n"
         "    if left[0] == 0: os._exit(137)\n"
         "    return answer\n"
-        "zooniverse._Session.request = counted\n"
+        "Connections.request = counted\n"
         "if __name__ == '__main__':\n"
         "    from ctstate.commands import main\n"
         "    main()\n"

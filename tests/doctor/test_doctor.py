@@ -15,7 +15,8 @@ import pytest
 from uploaded_season import CAPTURES, UploadedSeason, copy_of
 
 from ctstate.verbs import doctor
-from ctstate.verbs.doctor import Check, Patient, Verdict
+from ctstate.verbs.doctor import Check, Patient, Verdict, cluster, installation, ledger, zooniverse
+from ctstate.verbs.doctor.findings import Facts, Result
 from ctstate.verbs.doctor.locks import Locks, LockVerdict
 
 OK, WARN, FAIL, SKIP = Verdict.OK, Verdict.WARN, Verdict.FAIL, Verdict.SKIP
@@ -190,9 +191,9 @@ def test_the_clock(world: UploadedSeason, monkeypatch: pytest.MonkeyPatch) -> No
     real = time.time
     for ahead, verdict in ((0, OK), (90, WARN), (-90, WARN), (3600, FAIL), (-3600, FAIL)):
         with monkeypatch.context() as patch:
-            patch.setattr(doctor.time, "time", lambda ahead=ahead: real() + ahead)
-            check = dict(doctor._CHECKS)["clock"]
-            facts = doctor._Facts(Patient(""), zooniverse=world.zooniverse())
+            patch.setattr(zooniverse.time, "time", lambda ahead=ahead: real() + ahead)
+            check = dict(doctor.CHECKS)["clock"]
+            facts = Facts(Patient(""), zooniverse=world.zooniverse())
             assert check(facts)[0] is verdict, ahead
 
 
@@ -213,13 +214,13 @@ def test_disk_space(world: UploadedSeason, monkeypatch: pytest.MonkeyPatch, free
     assert asked == [str(world.folder), str(world.folder)]
 
 
-def _one(name: str, path: Path | None = None, **patient: Any) -> doctor.Result:
+def _one(name: str, path: Path | None = None, **patient: Any) -> Result:
     """Make one check alone."""
-    return dict(doctor._CHECKS)[name](doctor._Facts(Patient(**{"ledger": str(path), **patient}), path=path))
+    return dict(doctor.CHECKS)[name](Facts(Patient(**{"ledger": str(path), **patient}), path=path))
 
 
 def test_python_libraries_and_sqlite(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "OLDEST_PYTHON", (9, 9))
+    monkeypatch.setattr(installation, "OLDEST_PYTHON", (9, 9))
     assert _one("Python")[0] is FAIL
     monkeypatch.setattr(sqlite3, "sqlite_version", "3.7.17")
     assert _one("SQLite")[0] is FAIL
@@ -253,9 +254,9 @@ def test_client_and_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_locks_and_places(world: UploadedSeason, monkeypatch: pytest.MonkeyPatch) -> None:
     bad = LockVerdict(Locks.DO_NOT_HOLD, "two nodes", "both were given the same lock", "use one node")
-    monkeypatch.setattr(doctor, "self_test", lambda path: bad)
-    monkeypatch.setattr(doctor, "two_node_probe", lambda path, **more: bad)
-    monkeypatch.setattr(doctor, "on_network", lambda path: True)
+    monkeypatch.setattr(ledger, "self_test", lambda path: bad)
+    monkeypatch.setattr(cluster, "two_node_probe", lambda path, **more: bad)
+    monkeypatch.setattr(ledger, "on_network", lambda path: True)
     assert (_one("locks", world.path)[0], _one("locks", world.path)[2]) == (FAIL, "use one node")
     assert _one("locks, two nodes", world.path, nodes=2)[0] is FAIL
     assert _one("locks, two nodes", world.path)[0] is SKIP
@@ -282,10 +283,10 @@ def test_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_check_that_breaks_down_is_one_line_of_many(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def breaks(facts: Any) -> doctor.Result:
+    def breaks(facts: Any) -> Result:
         raise RuntimeError("no such thing\nas two lines")
 
-    monkeypatch.setattr(doctor, "_CHECKS", (("one", breaks), *doctor._CHECKS[:1]))
+    monkeypatch.setattr(doctor, "CHECKS", (("one", breaks), *doctor.CHECKS[:1]))
     one, two = doctor.examine(Patient(str(tmp_path / "none.db")))
     assert (one.verdict, one.seen) == (FAIL, "RuntimeError: no such thing")
     assert two.verdict is OK

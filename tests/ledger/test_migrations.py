@@ -1,5 +1,6 @@
 """Older ledgers are brought up to date after a copy; newer and foreign ones are refused."""
 
+import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -10,12 +11,15 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import text
 
+from ctstate.cluster.scripts import JobOptions
 from ctstate.errors import LedgerError, LedgerMissingError, LedgerVersionError, UsageError
-from ctstate.ledger import Ledger
+from ctstate.ledger import Ledger, submissions
 from ctstate.ledger.migrate import HEAD, migrations_folder
 from ctstate.ledger.schema import metadata
 from ctstate.ledger.sqlite import make_engine, parse_url, transaction
+from ctstate.verbs.submit import Order
 
 
 def alembic_config() -> Config:
@@ -82,6 +86,16 @@ def test_a_report_migrates_too(tmp_path: Path) -> None:
         assert ledger.count() == 1
 
 
+@pytest.mark.parametrize("revision", [REVISIONS[0], REVISIONS[-1]])
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_closed_ledger_leaves_no_file_open(tmp_path: Path, revision: str, read_only: bool) -> None:
+    path = tmp_path / "old.db"
+    older(path, revision)
+    Ledger.open(path, read_only=read_only).close()
+    still_open = [entry.readlink() for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()]
+    assert [place for place in still_open if str(place).startswith(str(path))] == []
+
+
 def test_a_newer_ledger_is_refused_and_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "newer.db"
     Ledger.open(path, create=True).close()
@@ -122,3 +136,68 @@ def test_read_only_is_so_by_construction(tmp_path: Path) -> None:
         ledger.read() as c,
     ):
         c.exec_driver_sql("INSERT INTO meta VALUES ('a', 'b')")
+
+
+ORDER = {
+    "ledger": "/data/a season.db", "endpoint": "https://www.zooniverse.org", "upload": ["--limit", "3"],
+    "season": "S", "batch": None, "folder": "/home", "log_folder": "/logs", "scheduler": "slurm", "max_rounds": 30,
+    "job": {
+        "workers": 4, "at_once": None, "time": "96:00:00", "cpus": 2, "memory": None, "partition": "main",
+        "account": None, "mail_user": None, "requeue": True, "stop_before": 300, "more": ["--qos=normal"],
+        "job_name": "ctstate-S",
+    },
+}  # fmt: skip
+
+
+def test_what_stood_in_the_arguments_of_runs_is_carried_over(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    older(path, "0005")
+    job = {"cluster": "c", "user_id": 5, "job": "17", "task": "3", "restarts": 1}
+    round_1 = {"round": 1, "idle": 0, "pending": 9, "order": ORDER}
+    round_2 = {"round": 2, "idle": 1, "pending": 9, "order": ORDER, "chain": 2, "after": 2}
+    runs = [
+        ("upload", {"season": "S", "slurm": job}, "17"),
+        ("submit", {**round_1, "jobs": ["17", "18"]}, None),
+        ("submit", {**round_2, "slurm": {**job, "job": "18", "task": None, "restarts": 0}, "jobs": ["19"]}, "18"),
+        ("stop", {"all": False, "runs": [1]}, None),
+        ("submit", round_1, None),  # sbatch refused it
+        ("stop", {"all": True, "runs": None}, None),
+        ("submit", {**round_1, "jobs": ["25", "26"]}, None),
+        ("submit", {"season": "S", "order": "of another version"}, None),
+        ("upload", {"slurm": "of another version"}, "30"),
+    ]
+    with closing(sqlite3.connect(path)) as raw, raw:
+        for key, (verb, arguments, number) in enumerate(runs, 1):
+            raw.execute(
+                "INSERT INTO run (id, verb, arguments, version, username, host, host_id, pid, pid_started,"
+                " slurm_job, started_at, heartbeat_at)"
+                " VALUES (?, ?, ?, '0.1.0', 'u', 'h', 'i', 1, '1', ?, 't', 't')",
+                (key, verb, json.dumps(arguments), number),
+            )
+    with Ledger.open(path) as ledger, ledger.read() as connection:
+        facts = connection.execute(
+            text("SELECT id, slurm_cluster, slurm_user_id, slurm_restarts FROM run WHERE slurm_job IS NOT NULL")
+        )
+        assert list(map(tuple, facts)) == [(1, "c", 5, 1), (3, "c", 5, 0), (9, None, None, None)]
+        found = connection.execute(
+            text(
+                "SELECT run_id, chain_id, follows_id, round, idle_rounds, pending, array_job, link_job, ended_by"
+                " FROM submission ORDER BY run_id"
+            )
+        )
+        assert list(map(tuple, found)) == [
+            (2, 2, None, 1, 0, 9, "17", "18", 6),
+            (3, 2, 2, 2, 1, 9, "19", None, 6),
+            (5, 5, None, 1, 0, 9, None, None, 6),
+            (7, 7, None, 1, 0, 9, "25", "26", None),
+        ]
+        order = Order.of(submissions.find(connection, 3))
+        assert (order.season, order.upload, order.scheduler) == ("S", ("--limit", "3"), "slurm")
+        assert order.job == JobOptions(cpus=2, partition="main", more=("--qos=normal",), job_name="ctstate-S")
+        assert submissions.is_continued(connection, 2)
+        assert not submissions.is_continued(connection, 3)
+        assert submissions.is_ended(connection, 2)
+        assert not submissions.is_ended(connection, 7)
+        assert submissions.arrays(connection, "slurm") == ["17", "19", "25"]
+        kept = connection.execute(text("SELECT arguments FROM run WHERE id = 1")).scalar()
+        assert json.loads(kept) == runs[0][1]

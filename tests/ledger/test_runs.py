@@ -4,19 +4,27 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Collection, Iterable
+from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Row, text
 
 from ctstate.errors import FencedError
-from ctstate.ledger import Ledger, Selection, claims, runs, set_lease
+from ctstate.ledger import Ledger, Selection, claims, processes, runs, set_lease
 from ctstate.ledger.states import State
-from ctstate.machine import Machine, running_on
+from ctstate.machine import Job, Machine, running_on
 
 
 def one(ledger: Ledger, sql: str, **parameters: object):
     with ledger.read() as connection:
         return connection.execute(text(sql), parameters).one()
+
+
+def captures(ledger: Ledger) -> list[Row[Any]]:
+    """The whole table."""
+    with ledger.read() as connection:
+        return list(connection.execute(text("SELECT * FROM capture ORDER BY id")))
 
 
 def start(ledger: Ledger) -> int:
@@ -73,7 +81,7 @@ def test_a_silent_run_is_recovered_and_what_it_may_have_sent_is_in_doubt(new_led
     silence(ledger, run_id)
     assert ledger.recover() == 3
     assert one(ledger, "SELECT outcome FROM run WHERE id = :r", r=run_id).outcome == "lost"
-    rows = {row.id: row for row in ledger.captures()}
+    rows = {row.id: row for row in captures(ledger)}
     assert {row.state for row in rows.values()} == {"batched"}
     assert rows[sent.row.id].ambiguous_at is not None
     assert rows[sent.row.id].create_floor == 40
@@ -133,11 +141,11 @@ def test_who_slept_through_its_lease_changes_nothing(new_ledger) -> None:
         lambda c: claims.note_moved(c, old, State.UPLOADED),
         lambda c: claims.still_mine(c, old),
     ]
-    before = (list(ledger.captures()), one(ledger, "SELECT * FROM image"))
+    before = (captures(ledger), one(ledger, "SELECT * FROM image"))
     for write in writes:
         with pytest.raises(FencedError), ledger.write() as connection:
             write(connection)
-    assert (list(ledger.captures()), one(ledger, "SELECT * FROM image")) == before
+    assert (captures(ledger), one(ledger, "SELECT * FROM image")) == before
     with ledger.write() as connection:
         claims.note_created(connection, new, 100)
         claims.note_moved(connection, new, State.UPLOADED)
@@ -265,11 +273,11 @@ def test_one_run_at_a_time_has_a_batch_s_lease(new_ledger) -> None:
 
 def test_a_broken_write_leaves_nothing_half_done(new_ledger) -> None:
     ledger = new_ledger(2)
-    before = list(ledger.captures())
+    before = captures(ledger)
     with pytest.raises(RuntimeError), ledger.atomic_run("x", {}) as (connection, run_id):
         claims.claim(connection, run_id, 1, 1, 5)
         raise RuntimeError
-    assert list(ledger.captures()) == before
+    assert captures(ledger) == before
     assert one(ledger, "SELECT count(*) AS n FROM run WHERE verb = 'x'").n == 0
 
 
@@ -297,6 +305,59 @@ def test_writers_wait_for_each_other(new_ledger) -> None:
 
 
 def test_runs_are_told_from_each_other_by_host(new_ledger) -> None:
-    here = runs.whereabouts()
+    here = processes.this_process()
     assert here.pid == os.getpid()
     assert here.pid_started.isdigit()
+
+
+class Cluster:
+    """What a scheduler says, as a test wants it: the job of this process, and which jobs have ended."""
+
+    def __init__(self, here: Job, ended: Collection[Job] = ()) -> None:
+        self.here, self.ended = here, ended
+        self.looked: list[list[int]] = []
+
+    def of_this_process(self) -> Job:
+        return self.here
+
+    def look(self, run_ids: Iterable[int]) -> None:
+        self.looked.append(list(run_ids))
+
+    def gone(self, run_id: int, job: Job, silent: float) -> bool:
+        return job in self.ended and any(run_id in known for known in self.looked)
+
+    def supersedes(self, job: Job, other: Job) -> bool:
+        return (job.job, job.task) == (other.job, other.task) and job.restarts > other.restarts
+
+
+def test_a_run_whose_job_has_ended_is_recovered(new_ledger) -> None:
+    path = new_ledger(3).path
+    job = Job("here", 1, "17", "3", 0)
+    with Ledger.open(path, jobs=Cluster(job)) as ledger:
+        live = ledger.live_run("upload", {"season": "S"})
+        take(ledger, live.id)
+        assert tuple(one(ledger, "SELECT slurm_job, slurm_task FROM run WHERE id = :r", r=live.id)) == ("17", "3")
+        assert one(ledger, "SELECT arguments FROM run WHERE id = :r", r=live.id).arguments == '{"season": "S"}'
+        elsewhere(ledger, live.id)
+        with Ledger.open(path) as knows_no_jobs:
+            assert knows_no_jobs.recover() == 0
+        cluster = Cluster(Job("here", 1, "18", None, 0))
+        with Ledger.open(path, jobs=cluster) as other:
+            assert other.recover() == 0
+            cluster.ended = [job]
+            assert other.recover() == 3
+        assert cluster.looked == [[live.id], [live.id]]
+        live.end("done")
+        assert one(ledger, "SELECT outcome FROM run WHERE id = :r", r=live.id).outcome == "lost"
+
+
+def test_a_run_whose_job_has_begun_anew_is_recovered(new_ledger) -> None:
+    path = new_ledger(3).path
+    with Ledger.open(path, jobs=Cluster(Job("here", 1, "17", "3", 0))) as ledger:
+        first = ledger.live_run("upload", {})
+        take(ledger, first.id)
+        elsewhere(ledger, first.id)
+        requeued = Cluster(Job("here", 1, "17", "3", 1))
+        with Ledger.open(path, jobs=requeued) as again, again.live_run("upload", {}):
+            assert again.recover() == 3
+        first.end("done")

@@ -12,11 +12,10 @@ from ctstate.ledger import Ledger
 from ctstate.ledger.migrate import HEAD
 from ctstate.sandbox import SandboxProcess
 from ctstate.verbs.demo.invariant import violations
-from ctstate.verbs.reconcile import survey
 from ctstate.verbs.retry import retry
+from ctstate.verbs.survey import survey
 from ctstate.verbs.upload import UploadOptions, UploadReport, upload
-from ctstate.zooniverse.api import Backoff, Zooniverse
-from ctstate.zooniverse.credentials import Credentials
+from ctstate.zooniverse import Backoff, Credentials, Zooniverse
 from tests.ledgers_of_0_1_0 import NAMES, Revived, load, revive
 
 FACTS = ("season", "batch", "capture", "image", "event", "run", "prediction", "prediction_file", "legacy_subject")

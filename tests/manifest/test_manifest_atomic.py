@@ -46,7 +46,7 @@ def test_kill_while_the_csv_is_read(season: str, season_csv: Any, ledger_path: P
     pipe = season_csv.folder / "pipe.csv"
     os.mkfifo(pipe)
     season_csv.csv = pipe
-    process = start(season_csv.arguments(), ledger_path, "import ctstate.verbs.manifest as c; c.CHUNK_ROWS = 5000")
+    process = start(season_csv.arguments(), ledger_path, "import ctstate.formats.reader as c; c.CHUNK = 5000")
     fed = threading.Event()
 
     def feed() -> None:

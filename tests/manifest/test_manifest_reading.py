@@ -1,5 +1,6 @@
 """Captures CSVs as Excel, R, Windows and tired people write them."""
 
+import csv
 import os
 import re
 import shutil
@@ -8,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from ctstate.formats import captures_csv, reader
 from ctstate.ledger import Ledger
-from ctstate.verbs import manifest as captures
+from ctstate.verbs.manifest import load_captures
 
 HEADER = "season,site,roll,capture,image,path,invalid\n"
 GOOD = "S,A,1,1,1,a.jpg,0\n"
@@ -47,7 +49,7 @@ def other_season(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("other")
     (folder / "captures.csv").write_text(HEADER + "OTHER,A,1,1,1,/a.jpg,0\n")
     with Ledger.open(folder / "ledger.db", create=True) as ledger:
-        captures.load_captures(ledger, folder / "captures.csv", attribution="a", license="l")
+        load_captures(ledger, folder / "captures.csv", attribution="a", license="l")
     return folder / "ledger.db"
 
 
@@ -176,6 +178,7 @@ BAD = {
     "a JPEG": (b"\xff\xd8\xff\xe0\0\x10JFIF" + bytes(range(256)) * 40, "not text"),
     "zero bytes": (b"\0" * 5000, "NUL"),
     "an unclosed quote": (HEADER + 'S,"A,1,1,1,a.jpg,0\n' + GOOD, "not a readable CSV"),
+    "an unclosed quote at the end": (HEADER + GOOD + 'S,A,1,2,1,b.jpg,"0\n', "not a readable CSV"),
     "a NUL in a name": (HEADER + GOOD + "S,A\0B,1,2,1,b.jpg,0\n", "row 3"),
     "a NUL in a path": (HEADER + "S,A,1,1,1,a\0.jpg,0\n", "row 2"),
     "too many fields in the first row": (HEADER + "S,A, B,1,1,1,a.jpg,0\n" + GOOD, "row 2: has 8 fields"),
@@ -225,6 +228,13 @@ def test_a_huge_field_neither_kills_nor_floods(season_csv: Any, call_ctstate: An
     ]
 
 
+def test_a_field_without_an_end_is_not_read_into_memory(refuse: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(captures_csv, "LONGEST_FIELD", 10_000)
+    before = csv.field_size_limit()
+    assert "not a readable CSV" in refuse(HEADER + 'S,"A,1,1,1,a.jpg,0\n' + GOOD * 1000)
+    assert csv.field_size_limit() == before
+
+
 def test_the_number_of_bad_rows_is_told(refuse: Any) -> None:
     assert "and 2 more rows" in refuse(HEADER + "S,A,1,x,1,a.jpg,0\n" * 3 + GOOD)
 
@@ -244,7 +254,7 @@ IN = {"", "0", "0.0", "NA", "na", "NaN", "nan", "NULL", "None", "#N/A", "FALSE",
 GARBAGE = {"x", "1,0", "1.5", "yes", "1e0", "0x1", "--"}
 
 
-@pytest.mark.parametrize("column", captures.FLAGS)
+@pytest.mark.parametrize("column", captures_csv.FLAGS)
 def test_flags(season_csv: Any, call_ctstate: Any, ask: Any, row: Any, column: str) -> None:
     two = {"2", "2.0"}
     excluding = OUT | (two if column == "invalid" else set())
@@ -300,7 +310,7 @@ def test_chunk_borders_do_not_matter(
     rows = [row(number, rank, invalid="") for number in (1, 2, 3) for rank in (1, 2, 3)]
     mixed = rows[::3] + rows[1::3] + rows[2::3]
     season_csv([*mixed, rows[0]])
-    monkeypatch.setattr(captures, "CHUNK_ROWS", chunk)
+    monkeypatch.setattr(reader, "CHUNK", chunk)
     result = call_ctstate(*season_csv.arguments())
     assert "3 new captures" in result.stdout
     assert "(10 rows)" in result.stdout
@@ -308,7 +318,7 @@ def test_chunk_borders_do_not_matter(
 
 
 def test_an_error_in_a_later_chunk_names_its_row(refuse: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(captures, "CHUNK_ROWS", 3)
+    monkeypatch.setattr(reader, "CHUNK", 3)
     rows = [f"S,A,1,{number},1,{number}.jpg,0\n" for number in range(1, 12)]
     rows[7] = "S,A,1,eight,1,8.jpg,0\n"
     assert "row 9: column 'capture' is 'eight'" in refuse(HEADER + "".join(rows))
@@ -317,7 +327,7 @@ def test_an_error_in_a_later_chunk_names_its_row(refuse: Any, monkeypatch: pytes
 
 
 def test_a_chunk_of_nothing_but_errors_or_blanks(refuse: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(captures, "CHUNK_ROWS", 2)
+    monkeypatch.setattr(reader, "CHUNK", 2)
     text = HEADER + GOOD + GOOD + "\n\n\n\n" + "S,A,1,x,1,a.jpg,0\n" * 2
     assert "row 8: column 'capture' is 'x'" in refuse(text)
 

@@ -11,15 +11,10 @@ import pytest
 from season_files import ATTRIBUTION, LICENSE, SeasonFiles
 
 from ctstate.errors import UsageError
+from ctstate.formats.speciesnet_instances import Whereabouts
 from ctstate.verbs.batch import split
 from ctstate.verbs.exclude import exclude
-from ctstate.verbs.export import (
-    Whereabouts,
-    export_captures,
-    export_manifest,
-    export_speciesnet_instances,
-    export_tracker,
-)
+from ctstate.verbs.export import export_captures, export_manifest, export_speciesnet_instances, export_tracker
 from ctstate.verbs.predict import PredictionFile, predict
 
 

@@ -338,8 +338,8 @@ def test_sources_stand_side_by_side(season: SeasonFiles) -> None:
 
 @pytest.mark.parametrize("images", [0, 1, 2, 3, 4])
 def test_files_of_any_number_of_entries(season: SeasonFiles, monkeypatch: pytest.MonkeyPatch, images: int) -> None:
-    from ctstate.ledger import intake_predictions as staging
+    from ctstate.verbs import predict as verb
 
-    monkeypatch.setattr(staging, "CHUNK", 2)
+    monkeypatch.setattr(verb, "CHUNK", 2)
     report = attach(season, megadetector([seen(season.path(number + 1)) for number in range(images)]))
     assert (report.entries, report.captures, report.changed) == (images, images, images)

@@ -23,13 +23,13 @@ print(report.entries, report.unknown, report.captures, peak)
 SUICIDE = """
 import os, signal, sys
 import ctstate.verbs.predict as predictions
-from ctstate.ledger import Ledger
+from ctstate.ledger import Ledger, intake_predictions
 
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
 
 if sys.argv[3] == "writing":
-    predictions.note_predicted = die  # after the predictions are written, before the commit
+    intake_predictions.note_predicted = die  # after the predictions are written, before the commit
 with Ledger.open(sys.argv[1]) as ledger:
     files = [predictions.PredictionFile(sys.argv[2])]
     predictions.predict(ledger, files, **({"on_progress": die} if sys.argv[3] == "reading" else {}))

@@ -9,9 +9,10 @@ import pytest
 from ctstate.errors import NotFoundError, UsageError
 from ctstate.ledger import Ledger
 from ctstate.verbs.batch import split
-from ctstate.verbs.reconcile import ACTED_ON, Survey, accept, reconcile, survey
+from ctstate.verbs.reconcile import accept, reconcile
 from ctstate.verbs.retry import retry
-from ctstate.zooniverse.api import Zooniverse
+from ctstate.verbs.survey import ACTED_ON, Survey, survey
+from ctstate.zooniverse import Zooniverse
 from tests.upload_help import JPEG, MD5, Season, delete_set, foreign_subject, mark_of, set_of
 
 
@@ -229,7 +230,7 @@ def test_a_subject_that_others_uploaded_is_adopted_only_when_whole(new_season) -
 def test_made_but_never_linked_is_finished_not_doubled(new_season) -> None:
     season = new_season(2)
     season.z.set_faults({"rules": [{"route": "create subject", "kind": "status_after"}]})
-    from ctstate.zooniverse.api import Backoff
+    from ctstate.zooniverse import Backoff
 
     season.upload(backoff=Backoff(first=0.05, most=0.1, give_up=0.15), settle=600)
     season.z.clear_faults()

@@ -2,14 +2,17 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from season_files import SeasonFiles
 
 from ctstate.errors import InputError, UsageError
-from ctstate.verbs.choose import Criteria, choose
+from ctstate.ledger import Selection
+from ctstate.verbs.choose import Wanted, choose
 
 NUMBERS = {1: 101, 2: 102, 3: 103}
+SELECTS = {"season", "batch", "sites", "rolls", "states"}
 
 
 @pytest.fixture
@@ -21,9 +24,10 @@ def season(tmp_path: Path) -> SeasonFiles:
     return made
 
 
-def _chosen(files: SeasonFiles, **criteria: object) -> tuple[list[str], list[int]]:
+def _chosen(files: SeasonFiles, **wanted: Any) -> tuple[list[str], list[int]]:
+    selection = Selection(**{key: wanted.pop(key) for key in SELECTS & wanted.keys()})
     with files.open() as ledger:
-        choice = choose(ledger, Criteria(**criteria))  # type: ignore[arg-type]
+        choice = choose(ledger, Wanted(selection, **wanted))
     return sorted(row.capture_id for row in choice.captures), choice.foreign
 
 
@@ -73,7 +77,8 @@ def test_names_add_up_and_criteria_restrict(season: SeasonFiles) -> None:
     assert _chosen(season, capture_ids=[one, two, four], sites=["Ñandú"])[0] == sorted([two, four])
     assert _chosen(season, capture_ids=[one, two], where="subject_id = 102")[0] == [two]
     assert len(_chosen(season, season="TST_S1")[0]) == 6
-    assert Criteria().given is False
+    assert Wanted().given is False
+    assert Wanted(Selection(sites=["B04"])).given is True
 
 
 def test_many_names(season: SeasonFiles, tmp_path: Path) -> None:

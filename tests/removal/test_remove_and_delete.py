@@ -12,6 +12,11 @@ from pathlib import Path
 import pytest
 from uploaded_season import CAPTURES, UploadedSeason
 
+from ctstate.ledger import Selection
+from ctstate.verbs.choose import Wanted
+from ctstate.verbs.delete import delete, plan_deletion
+from ctstate.verbs.remove import plan_removal, remove
+
 BECAUSE = ("--reason", "people on it")
 JPEG = bytes.fromhex("ffd8ffd9") * 50
 
@@ -165,16 +170,13 @@ def test_shared_and_classified_are_spared_and_named(world: UploadedSeason) -> No
 
 
 def test_classified_between_plan_and_deletion_is_spared(world: UploadedSeason) -> None:
-    from ctstate.verbs import remove as removal
-    from ctstate.verbs.choose import Criteria
-
     zooniverse = world.zooniverse()
     with world.open() as ledger:
-        plan = removal.plan_removal(ledger, zooniverse, world.project_id, "delete", Criteria(batch="batch_1"))
+        plan = plan_deletion(ledger, zooniverse, world.project_id, Wanted(Selection(batch="batch_1")))
         assert len(plan.todo) == 6
         late = plan.todo[2].subject_id
         world.sandbox.classify(str(late), world.sandbox.workflow_id)
-        report = removal.carry_out(ledger, zooniverse, plan, "test")
+        report = delete(ledger, zooniverse, plan, "test")
     assert [target.subject_id for target in report.classified] == [late]
     assert report.done == 5
     assert late in world.active()
@@ -337,16 +339,14 @@ def test_a_dead_token_never_makes_classified_subjects_look_untouched(world: Uplo
 
 def test_a_banned_account_is_not_believed(world: UploadedSeason) -> None:
     from ctstate.errors import ZooniverseError
-    from ctstate.verbs import remove as removal
-    from ctstate.verbs.choose import Criteria
 
     zooniverse = world.zooniverse()
     with world.open() as ledger:
-        for verb in (removal.REMOVE, removal.DELETE):
-            plan = removal.plan_removal(ledger, zooniverse, world.project_id, verb, Criteria(batch="batch_1"))
+        for make_plan, carry_out in ((plan_removal, remove), (plan_deletion, delete)):
+            plan = make_plan(ledger, zooniverse, world.project_id, Wanted(Selection(batch="batch_1")))
             world.sandbox.set_account(banned=True)
             with pytest.raises(ZooniverseError, match="did not"):
-                removal.carry_out(ledger, zooniverse, plan, "test")
+                carry_out(ledger, zooniverse, plan, "test")
             world.sandbox.set_account(banned=False)
     assert world.states() == {"uploaded": CAPTURES}
     assert len(world.active()) == CAPTURES
@@ -408,17 +408,17 @@ def test_remove_waits_for_a_run_that_links(world: UploadedSeason) -> None:
 
 
 def test_a_capture_that_moved_since_the_plan_is_left_to_who_moved_it(world: UploadedSeason) -> None:
-    from ctstate.verbs import remove as removal
-    from ctstate.verbs.choose import Criteria
-
     zooniverse = world.zooniverse()
     with world.open() as ledger:
-        for verb, batch in (("delete", "batch_1"), ("remove", "batch_2")):
-            plan = removal.plan_removal(ledger, zooniverse, world.project_id, verb, Criteria(batch=batch))
+        for make_plan, carry_out, batch in (
+            (plan_deletion, delete, "batch_1"),
+            (plan_removal, remove, "batch_2"),
+        ):
+            plan = make_plan(ledger, zooniverse, world.project_id, Wanted(Selection(batch=batch)))
             moved = plan.todo[1]
             assert moved.seen is not None
             world.do("UPDATE capture SET state = 'batched' WHERE id = ?", moved.seen.id)
-            report = removal.carry_out(ledger, zooniverse, plan, "test")
+            report = carry_out(ledger, zooniverse, plan, "test")
             assert [target.subject_id for target in report.moved] == [moved.subject_id]
             assert report.done == 5
             assert world.active()[moved.subject_id]["subject_sets"] == [str(world.set_of(batch))]
@@ -426,19 +426,16 @@ def test_a_capture_that_moved_since_the_plan_is_left_to_who_moved_it(world: Uplo
 
 def test_stop_ends_it_between_two_parts(world: UploadedSeason, monkeypatch: pytest.MonkeyPatch) -> None:
     from ctstate.ledger import LiveRun
-    from ctstate.verbs import remove as removal
-    from ctstate.verbs.choose import Criteria
+    from ctstate.verbs import delete as module
 
-    monkeypatch.setattr(removal, "DELETED_AT_ONCE", 2)
+    monkeypatch.setattr(module, "DELETED_AT_ONCE", 2)
     zooniverse = world.zooniverse()
     runs: list[LiveRun] = []
     with world.open() as ledger:
         start = ledger.live_run
         monkeypatch.setattr(ledger, "live_run", lambda *given: runs.append(start(*given)) or runs[-1])
-        plan = removal.plan_removal(ledger, zooniverse, world.project_id, "delete", Criteria(batch="batch_1"))
-        report = removal.carry_out(
-            ledger, zooniverse, plan, "test", on_progress=lambda done: runs[-1].stop_requested.set()
-        )
+        plan = plan_deletion(ledger, zooniverse, world.project_id, Wanted(Selection(batch="batch_1")))
+        report = delete(ledger, zooniverse, plan, "test", on_progress=lambda done: runs[-1].stop_requested.set())
     assert (report.stopped, report.done) == (True, 2)
     assert world.states() == {"deleted": 2, "uploaded": 10}
     assert world.query("SELECT outcome FROM run WHERE verb = 'delete'") == [("stopped",)]

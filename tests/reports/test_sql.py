@@ -84,6 +84,19 @@ def test_views(sql: Any, view: str) -> None:
     assert VIEWS[view] <= set(header.split(","))
 
 
+def test_reports_know_the_views_columns(sql: Any) -> None:
+    """`export captures` writes, and `history` shows, all that `v_captures` has."""
+    from ctstate.ledger import views
+
+    for view, row in (
+        ("v_captures", views.CaptureFacts),
+        ("v_images", views.ImageFacts),
+        ("v_events", views.Event),
+    ):
+        columns = sql("--csv", f"SELECT * FROM {view}").stdout.splitlines()[0].split(",")
+        assert [name for name in columns if name in row._fields or view == "v_captures"] == list(row._fields)
+
+
 @pytest.mark.parametrize(
     "question",
     [

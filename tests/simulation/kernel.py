@@ -6,7 +6,7 @@ and reaches the kernel through `SimMachine` (waiting, threads, clocks), `SimLedg
 
 What is decided by chance comes from streams of the one seed, so that a seed is a whole season. For example::
 
-    from ctstate.zooniverse.credentials import Credentials
+    from ctstate.zooniverse import Credentials
     from ctstate.errors import CtstateError
     from ctstate.machine import running_on
     from ctstate.ledger.schema import meta

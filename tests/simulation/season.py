@@ -28,19 +28,22 @@ from ctstate.errors import CtstateError, LedgerBehindError
 from ctstate.images import EncodedImage
 from ctstate.ledger import Ledger, runs
 from ctstate.ledger.clock import now
+from ctstate.ledger.processes import Process
 from ctstate.machine import running_on
 from ctstate.verbs import upload as upload_module
 from ctstate.verbs.adopt import adopt
-from ctstate.verbs.choose import Criteria
+from ctstate.verbs.choose import Wanted
+from ctstate.verbs.delete import delete, plan_deletion
 from ctstate.verbs.demo.invariant import violations
-from ctstate.verbs.reconcile import reconcile, survey
-from ctstate.verbs.remove import Consent, carry_out, plan_removal
+from ctstate.verbs.reconcile import reconcile
+from ctstate.verbs.remove import plan_removal, remove
 from ctstate.verbs.retry import retry
+from ctstate.verbs.survey import survey
 from ctstate.verbs.update_metadata import update_metadata
 from ctstate.verbs.upload import StopSignal, UploadOptions, runner, upload
 from ctstate.verbs.upload.encoding import WhenEncoded
 from ctstate.verbs.upload.story import EncoderDiedError
-from ctstate.zooniverse.api import Backoff
+from ctstate.zooniverse import Backoff
 from ctstate.zooniverse.subject import CAPTURE_ID, read_mark
 from tests.simulation.kernel import Kernel, Stuck, Violation, Worker
 from tests.simulation.sim_ledger import SimDatabase, SimLedger, new_template
@@ -439,7 +442,8 @@ class Season:
         """`ctstate remove` or `ctstate delete` of some captures."""
         keys = [f"SIM_S1#A#1#{n}" for n in range(1, self.world.captures + 1) if self.chance.random() < 0.4]
         if keys:
-            plan = plan_removal(ledger, zooniverse, self.project, verb, Criteria(capture_ids=keys), Consent())
+            plan_of, carry_out = {"remove": (plan_removal, remove), "delete": (plan_deletion, delete)}[verb]
+            plan = plan_of(ledger, zooniverse, self.project, Wanted(capture_ids=keys))
             carry_out(ledger, zooniverse, plan, "the simulation says so")
 
     def _colleague(self) -> None:
@@ -629,14 +633,14 @@ class _LateStop:
 def _patched(kernel: Kernel) -> Iterator[None]:
     """What of a process is this machine's: its pid, its encoding processes; and pauses shorter than they are."""
 
-    def whereabouts() -> runs.Whereabouts:
+    def this_process() -> Process:
         worker = kernel.current.worker if kernel.current is not None else None
         if worker is None:
-            return runs.Whereabouts("outside", "outside", 0, "")
-        return runs.Whereabouts(worker.host, worker.host, worker.pid, str(worker.pid))
+            return Process("outside", "outside", 0, "")
+        return Process(worker.host, worker.host, worker.pid, str(worker.pid))
 
-    def gone_from_here(here: runs.Whereabouts, row: Any) -> bool:
-        return bool(row.host_id == here.host_id and row.pid not in kernel.workers)
+    def gone_from_here(here: Process, other: Process) -> bool:
+        return other.host_id == here.host_id and other.pid not in kernel.workers
 
     told = runner.life
 
@@ -671,9 +675,9 @@ def _patched(kernel: Kernel) -> Iterator[None]:
 
     SimEncoders.kernel = kernel
     changes: list[tuple[Any, str, Any]] = [
-        (runs, "whereabouts", whereabouts),
-        (runs, "_gone_from_here", gone_from_here),
-        (runs, "_username", lambda: "simulation"),
+        (runs, "this_process", this_process),
+        (runs, "gone_from_here", gone_from_here),
+        (runs, "username", lambda: "simulation"),
         (runs, "HEARTBEAT_S", 60.0),
         (upload_module, "Encoders", SimEncoders),
         (runner, "WAIT_FOR_OTHERS_S", 30.0),
@@ -713,7 +717,6 @@ def _template(captures: int, batches: int, pattern: int) -> bytes:
 
 
 def _fill(ledger: Ledger, captures: int, batches: int, pattern: int) -> None:
-    ledger._give_identity()
     with ledger.write() as connection:
         sql = connection.exec_driver_sql
         sql("INSERT INTO season (id, name, attribution, license, created_at) VALUES (1, 'SIM_S1', 'a', 'l', 't')")

@@ -117,7 +117,7 @@ class SimLedger(Ledger):
     """
 
     def __init__(self, kernel: Kernel, database: SimDatabase, worker: Worker | None = None) -> None:
-        super().__init__("simulated", database.engine, None, None)
+        super().__init__("simulated", database.engine)
         self._kernel = kernel
         self._database = database
         if worker is None and kernel.current is not None:
@@ -127,7 +127,7 @@ class SimLedger(Ledger):
     @staticmethod
     def outside(database: SimDatabase) -> Ledger:
         """Return a plain ledger over the same database."""
-        return Ledger("simulated", database.engine, None, None)
+        return Ledger("simulated", database.engine)
 
     def write(self, connection: Connection | None = None) -> AbstractContextManager[Connection]:
         return _Transaction(self, super().write(connection), True)

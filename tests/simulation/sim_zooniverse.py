@@ -34,15 +34,15 @@ from ctstate.sandbox.replies import html_page
 from ctstate.sandbox.settings import SandboxSettings
 from ctstate.sandbox.state import World
 from ctstate.sandbox.store import Store
-from ctstate.zooniverse.api import Timeouts, Zooniverse
-from ctstate.zooniverse.credentials import Credentials
+from ctstate.zooniverse import Credentials, Timeouts, Zooniverse
 from ctstate.zooniverse.subject import read_mark
 from tests.simulation.kernel import Kernel, Killed, Task, Worker
 from tests.simulation.sim_machine import EPOCH, SimLock
 
 ENDPOINT = "https://zooniverse.test"
 
-SETTINGS = SandboxSettings(discard_images=True)
+SETTINGS = SandboxSettings(discard_images=True, link_seconds=2.0)
+"""Links calls last long enough for two of them to meet, where nothing keeps them apart."""
 
 SERVER_DONE_S = 65.0
 """So long after a request was sent the server may still do its work."""

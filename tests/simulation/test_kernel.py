@@ -16,7 +16,7 @@ from sqlalchemy import text
 from ctstate.errors import CtstateError, LedgerError, UnavailableError
 from ctstate.ledger.schema import meta
 from ctstate.machine import machine, running_on
-from ctstate.zooniverse.api import Backoff, Timeouts
+from ctstate.zooniverse import Backoff, Timeouts
 from tests.simulation.kernel import Kernel, Killed, Stuck, Task, Violation
 from tests.simulation.sim_ledger import SimDatabase, SimLedger, new_template
 from tests.simulation.sim_machine import EPOCH, SimLock, SimMachine, TaskLocal

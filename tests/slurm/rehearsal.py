@@ -12,6 +12,7 @@ import pytest
 from cluster import Cluster, wait_until
 from sqlalchemy import select
 
+from ctstate.cluster.queue import SLURM
 from ctstate.ledger import Ledger
 from ctstate.ledger.schema import run
 from ctstate.sandbox import SandboxProcess
@@ -115,7 +116,7 @@ class Rehearsal:
 
     def runs(self, verb: str = "upload") -> list[RunStatus]:
         """Return the runs of a verb."""
-        with Ledger.open(self.ledger, read_only=True) as ledger:
+        with Ledger.open(self.ledger, read_only=True, jobs=SLURM) as ledger:
             return [one for one in list_runs(ledger, most=None) if one.verb == verb]
 
     def hosts(self) -> list[str]:

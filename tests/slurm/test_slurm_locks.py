@@ -14,6 +14,7 @@ from rehearsal import sftp_server, share_command, skip_or_fail
 from sqlalchemy import text
 
 from ctstate.ledger import Ledger
+from ctstate.ledger.sqlite import file_system_of, on_network
 from ctstate.verbs.doctor.locks import (
     ADVICE_NOT_SHARED,
     ADVICE_TWO_NODES,
@@ -109,7 +110,7 @@ def test_a_ledger_on_a_network_file_system_uses_no_wal(tmp_path: Path) -> None:
     try:
         with mounted(folder) as place:
             with Ledger.open(place / "season.db", create=True) as ledger:
-                assert ledger.file_system() == ("fuse.sshfs", True)
+                assert (file_system_of(ledger.path), on_network(ledger.path)) == ("fuse.sshfs", True)
                 with ledger.read() as connection:
                     assert connection.execute(text("PRAGMA journal_mode")).scalar() == "truncate"
                     assert connection.execute(text("PRAGMA synchronous")).scalar() == 2

@@ -7,7 +7,8 @@ import pytest
 from cluster import Cluster
 
 from ctstate.cluster import queue, tools
-from ctstate.cluster.queue import QUIET_S, Job, JobWatch, Queue
+from ctstate.cluster.queue import QUIET_S, Queue, SlurmJobs
+from ctstate.machine import Job
 
 HERE = Job("ctest", os.getuid(), "17", "3", 0)
 
@@ -47,12 +48,13 @@ def test_no_verdict_on_what_this_process_cannot_see() -> None:
 
 
 def test_a_later_start_of_the_same_job_supersedes() -> None:
+    supersedes = SlurmJobs().supersedes
     again = Job("ctest", os.getuid(), "17", "3", 1)
-    assert again.supersedes(HERE)
-    assert not HERE.supersedes(again)
-    assert not HERE.supersedes(HERE)  # several workers in one job are no successors of each other
-    assert not Job("ctest", os.getuid(), "17", "4", 1).supersedes(HERE)
-    assert not Job("other", os.getuid(), "17", "3", 1).supersedes(HERE)
+    assert supersedes(again, HERE)
+    assert not supersedes(HERE, again)
+    assert not supersedes(HERE, HERE)  # several workers in one job are no successors of each other
+    assert not supersedes(Job("ctest", os.getuid(), "17", "4", 1), HERE)
+    assert not supersedes(Job("other", os.getuid(), "17", "3", 1), HERE)
 
 
 def test_no_answer_is_no_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,7 +64,7 @@ def test_no_answer_is_no_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("SLURM_CONF", str(conf))
     monkeypatch.setattr(queue, "_known_cluster", "")
     monkeypatch.setattr(tools, "QUICK_S", 1.0)
-    watch = JobWatch()
+    watch = SlurmJobs()
     watch.look([1])
     assert not watch.gone(1, HERE, silent=1000.0)
 
@@ -74,7 +76,7 @@ def test_only_runs_from_before_the_question_are_judged(cluster: Cluster, monkeyp
     from cluster import wait_until
 
     wait_until(lambda: cluster.job(job)["JobState"] == "RUNNING", 20, "a running job")
-    watch = JobWatch()
+    watch = SlurmJobs()
     with monkeypatch.context() as patch:
         patch.setenv("SQUEUE_STATES", "PENDING")  # a user's filter must not hide jobs
         patch.setenv("SLURM_CLUSTERS", "elsewhere")
@@ -87,6 +89,6 @@ def test_only_runs_from_before_the_question_are_judged(cluster: Cluster, monkeyp
     wait_until(lambda: cluster.job(job)["JobState"] == "CANCELLED", 20, "a cancelled job")
     watch.look([1, 2])
     assert not watch.gone(1, here, silent=1000.0), "the answer is kept for a while"
-    watch = JobWatch()
+    watch = SlurmJobs()
     watch.look([1, 2])
     assert watch.gone(1, here, silent=0.0)

@@ -8,23 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import ctstate
-
-PACKAGE = Path(ctstate.__file__).parent
-PROJECT = PACKAGE.parent
-
-GROUND = ("errors", "capture", "machine")
-ROOMS = ("ledger", "formats", "images", "zooniverse", "cluster")
-MAY_KNOW: dict[str, tuple[str, ...]] = {
-    "errors": (),
-    "machine": (),
-    "capture": (),
-    "sandbox": ("errors",),
-    **dict.fromkeys(ROOMS, GROUND),
-    "verbs": (*GROUND, *ROOMS, "sandbox"),  # of the sandbox only what `demo` and `sandbox` start
-    "commands": (*GROUND, *ROOMS, "verbs"),
-}
-"""Which rooms a room may import from, its own apart. `ctstate` itself (version, public names) is open to all."""
+from tests.unit.house import MAY_KNOW, MODULES, PACKAGE, imports, room
 
 MOST_LINES = 450
 
@@ -40,45 +24,6 @@ _SQL = re.compile(
     r"|CREATE\s+(TEMP\s+)?(TABLE|INDEX|VIEW)|BEGIN IMMEDIATE|PRAGMA)\b",
     re.DOTALL,
 )
-
-
-def name_of(path: Path) -> str:
-    parts = [part for part in path.relative_to(PROJECT).with_suffix("").parts if part != "__init__"]
-    return ".".join(parts)
-
-
-MODULES = {name_of(path): path for path in sorted(PACKAGE.rglob("*.py")) if "migrations" not in path.parts}
-
-
-def room(module: str) -> str:
-    return module.split(".")[1] if "." in module else ""
-
-
-def imports(module: str, *, when_run: bool = False) -> set[str]:
-    """Every module of ours that a module imports, at whatever place in it (`when_run`: not only for its types)."""
-    found = set()
-    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
-    for_types = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-        for inner in ast.walk(node)
-    }
-    for node in ast.walk(tree):
-        if when_run and id(node) in for_types:
-            continue
-        if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            for alias in node.names:
-                inner = f"{node.module}.{alias.name}"
-                found.add(inner if inner in MODULES else node.module)
-        elif isinstance(node, ast.ImportFrom):
-            package = module if MODULES[module].name == "__init__.py" else module.rpartition(".")[0]
-            base = ".".join([*package.split(".")[: 1 - node.level or None], *filter(None, [node.module])])
-            inner = {f"{base}.{alias.name}" for alias in node.names}
-            found |= (inner & MODULES.keys()) or {base}
-        elif isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-    return {name for name in found if name.split(".")[0] == "ctstate"}
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if name not in ("ctstate", "ctstate.__main__")])

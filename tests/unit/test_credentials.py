@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ctstate.errors import InputError, UsageError
-from ctstate.zooniverse.credentials import Credentials, read_credentials
+from ctstate.zooniverse import Credentials, read_credentials
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,6 @@
 """The docs say what the code does: every verb, every view and column, the CLI reference."""
 
+import keyword
 import re
 import sqlite3
 import subprocess
@@ -19,11 +20,29 @@ def read(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
 
 
-def test_the_cli_reference_is_what_help_says() -> None:
+def test_the_cli_reference_is_what_help_says(tmp_path: Path) -> None:
     # In a process of its own: click remembers help options of commands that other tests called.
-    command = [sys.executable, str(ROOT / "docs" / "make_cli.py"), "--print"]
-    made = subprocess.run(command, check=True, capture_output=True, encoding="utf-8").stdout
-    assert read("docs/cli.md") == made, "run `make docs`"
+    subprocess.run([sys.executable, str(ROOT / "docs" / "make_cli.py"), str(tmp_path)], check=True)
+    pages = ["cli.md", *(f"verbs/{page.name}" for page in sorted((ROOT / "docs" / "verbs").glob("*.md")))]
+    made = sorted(page.relative_to(tmp_path).as_posix() for page in tmp_path.rglob("*.md"))
+    assert pages == made, "run `make docs`"
+    for page in made:
+        assert read(f"docs/{page}") == (tmp_path / page).read_text(encoding="utf-8"), f"{page}: run `make docs`"
+
+
+NAMESAKES = {"include": "exclude", "unlink": "link", "sets": "workflows"}
+"""Verbs that share the module of another."""
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS))
+def test_a_verb_s_module_command_and_page_bear_its_name(verb: str) -> None:
+    name = NAMESAKES.get(verb, verb).replace("-", "_")
+    name += "_" if keyword.iskeyword(name) else ""
+    verbs = ROOT / "ctstate" / "verbs"
+    assert (verbs / f"{name}.py").exists() or (verbs / name / "__init__.py").exists()
+    assert VERBS[verb] == f"ctstate.commands.{name}"
+    assert (ROOT / "ctstate" / "commands" / f"{name}.py").exists()
+    assert f"## ctstate {verb}\n" in read(f"docs/verbs/{name}.md")
 
 
 @pytest.mark.parametrize("verb", sorted(VERBS))
@@ -45,7 +64,7 @@ def test_the_views_are_described(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", sorted(p.relative_to(ROOT).as_posix() for p in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+    "page", sorted(p.relative_to(ROOT).as_posix() for p in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 )
 def test_links_lead_somewhere(page: str) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", read(page)):

@@ -19,12 +19,13 @@ from ctstate.ledger import Ledger, Selection, clock
 from ctstate.ledger.states import State
 from ctstate.verbs.adopt import adopt
 from ctstate.verbs.manifest import load_captures
-from ctstate.verbs.reconcile import reconcile, survey
+from ctstate.verbs.reconcile import reconcile
 from ctstate.verbs.retry import retry
+from ctstate.verbs.survey import survey
 from ctstate.verbs.upload import StopSignal
 from ctstate.verbs.upload.lost_creates import Lost, look
 from ctstate.verbs.upload.story import Doubt
-from ctstate.zooniverse.api import Backoff
+from ctstate.zooniverse import Backoff
 from tests.upload_help import Season, delete_set, foreign_subject, mark_of, set_of
 
 
@@ -249,7 +250,7 @@ def test_a_clean_stop_while_a_lost_create_is_waited_for(new_season) -> None:
 def test_an_image_that_no_store_vouched_for_and_nobody_finds_is_not_uploaded(new_season, monkeypatch) -> None:
     """A captive portal answers every PUT with 200 and a page."""
     season = new_season(2)
-    from ctstate.zooniverse.api import Zooniverse
+    from ctstate.zooniverse import Zooniverse
 
     put = Zooniverse.put_image
     monkeypatch.setattr(Zooniverse, "put_image", lambda self, url, data, mime, md5: False)
@@ -295,10 +296,10 @@ def test_a_program_without_a_main_guard_fails_no_capture(new_season) -> None:
     season = new_season(3)
     program = season.folder / "program.py"
     program.write_text(
-        "from ctstate.zooniverse.credentials import Credentials\n"
+        "from ctstate.zooniverse import Credentials\n"
         "from ctstate.ledger import Ledger\n"
         "from ctstate.verbs.upload import UploadOptions, upload\n"
-        "from ctstate.zooniverse.api import Zooniverse\n"
+        "from ctstate.zooniverse import Zooniverse\n"
         f"with Ledger.open({str(season.path)!r}) as ledger:\n"
         f"    z = Zooniverse({season.z.url!r}, Credentials({season.z.login!r}, {season.z.password!r}))\n"
         f"    upload(ledger, z, UploadOptions(project_id={season.z.project_id}, processes=1))\n"

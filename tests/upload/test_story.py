@@ -35,7 +35,7 @@ from ctstate.verbs.upload.story import (
     Write,
     life,
 )
-from ctstate.zooniverse.api import Created
+from ctstate.zooniverse import Created
 
 LEDGER = "0123456789ab"
 JPEG = EncodedImage(b"jpeg", "image/jpeg", "0" * 32, 4, 4, 50, "")

@@ -22,7 +22,7 @@ from ctstate.ledger import Ledger, Selection, claims, runs
 from ctstate.ledger.states import State
 from ctstate.verbs.batch import split
 from ctstate.verbs.upload import StopSignal
-from ctstate.zooniverse.api import Backoff
+from ctstate.zooniverse import Backoff
 from ctstate.zooniverse.subject import anonymized
 from tests.upload_help import Season
 
@@ -387,7 +387,8 @@ def test_a_run_that_others_took_for_dead_stops(new_season, monkeypatch) -> None:
     season.z.clear_faults()
     season.upload()
     # A create that was on its way when the run was declared dead can leave a surplus: reconcile takes it back.
-    from ctstate.verbs.reconcile import reconcile, survey
+    from ctstate.verbs.reconcile import reconcile
+    from ctstate.verbs.survey import survey
 
     with Ledger.open(season.path) as ledger:
         found = survey(ledger, season.connect(), int(season.z.project_id))
@@ -426,8 +427,7 @@ def test_a_short_settle_is_for_a_sandbox(new_season) -> None:
     with pytest.raises(UsageError, match="settle"):
         season.options(settle=float("nan"))
     from ctstate.verbs.upload import plan_upload
-    from ctstate.zooniverse.api import Zooniverse
-    from ctstate.zooniverse.credentials import Credentials
+    from ctstate.zooniverse import Credentials, Zooniverse
 
     real = Zooniverse("https://zooniverse.invalid", Credentials("a", "b"))
     with Ledger.open(season.path) as ledger, pytest.raises(UsageError, match="for a sandbox"):

@@ -86,7 +86,8 @@ def test_who_was_frozen_through_its_lease_commits_nothing_over_its_successor(new
     ((outcome,),) = season.rows("SELECT outcome FROM run WHERE verb = 'upload' ORDER BY id LIMIT 1")
     assert outcome == "lost"
     # What it had sent before it froze and could not write down is surplus, in no set; reconcile takes it back.
-    from ctstate.verbs.reconcile import reconcile, survey
+    from ctstate.verbs.reconcile import reconcile
+    from ctstate.verbs.survey import survey
 
     with Ledger.open(season.path) as ledger:
         found = survey(ledger, season.connect(), int(season.z.project_id))

@@ -278,7 +278,7 @@ def test_update_metadata_killed_and_run_again(world: UploadedSeason) -> None:
 
 def test_what_changes_during_an_update_stays_marked(world: UploadedSeason, monkeypatch: pytest.MonkeyPatch) -> None:
     from ctstate.verbs import update_metadata as library
-    from ctstate.zooniverse.api import Zooniverse
+    from ctstate.zooniverse import Zooniverse
 
     _predict(world, 0, "empty", value="first")
     before = Zooniverse.update_metadata

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from ctstate.zooniverse.api import Backoff, Timeouts, Zooniverse
-from ctstate.zooniverse.credentials import Credentials
+from ctstate.zooniverse import Backoff, Credentials, Timeouts, Zooniverse
 from tests.zooniverse_http import servers
 
 IMPATIENT = Backoff(first=0.01, most=0.02, give_up=0.4)

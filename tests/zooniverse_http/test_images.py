@@ -8,7 +8,7 @@ import pytest
 
 from ctstate.errors import RequestRefusedError, UnavailableError, WrongAddressError, ZooniverseError
 from ctstate.sandbox import SandboxProcess
-from ctstate.zooniverse import api as zooniverse
+from ctstate.zooniverse import Backoff, Timeouts, images
 from tests.zooniverse_http.servers import Reply, Web, portal
 
 DATA = b"an image"
@@ -58,7 +58,7 @@ def test_an_expired_place_is_refused_in_the_stores_words(web: Web, connect) -> N
 
 @pytest.mark.parametrize("url", ["blob/1?sig=secret", "//store/blob/1", "", "ftp://store/blob/1?sig=secret"])
 def test_a_place_that_is_no_address_is_not_tried_for_half_an_hour(url: str, web: Web, connect) -> None:
-    z = connect(web.url, backoff=zooniverse.Backoff(give_up=1800.0, first=100.0))
+    z = connect(web.url, backoff=Backoff(give_up=1800.0, first=100.0))
     with pytest.raises(WrongAddressError) as caught:
         put(z, url)
     assert "secret" not in str(caught.value)
@@ -120,7 +120,7 @@ def test_an_image_that_breaks_off_is_asked_for_again(web: Web, connect) -> None:
 
 
 def test_an_image_without_end_is_not_read_to_the_end(web: Web, connect, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(zooniverse, "MOST_IMAGE_BYTES", 1 << 20)
+    monkeypatch.setattr(images, "MOST_IMAGE_BYTES", 1 << 20)
     web.answers["HEAD /blob/1"] = Reply(200, {"Content-Length": "4194304"})
     web.answers["GET /blob/1"] = Reply(200, {}, bytes(4 << 20))
     with pytest.raises(ZooniverseError, match="more than 1 MiB"):
@@ -132,7 +132,7 @@ def test_an_image_that_trickles_is_given_up(web: Web, connect) -> None:
     import time
 
     web.answers["HEAD /blob/1"] = Reply(200, {"Content-Length": "200000"})
-    z = connect(web.url, timeouts=zooniverse.Timeouts(2.0, 2.0, 0.3))
+    z = connect(web.url, timeouts=Timeouts(2.0, 2.0, 0.3))
 
     def slowly(_) -> Reply:
         time.sleep(0.25)

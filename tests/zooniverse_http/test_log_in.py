@@ -5,7 +5,7 @@ import pytest
 from ctstate.errors import LoginError, UnavailableError, WrongAddressError
 from ctstate.machine import Machine, running_on
 from ctstate.sandbox import SandboxProcess
-from ctstate.zooniverse.api import Backoff
+from ctstate.zooniverse import Backoff
 from tests.zooniverse_http.servers import Reply, Web, portal, says
 
 PATIENT = Backoff(first=100.0, most=200.0, give_up=1800.0)

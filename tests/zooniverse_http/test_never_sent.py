@@ -24,7 +24,8 @@ from urllib3.exceptions import (
 
 from ctstate.errors import UnavailableError
 from ctstate.sandbox import SandboxProcess
-from ctstate.zooniverse.api import Timeouts, Zooniverse, _no_answer
+from ctstate.zooniverse import Timeouts, Zooniverse
+from ctstate.zooniverse.failures import no_answer
 from tests.zooniverse_http.servers import BREAKS, Proxy, Reply, Web, reset
 
 Connect = Callable[..., Zooniverse]
@@ -201,14 +202,14 @@ PERHAPS: dict[str, Any] = {
 
 @pytest.mark.parametrize("error", [pytest.param(error, id=name) for name, error in NEVER.items()])
 def test_no_connection_sends_nothing(error: Exception) -> None:
-    with pytest.raises(UnavailableError) as caught, _no_answer("POST /subjects"):
+    with pytest.raises(UnavailableError) as caught, no_answer("POST /subjects"):
         raise error
     assert not caught.value.maybe_done
 
 
 @pytest.mark.parametrize("error", [pytest.param(error, id=name) for name, error in PERHAPS.items()])
 def test_a_broken_connection_may_have_sent_it(error: Exception) -> None:
-    with pytest.raises(UnavailableError) as caught, _no_answer("POST /subjects"):
+    with pytest.raises(UnavailableError) as caught, no_answer("POST /subjects"):
         raise error
     assert caught.value.maybe_done
 

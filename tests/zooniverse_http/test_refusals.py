@@ -8,7 +8,7 @@ import pytest
 from ctstate.errors import AllowanceError, NotFoundError, RequestRefusedError, UnavailableError
 from ctstate.machine import running_on
 from ctstate.sandbox import SandboxProcess
-from ctstate.zooniverse.api import Patience
+from ctstate.zooniverse import Patience
 from tests.zooniverse_http.servers import Reply, Web, portal, says
 from tests.zooniverse_http.test_log_in import Clock
 
@@ -208,8 +208,7 @@ def test_a_list_of_no_use_is_not_an_empty_one(body: object, web: Web, connect) -
 def test_what_the_simulator_builds_is_what_is_used(web: Web) -> None:
     import requests
 
-    from ctstate.zooniverse.api import Timeouts, Zooniverse
-    from ctstate.zooniverse.credentials import Credentials
+    from ctstate.zooniverse import Credentials, Timeouts, Zooniverse
 
     built = []
 

@@ -8,7 +8,7 @@ import ijson
 from ijson.common import ObjectBuilder
 
 from ctstate.errors import InputError, UsageError
-from ctstate.formats import json_stream as jsonstream
+from ctstate.formats import json_stream
 from ctstate.formats.predictions.legacy import EMPTY, SPECIES, EmptyModel, SpeciesModel, looks_empty
 from ctstate.formats.predictions.megadetector import HEADER, MegaDetector, PixelBoxes
 from ctstate.formats.predictions.records import Reader
@@ -61,7 +61,7 @@ def reader_of(
 
 
 def _detect(name: str) -> tuple[str, dict[str, Any]]:
-    with jsonstream.opened(name) as stream:
+    with json_stream.opened(name) as stream:
         start = stream.read(4096).lstrip()
     if not start:
         raise InputError(f"{name}: the file is empty")
@@ -76,7 +76,7 @@ def _detect(name: str) -> tuple[str, dict[str, Any]]:
 
 
 def _check_list(name: str) -> None:
-    with jsonstream.opened(name) as stream:
+    with json_stream.opened(name) as stream:
         first = next(ijson.items(stream, "item", use_float=True), None)
     if first is not None and not (isinstance(first, dict) and "file" in first and "detections" in first):
         raise InputError(f"{name}: a JSON list, but not of objects with file and detections; {_HOW_TO_NAME}")
@@ -130,7 +130,7 @@ def _header(name: str) -> dict[str, Any]:
 
 def _top_level(name: str) -> Iterator[tuple[str, Any]]:
     """Yield the keys of a JSON object with their values, but None for lists, which are passed over unbuilt."""
-    with jsonstream.opened(name) as stream:
+    with json_stream.opened(name) as stream:
         depth, key, array = 0, "", 0
         builder: ObjectBuilder | None = None
         for event, value in ijson.basic_parse(stream, use_float=True, buf_size=1 << 18):

@@ -12,8 +12,9 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ctstate.formats import json_stream as jsonstream
-from ctstate.formats.predictions.records import Combined, Entry, Reader, Scores, kind_of, most
+from ctstate.capture import Scores
+from ctstate.formats import json_stream
+from ctstate.formats.predictions.records import Combined, Entry, Reader, kind_of, most
 
 EMPTY, SPECIES = "empty", "species"
 PREFIX = "#machine_"
@@ -23,7 +24,7 @@ class _Legacy(Reader, abc.ABC):
     keyed_by_path = False
 
     def entries(self) -> Iterator[Entry]:
-        for number, (capture_id, entry) in enumerate(jsonstream.pairs(self.name), start=1):
+        for number, (capture_id, entry) in enumerate(json_stream.pairs(self.name), start=1):
             if not isinstance(entry, dict):
                 raise self.malformed(f"capture {capture_id}", "is not an object with aggregated_pred and so on")
             yield Entry(number, capture_id, self._metadata(f"capture {capture_id}", entry))

@@ -14,9 +14,10 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ctstate.capture import Scores
 from ctstate.errors import InputError
-from ctstate.formats import json_stream as jsonstream
-from ctstate.formats.predictions.records import Combined, Entry, FileFacts, Reader, Scores, highest, kind_of, most
+from ctstate.formats import json_stream
+from ctstate.formats.predictions.records import Combined, Entry, FileFacts, Reader, highest, kind_of, most
 
 HEADER = ("info", "detection_categories", "classification_categories", "classification_category_descriptions")
 _PLAIN = {"1": "animal", "2": "person", "3": "vehicle"}
@@ -46,7 +47,7 @@ class MegaDetector(Reader):
             raise InputError(f"{self.name}: format version {version}; ctstate reads MegaDetector's 1.3 to 1.6")
 
     def entries(self) -> Iterator[Entry]:
-        for number, image in enumerate(jsonstream.items(self.name, "images.item"), start=1):
+        for number, image in enumerate(json_stream.items(self.name, "images.item"), start=1):
             file = image.get("file") if isinstance(image, dict) else None
             if not isinstance(file, str) or not file:
                 raise self.malformed(f"image {number}", "has no 'file'")
@@ -103,7 +104,7 @@ class PixelBoxes(Reader):
     format = "pytorch-wildlife"
 
     def entries(self) -> Iterator[Entry]:
-        for number, image in enumerate(jsonstream.items(self.name, "item"), start=1):
+        for number, image in enumerate(json_stream.items(self.name, "item"), start=1):
             file = image.get("file") if isinstance(image, dict) else None
             if not isinstance(file, str) or not file:
                 raise self.malformed(f"entry {number}", "has no 'file'")

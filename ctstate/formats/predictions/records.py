@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from ctstate.capture import Scores
 from ctstate.errors import InputError
 
 
@@ -18,18 +19,6 @@ class Entry(NamedTuple):
     number: int  # counted from 1
     key: str  # an image path or a capture id, as the file has it
     payload: Any
-
-
-@dataclass(frozen=True)
-class Scores:
-    """What reports and `--where` see of a capture, 0 to 1; None: the source does not say."""
-
-    animal: float | None = None
-    person: float | None = None
-    vehicle: float | None = None
-    blank: float | None = None
-    species: str | None = None
-    species_confidence: float | None = None
 
 
 class Combined(NamedTuple):
@@ -97,20 +86,18 @@ class Reader(abc.ABC):
         return value
 
 
-PERSON = frozenset({"person", "human", "people", "humans", "persons"})
-VEHICLE = frozenset({"vehicle", "vehicles", "car"})
-BLANK = frozenset({"blank", "empty"})
+_KINDS = {
+    "animal": ("animal",),
+    "person": ("person", "human", "people", "humans", "persons"),
+    "vehicle": ("vehicle", "vehicles", "car"),
+    "blank": ("blank", "empty"),
+}
+_KIND_OF = {word: kind for kind, words in _KINDS.items() for word in words}
 
 
 def kind_of(label: str) -> str:
     """Return `animal`, `person`, `vehicle` or `blank` for the words that programs use for them, else ''."""
-    word = label.strip().lower()
-    if word == "animal":
-        return "animal"
-    for kind, words in (("person", PERSON), ("vehicle", VEHICLE), ("blank", BLANK)):
-        if word in words:
-            return kind
-    return ""
+    return _KIND_OF.get(label.strip().lower(), "")
 
 
 def highest(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -15,8 +15,9 @@ Images on which classifier or detector failed say what the other one found.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ctstate.formats import json_stream as jsonstream
-from ctstate.formats.predictions.records import Combined, Entry, FileFacts, Reader, Scores, highest
+from ctstate.capture import Scores
+from ctstate.formats import json_stream
+from ctstate.formats.predictions.records import Combined, Entry, FileFacts, Reader, highest
 
 _KINDS = {"1": "animal", "2": "person", "3": "vehicle"}
 _FIXED = {
@@ -34,7 +35,7 @@ class SpeciesNet(Reader):
     _version: str | None = None
 
     def entries(self) -> Iterator[Entry]:
-        for number, image in enumerate(jsonstream.items(self.name, "predictions.item"), start=1):
+        for number, image in enumerate(json_stream.items(self.name, "predictions.item"), start=1):
             file = image.get("filepath") if isinstance(image, dict) else None
             if not isinstance(file, str) or not file:
                 raise self.malformed(f"prediction {number}", "has no 'filepath'")

@@ -15,8 +15,9 @@ import csv
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ctstate.capture import Scores
 from ctstate.errors import InputError
-from ctstate.formats.predictions.records import Combined, Entry, Reader, Scores, highest, kind_of, most
+from ctstate.formats.predictions.records import Combined, Entry, Reader, highest, kind_of, most
 
 CAPTURE_COLUMNS = ("capture_id", "#capture_id")
 PATH_COLUMNS = ("path", "file", "filepath", "image_path_rel")

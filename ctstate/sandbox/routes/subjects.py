@@ -8,10 +8,9 @@ from starlette.responses import Response
 
 from ctstate.sandbox.calls import Call, as_id, check_schema, check_type, ids_in, linked_ids
 from ctstate.sandbox.listing import Page, filters, page_reply
-from ctstate.sandbox.model import Subject, SubjectSet, User, etag
+from ctstate.sandbox.model import SUFFIXES, Location, Subject, SubjectSet, User, etag
 from ctstate.sandbox.replies import Json, empty, not_found, one, refusal
 from ctstate.sandbox.shapes import subject_json
-from ctstate.sandbox.state import MIME_TYPES, Location
 
 FILTERS = ("id", "project_id", "subject_set_id", "upload_user_id", "workflow_id")
 
@@ -198,7 +197,7 @@ def _locations(given: list[Any]) -> list[Location]:
             mime, url = next(iter(item.items()))
         else:
             mime, url = item, ""
-        if not isinstance(mime, str) or mime not in MIME_TYPES or not isinstance(url, str):
+        if not isinstance(mime, str) or mime not in SUFFIXES or not isinstance(url, str):
             raise refusal(400, "Validation failed: Locations is invalid")
         out.append((mime, url))
     return out

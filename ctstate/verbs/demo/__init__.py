@@ -17,8 +17,7 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFilter
 
 from ctstate.errors import CtstateError, UsageError
-from ctstate.ledger import Ledger, Selection
-from ctstate.ledger.states import State
+from ctstate.ledger import Ledger, Selection, State
 from ctstate.sandbox import SandboxProcess, SandboxSettings
 from ctstate.verbs.demo.invariant import violations
 

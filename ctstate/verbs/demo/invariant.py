@@ -12,12 +12,12 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import select
-
-from ctstate.ledger import Ledger
-from ctstate.ledger.schema import batch, capture, image, run
-from ctstate.ledger.states import State
+from ctstate.ledger import Ledger, State, audit
+from ctstate.ledger.audit import AuditedCapture, AuditedImage
 from ctstate.zooniverse.subject import CAPTURE_ID, read_mark
+
+Subject = Mapping[str, Any]
+"""A subject as the sandbox tells of it."""
 
 
 def violations(ledger: Ledger, world: Mapping[str, Any], *, complete: bool = True) -> list[str]:
@@ -31,7 +31,7 @@ def violations(ledger: Ledger, world: Mapping[str, Any], *, complete: bool = Tru
     """
     ledger_id = ledger.ledger_id
     with ledger.read() as connection:
-        live = set(connection.execute(select(run.c.id).where(run.c.ended_at.is_(None))).scalars())
+        captures, images, live = audit.everything(connection)
     made_here = {s["id"] for s in world["subjects"] if _ledger_of(s) == ledger_id}
     found = [
         f"published before its images were whole: {entry}"
@@ -44,13 +44,6 @@ def violations(ledger: Ledger, world: Mapping[str, Any], *, complete: bool = Tru
     by_capture: dict[str, list[int]] = {}
     for subject_id, subject in active.items():
         by_capture.setdefault(str(subject["metadata"].get(CAPTURE_ID)), []).append(subject_id)
-    with ledger.read() as connection:
-        captures = connection.execute(
-            select(capture, batch.c.subject_set_id).outerjoin(batch, batch.c.id == capture.c.batch_id)
-        ).all()
-        images: dict[int, list[Any]] = {}
-        for row in connection.execute(select(image).where(image.c.problem.is_(None)).order_by(image.c.rank)):
-            images.setdefault(row.capture_id, []).append(row)
     known = set()
     for row in captures:
         subjects = by_capture.get(row.capture_id, [])
@@ -67,20 +60,24 @@ def violations(ledger: Ledger, world: Mapping[str, Any], *, complete: bool = Tru
         elif complete and row.excluded is None:
             found.append(f"{where}: not uploaded ({row.reason})")
         else:
-            found += [f"{where}: {what}" for what in _on_its_way(row, subjects, active)]
+            found += [f"{where}: {what}" for what in _on_its_way(row, subjects)]
     for subject_id, subject in active.items():
         if subject_id not in known and _ledger_of(subject) == ledger_id:
             found.append(f"subject {subject_id} was made by this ledger and is no capture's")
     return found
 
 
-def _ledger_of(subject: Mapping[str, Any]) -> str | None:
+def _ledger_of(subject: Subject) -> str | None:
     mark = read_mark(subject.get("external_id"))
     return mark.ledger_id if mark is not None else None
 
 
-def _uploaded(row: Any, active: Mapping[int, Mapping[str, Any]], images: list[Any]) -> list[str]:
-    subject = active.get(row.subject_id)
+def _subject_of(row: AuditedCapture, active: Mapping[int, Subject]) -> Subject | None:
+    return None if row.subject_id is None else active.get(row.subject_id)
+
+
+def _uploaded(row: AuditedCapture, active: Mapping[int, Subject], images: list[AuditedImage]) -> list[str]:
+    subject = _subject_of(row, active)
     if subject is None:
         return [f"its subject {row.subject_id} is not there"]
     found = []
@@ -96,8 +93,8 @@ def _uploaded(row: Any, active: Mapping[int, Mapping[str, Any]], images: list[An
     return found
 
 
-def _taken_back(row: Any, active: Mapping[int, Mapping[str, Any]]) -> list[str]:
-    subject = active.get(row.subject_id)
+def _taken_back(row: AuditedCapture, active: Mapping[int, Subject]) -> list[str]:
+    subject = _subject_of(row, active)
     if row.state == State.DELETED:
         return [f"its subject {row.subject_id} is still there"] if subject is not None else []
     if subject is None:
@@ -109,7 +106,7 @@ def _taken_back(row: Any, active: Mapping[int, Mapping[str, Any]]) -> list[str]:
     )
 
 
-def _on_its_way(row: Any, subjects: list[int], active: Mapping[int, Mapping[str, Any]]) -> list[str]:
+def _on_its_way(row: AuditedCapture, subjects: list[int]) -> list[str]:
     # A subject that the ledger does not know yet is fine only where a create is written down as in doubt.
     unknown = [key for key in subjects if key != row.subject_id]
     if unknown and row.create_sent_at is None:

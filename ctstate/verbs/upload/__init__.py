@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ctstate.ledger import Ledger, LiveRun
+from ctstate.ledger.batches import put_rest_into_complete
 from ctstate.ledger.uploads import Left, count_left
-from ctstate.verbs.batch import put_rest_into_complete
 from ctstate.verbs.upload import begin
 from ctstate.verbs.upload.allowance import AllowanceWatch
 from ctstate.verbs.upload.encoding import Encoders
@@ -17,7 +17,7 @@ from ctstate.verbs.upload.options import SETTLE_S, UploadOptions
 from ctstate.verbs.upload.plan import UploadPlan, in_ledger, plan_upload
 from ctstate.verbs.upload.runner import Assignment, Counts, Runner
 from ctstate.verbs.upload.stop import StopSignal
-from ctstate.zooniverse.api import Zooniverse
+from ctstate.zooniverse import Zooniverse
 
 __all__ = [
     "SETTLE_S",

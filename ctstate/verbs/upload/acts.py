@@ -5,9 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ctstate.errors import UnavailableError, ZooniverseError
-from ctstate.ledger import Ledger, LiveRun, uploads
+from ctstate.ledger import Ledger, LiveRun, captures
 from ctstate.verbs.upload.story import Create, FreshUrls, Prove, Put, TakeBack, Want
-from ctstate.zooniverse.api import Created, Zooniverse
+from ctstate.zooniverse import Created, Zooniverse
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ def take_back(want: TakeBack, ledger: Ledger, zooniverse: Zooniverse) -> None:
     """Delete a subject that this run made too late, where the capture has another; else leave it to who looks for
     it."""
     with ledger.read() as connection:
-        known = uploads.subject_of(connection, want.key)
+        known = captures.subject_of(connection, want.key)
     if known in (None, want.subject_id):
         return
     try:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from ctstate.errors import CtstateError
 from ctstate.ledger import Ledger, uploads
 from ctstate.machine import machine
-from ctstate.zooniverse.api import Account, Zooniverse
+from ctstate.zooniverse import Account, Zooniverse
 
 log = logging.getLogger(__name__)
 

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 from ctstate.capture import pages
 from ctstate.errors import LedgerBehindError, NotFoundError, ZooniverseError
-from ctstate.ledger import Ledger, LiveRun, Transaction, set_lease, uploads
+from ctstate.ledger import Ledger, LiveRun, Transaction, set_lease, subject_sets, uploads
 from ctstate.ledger.set_lease import turn
 from ctstate.verbs.upload.plan import PlannedBatch
-from ctstate.zooniverse.api import PAGE_SIZE, Zooniverse
+from ctstate.zooniverse import PAGE_SIZE, Zooniverse
 from ctstate.zooniverse.subject import CAPTURE_ID, LEDGER_KEY, read_mark
 
 log = logging.getLogger(__name__)
@@ -190,7 +190,7 @@ def ensure_set(
     """
     with turn(ledger, live, planned.id, wait) as lease:
         with ledger.read() as connection:
-            known = uploads.subject_set_of(connection, planned.id)
+            known = subject_sets.of_batch(connection, planned.id)
         if lease is None:
             if known is not None:
                 return known

@@ -7,7 +7,7 @@ from typing import Generic, Protocol, TypeVar
 
 from ctstate.machine import machine
 from ctstate.verbs.upload.story import Create, Want
-from ctstate.zooniverse.api import Backoff
+from ctstate.zooniverse import Backoff
 
 
 class WantsRequest(Protocol):

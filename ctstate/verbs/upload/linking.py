@@ -15,7 +15,7 @@ from ctstate.ledger.claims import Claim
 from ctstate.ledger.set_lease import turn
 from ctstate.machine import machine
 from ctstate.verbs.upload.story import StopAskedError
-from ctstate.zooniverse.api import Zooniverse
+from ctstate.zooniverse import Zooniverse
 
 MOST_WAIT_S = 15.0
 """How long whole subjects may wait for others to be linked with."""

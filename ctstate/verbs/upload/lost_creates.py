@@ -13,7 +13,7 @@ from ctstate.errors import CtstateError
 from ctstate.ledger import Ledger, clock, uploads
 from ctstate.machine import machine
 from ctstate.verbs.upload.story import Doubt, StopAskedError
-from ctstate.zooniverse.api import Zooniverse
+from ctstate.zooniverse import Zooniverse
 from ctstate.zooniverse.subject import read_mark
 
 

@@ -9,7 +9,7 @@ from ctstate.errors import NotFoundError, UsageError, ZooniverseError
 from ctstate.ledger import Ledger, Transaction, uploads
 from ctstate.verbs.upload.allowance import shortfall
 from ctstate.verbs.upload.options import SETTLE_S, UploadOptions
-from ctstate.zooniverse.api import Account, Zooniverse
+from ctstate.zooniverse import Account, Zooniverse
 from ctstate.zooniverse.subject import subject_set_name
 
 

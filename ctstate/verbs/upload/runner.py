@@ -49,7 +49,7 @@ from ctstate.verbs.upload.story import (
     Write,
     life,
 )
-from ctstate.zooniverse.api import Backoff, Zooniverse
+from ctstate.zooniverse import Backoff, Zooniverse
 
 log = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """How a run is asked to stop: by a signal, by `ctstate stop`, or by what it meets."""
 
 from ctstate.machine import machine
-from ctstate.zooniverse.api import Patience
+from ctstate.zooniverse import Patience
 
 
 class StopSignal(Patience):

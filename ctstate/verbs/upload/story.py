@@ -35,8 +35,8 @@ from ctstate.images import EncodedImage
 from ctstate.ledger import claims
 from ctstate.ledger.claims import Claim
 from ctstate.ledger.states import State
+from ctstate.zooniverse import Created
 from ctstate.zooniverse import subject as subjects
-from ctstate.zooniverse.api import Created
 
 MOST_CREATES = 5
 """Creates of one capture whose reply was lost, and that made nothing, before it fails."""

@@ -1,4 +1,4 @@
-"""ctstate remove, ctstate delete"""
+"""ctstate remove, and what `ctstate delete` shares with it"""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -9,16 +9,17 @@ import click
 from ctstate.commands.root import Places
 from ctstate.commands.shared import account_options, batch_option, connect, echo_table, places, season_option
 from ctstate.errors import UsageError
-from ctstate.ledger.states import State
-from ctstate.verbs import remove as removal
-from ctstate.verbs.choose import Criteria
+from ctstate.ledger import Selection, State
+from ctstate.verbs.choose import Wanted
+from ctstate.verbs.remove import DELETE, Consent, Plan, Report, plan_removal
+from ctstate.verbs.remove import remove as carry_out
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 SHOWN = 10
 
 
-def _choice(function: F) -> F:
+def choice_options(function: F) -> F:
     """Add what says which captures."""
     for option in reversed(
         (
@@ -48,7 +49,7 @@ def _choice(function: F) -> F:
     return function
 
 
-def _consent(function: F) -> F:
+def consent_options(function: F) -> F:
     """Add what every way of taking back is told."""
     for option in reversed(
         (
@@ -65,8 +66,8 @@ def _consent(function: F) -> F:
 
 
 @click.command()
-@_choice
-@_consent
+@choice_options
+@consent_options
 @account_options
 @places
 def remove(
@@ -84,83 +85,69 @@ def remove(
 
     `ctstate retry` and the next upload put them in again. Run it again to resume.
     """
-    consent = removal.Consent(foreign=force_foreign)
-    _take_back(where, removal.REMOVE, project_id, password_file, choice, consent, reason, dry_run, yes, 1)
-
-
-@click.command()
-@_choice
-@click.option("--even-if-shared", is_flag=True, help="Also subjects that another subject set has, too.")
-@click.option("--even-if-classified", is_flag=True, help="Also subjects that volunteers classified.")
-@click.option("--connections", type=click.IntRange(1, 16), default=4, show_default=True, help="At the same time.")
-@_consent
-@account_options
-@places
-def delete(
-    where: Places,
-    /,
-    project_id: int,
-    password_file: str | None,
-    reason: str,
-    force_foreign: bool,
-    dry_run: bool,
-    yes: bool,
-    even_if_shared: bool,
-    even_if_classified: bool,
-    connections: int,
-    **choice: Any,
-) -> None:
-    """Delete subjects on Zooniverse, for good.
-
-    `ctstate remove` is milder. Run it again to resume: what is gone already counts as done.
-    """
-    consent = removal.Consent(shared=even_if_shared, classified=even_if_classified, foreign=force_foreign)
-    _take_back(where, removal.DELETE, project_id, password_file, choice, consent, reason, dry_run, yes, connections)
-
-
-def _take_back(
-    where: Places,
-    verb: str,
-    project_id: int,
-    password_file: str | None,
-    choice: dict[str, Any],
-    consent: removal.Consent,
-    reason: str,
-    dry_run: bool,
-    yes: bool,
-    connections: int,
-) -> None:
-    criteria = Criteria(where=choice.pop("condition"), **choice)
     with where.open() as ledger:
-        zooniverse = connect(where, password_file, connections=connections)
-        plan = removal.plan_removal(ledger, zooniverse, project_id, verb, criteria, consent)
-        _echo_plan(plan, where.endpoint)
-        if not plan.work:
-            click.echo("Nothing to do.")
-            raise SystemExit(1 if plan.left_alone else 0)
-        if dry_run:
-            click.echo("Dry run: nothing was done.")
+        zooniverse = connect(where, password_file, connections=1)
+        plan = plan_removal(ledger, zooniverse, project_id, wanted(**choice), Consent(foreign=force_foreign))
+        if not goes_ahead(plan, where.endpoint, dry_run=dry_run, yes=yes):
             return
-        if not yes:
-            _ask(plan, where.endpoint)
-        report = removal.carry_out(ledger, zooniverse, plan, reason, connections=connections)
-    _echo_report(verb, report)
+        report = carry_out(ledger, zooniverse, plan, reason)
+    conclude(plan, report)
+
+
+def wanted(
+    capture_ids: Sequence[str],
+    subject_ids: Sequence[int],
+    listed: str | None,
+    season: str | None,
+    batch: str | None,
+    sites: Sequence[str],
+    rolls: Sequence[str],
+    states: Sequence[str],
+    condition: str | None,
+) -> Wanted:
+    """Return what the options of `choice_options` ask for."""
+    selection = Selection(season=season, batch=batch, sites=sites, rolls=rolls, states=states)
+    return Wanted(selection, capture_ids, subject_ids, listed, condition)
+
+
+def goes_ahead(plan: Plan, endpoint: str, *, dry_run: bool, yes: bool) -> bool:
+    """Show a plan and ask whether to carry it out; return False after a dry run.
+
+    Raises:
+        UsageError: nobody is there to ask.
+        SystemExit: there is nothing to do.
+    """
+    _echo_plan(plan, endpoint)
+    if not plan.work:
+        click.echo("Nothing to do.")
+        raise SystemExit(1 if plan.left_alone else 0)
+    if dry_run:
+        click.echo("Dry run: nothing was done.")
+        return False
+    if not yes:
+        _ask(plan, endpoint)
+    return True
+
+
+def conclude(plan: Plan, report: Report) -> None:
+    """Say what was done; exit with 75 where it was stopped, with 1 where something was left alone."""
+    _echo_report(plan.verb, report)
     if report.stopped:
         raise SystemExit(75)
     if report.left_alone or plan.left_alone:
         raise SystemExit(1)
 
 
-def _ask(plan: removal.Plan, endpoint: str) -> None:
+def _ask(plan: Plan, endpoint: str) -> None:
     if not sys.stdin.isatty():
         raise UsageError("nobody is there to ask, so nothing was changed; --yes goes ahead without asking")
-    what = "Delete" if plan.verb == removal.DELETE else "Take out"
-    forever = ", for good" if plan.verb == removal.DELETE else ""
+    what = "Delete" if plan.verb == DELETE else "Take out"
+    forever = ", for good" if plan.verb == DELETE else ""
     click.confirm(f"{what} {len(plan.todo):,} subjects on {endpoint}{forever}?", abort=True)
 
 
-def _echo_plan(plan: removal.Plan, endpoint: str) -> None:
-    deletes = plan.verb == removal.DELETE
+def _echo_plan(plan: Plan, endpoint: str) -> None:
+    deletes = plan.verb == DELETE
     todo = "delete on Zooniverse, for good" if deletes else "take out of their subject set"
     why = {
         "shared": "left alone: another subject set has them, too (--even-if-shared)",
@@ -196,8 +183,8 @@ def _echo_some(title: str, rows: Sequence[tuple[Any, str]]) -> None:
             click.echo(f"  ... and {len(rows) - SHOWN:,} more")
 
 
-def _echo_report(verb: str, report: removal.Report) -> None:
-    what = "deleted" if verb == removal.DELETE else "taken out of their subject set"
+def _echo_report(verb: str, report: Report) -> None:
+    what = "deleted" if verb == DELETE else "taken out of their subject set"
     gone = f", {report.gone:,} were gone already" if report.gone else ""
     click.echo(f"Done: {report.done:,} subjects {what}{gone}.")
     for name, why in (

@@ -1,0 +1,59 @@
+"""ctstate link, ctstate unlink"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from ctstate.commands.root import Places
+from ctstate.commands.shared import account_options, connect, places, season_option
+from ctstate.verbs import link as library
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _of_a_batch(function: F) -> F:
+    """Add what says which set and which workflow."""
+    batch = click.option("--batch", metavar="NAME", required=True, help="The batch whose subject set it is.")
+    workflow = click.option("--workflow-id", type=int, required=True, help="See `ctstate workflows`.")
+    return account_options(workflow(season_option(batch(function))))
+
+
+@click.command()
+@_of_a_batch
+@places
+def link(
+    where: Places,
+    project_id: int,
+    password_file: str | None,
+    workflow_id: int,
+    season: str | None,
+    batch: str,
+) -> None:
+    """Put a batch's subject set into a workflow, which shows it to volunteers if it is active."""
+    with where.open() as ledger:
+        done = library.link(ledger, connect(where, password_file), project_id, workflow_id, batch, season)
+    what = f"subject set {done.set_id} ({done.set_name}), workflow {workflow_id} ({done.workflow})"
+    click.echo(f"{'Linked' if done.changed else 'Linked already'}: {what}.")
+    if done.active:
+        click.echo("The workflow is active: volunteers see the set.")
+    if done.pending:
+        click.echo(f"{done.pending:,} captures of the batch are not uploaded yet; they join as they are.")
+
+
+@click.command()
+@_of_a_batch
+@places
+def unlink(
+    where: Places,
+    project_id: int,
+    password_file: str | None,
+    workflow_id: int,
+    season: str | None,
+    batch: str,
+) -> None:
+    """Take a batch's subject set out of a workflow; its subjects stay where they are."""
+    with where.open() as ledger:
+        done = library.unlink(ledger, connect(where, password_file), project_id, workflow_id, batch, season)
+    what = f"subject set {done.set_id} ({done.set_name}), workflow {workflow_id} ({done.workflow})"
+    click.echo(f"{'Unlinked' if done.changed else 'Was not linked'}: {what}.")

@@ -1,0 +1,62 @@
+"""ctstate status"""
+
+import click
+
+from ctstate.commands.root import Places
+from ctstate.commands.shared import batch_option, echo_json, echo_table, json_option, places, season_option
+from ctstate.verbs.status import STATES, progress
+
+
+@click.command()
+@season_option
+@batch_option
+@json_option
+@places
+def status(where: Places, season: str | None, batch: str | None, as_json: bool) -> None:
+    """Show how far each season and batch is."""
+    with where.open(read_only=True) as ledger:
+        rows = progress(ledger, season, batch)
+    if as_json:
+        echo_json(
+            [
+                {
+                    "season": row.season,
+                    "batch": row.batch,
+                    "subject_set_id": row.subject_set_id,
+                    **row.counts,
+                    "excluded": row.excluded,
+                    "in_doubt": row.in_doubt,
+                    "total": row.total,
+                }
+                for row in rows
+            ]
+        )
+        return
+    if not rows:
+        click.echo("The ledger holds no captures yet: begin with `ctstate manifest`.")
+        return
+    shown = [state for state in STATES if any(row.counts[state] for row in rows)]
+    extra = [name for name in ("excluded", "in_doubt") if any(getattr(row, name) for row in rows)]
+    table = [
+        (
+            row.season,
+            row.batch or "(no batch)",
+            row.subject_set_id or "",
+            *(f"{row.counts[state]:,}" for state in shown),
+            *(f"{getattr(row, name):,}" for name in extra),
+            f"{row.total:,}",
+        )
+        for row in rows
+    ]
+    if len(rows) > 1:
+        table.append(
+            (
+                "total",
+                "",
+                "",
+                *(f"{sum(row.counts[state] for row in rows):,}" for state in shown),
+                *(f"{sum(getattr(row, name) for row in rows):,}" for name in extra),
+                f"{sum(row.total for row in rows):,}",
+            )
+        )
+    echo_table(("season", "batch", "subject set", *shown, *(n.replace("_", " ") for n in extra), "total"), table)

@@ -1,0 +1,151 @@
+"""Files that list captures with their images: what their readers share.
+
+A reader (of a captures CSV, a legacy manifest, a Camtrap DP) says which images a file lists. Here it is checked
+that none of them lies outside the folder of images, and seen which are there.
+"""
+
+import abc
+import os
+import stat
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from ctstate.capture import PAGE, IncomingImage, pages
+from ctstate.errors import InputError
+
+CHUNK = 10_000
+"""So many images at a time: memory is bounded, whatever the file's size."""
+
+Listed = tuple[IncomingImage, str | None]
+"""An image of a file, and where to look for it; None: it is not looked for."""
+
+STAT_THREADS = 16
+"""Files are looked at by so many threads: on a shared disk each look waits for the network."""
+
+
+class CaptureReader(abc.ABC):
+    """A file that lists captures; collects what is wrong with it.
+
+    Args:
+        name: of the file, for messages.
+        root: folder below which all images must lie, real path; None: the paths are absolute.
+
+    Attributes:
+        rows: read so far.
+        unit: what a row of the file is called in messages.
+    """
+
+    unit = "row"
+
+    def __init__(self, name: str, root: str | None) -> None:
+        self.name = name
+        self.rows = 0
+        self._root = root
+        self._error_count = 0
+        self._first_error: tuple[int, str] | None = None
+        self._folders: dict[str, str | None] = {}
+
+    def chunks(self) -> Iterator[list[IncomingImage]]:
+        """Yield the images, checked and looked for, some ten thousand at a time.
+
+        Raises:
+            InputError: the file cannot be read or lists nothing; or, once all was read, the first error in a row.
+        """
+        found = False
+        with ThreadPoolExecutor(STAT_THREADS) as pool:
+            for part in pages(self._images(), CHUNK):
+                found = True
+                yield self._look(part, pool)
+        if self._first_error is not None:
+            row, message = self._first_error
+            more = f" (and {self._error_count - 1} more {self.unit}s with errors)" if self._error_count > 1 else ""
+            raise InputError(f"{self.name}, {self.unit} {row}: {message}{more}; nothing was changed")
+        if not found:
+            raise InputError(f"{self.name}: holds no rows below its header; is it the right file?")
+
+    @abc.abstractmethod
+    def _images(self) -> Iterator[Listed]:
+        """Yield the images of rows without an error, and call `_error` for the others.
+
+        Raises:
+            InputError: the file as a whole cannot be read.
+        """
+
+    def _error(self, row: int, message: str) -> None:
+        self._error_count += 1
+        if self._first_error is None:
+            self._first_error = (row, message)
+
+    def _place(self, row: int, path: str) -> str | None:
+        """Return where the file is, `..` and folders' symbolic links resolved; None after an error."""
+        if self._root is None:
+            if not path.startswith("/"):
+                self._error(
+                    row, f"the path {short(path)} is relative: say with --images-root below which folder it is"
+                )
+                return None
+            return path
+        folder, _, base = path.rpartition("/")
+        if path.startswith("/"):
+            folder = folder or "/"
+        if base in ("", ".", ".."):
+            self._error(row, f"the path {short(path)} is no image file")
+            return None
+        if folder not in self._folders:
+            real = os.path.realpath(os.path.join(self._root, folder))
+            self._folders[folder] = real if _is_below(real, self._root) else None
+        real_folder = self._folders[folder]
+        if real_folder is None:
+            self._error(row, f"the path {short(path)} leads out of --images-root {self._root}")
+            return None
+        return f"{real_folder}/{base}"
+
+    def _look(self, listed: list[Listed], pool: ThreadPoolExecutor) -> list[IncomingImage]:
+        """Look whether the images are there, and put a problem into those that are not."""
+        images = [image for image, _ in listed]
+        wanted = [(index, place) for index, (_, place) in enumerate(listed) if place is not None]
+        parts = list(pages(wanted, PAGE))
+        for part, verdicts in zip(parts, pool.map(self._look_at, parts), strict=True):
+            for (index, _), verdict in zip(part, verdicts, strict=True):
+                if verdict is None:
+                    continue
+                image = images[index]
+                if verdict == _OUTSIDE:
+                    message = f"the path {short(image.path)} is a link that leads out of --images-root {self._root}"
+                    self._error(image.row, message)
+                else:
+                    problem, reason = verdict
+                    images[index] = image._replace(problem=problem, problem_reason=reason)
+        return images
+
+    def _look_at(self, part: list[tuple[int, str]]) -> list[tuple[str, str] | None]:
+        return [_verdict(place, self._root) for _, place in part]
+
+
+_OUTSIDE = ("outside", "")
+
+
+def _verdict(place: str, root: str | None) -> tuple[str, str] | None:
+    """Return problem and reason of a file that cannot be uploaded, or None."""
+    try:
+        found = os.lstat(place)
+        if stat.S_ISLNK(found.st_mode):
+            if root is not None and not _is_below(os.path.realpath(place), root):
+                return _OUTSIDE
+            found = os.stat(place)
+    except (FileNotFoundError, NotADirectoryError):
+        return "missing", "no such file"
+    except OSError as error:
+        return "missing", error.strerror or "cannot be read"
+    if not stat.S_ISREG(found.st_mode):
+        return "missing", "not a file"
+    return ("empty", "the file has zero bytes") if found.st_size == 0 else None
+
+
+def _is_below(path: str, root: str) -> bool:
+    return path == root or path.startswith(root.rstrip("/") + "/")
+
+
+def short(value: str) -> str:
+    """Quote a value for a message, its middle left out where it is long."""
+    return repr(value if len(value) <= 200 else f"{value[:120]}...{value[-60:]}")

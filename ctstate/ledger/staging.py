@@ -1,0 +1,87 @@
+"""Rows on their way into the ledger: temporary tables, and how they are filled.
+
+A temporary table belongs to one connection (`Ledger.connection`) and goes with it. Filling it takes no lock on the
+ledger, so that other workers go on while a large file is read; SQL then finds what contradicts what, and merges.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Column, ColumnExpressionArgument, Index, Integer, MetaData, Table, Text, func, insert, select
+from sqlalchemy.engine import Connection
+from sqlalchemy.schema import CreateIndex, CreateTable, DropTable
+
+from ctstate.capture import IncomingImage
+
+MOST_EXAMPLES = 5
+"""So many rows are shown of those that have the same thing wrong with them."""
+
+
+def temporary(name: str, *columns: Column[Any]) -> Table:
+    """Return the description of a temporary table; `fresh` makes it."""
+    return Table(name, MetaData(), *columns, prefixes=["TEMPORARY"])
+
+
+def fresh(connection: Connection, *tables: Table) -> None:
+    """Make temporary tables, empty ones even where this connection has them already."""
+    for table in tables:
+        connection.execute(DropTable(table, if_exists=True))
+        connection.execute(CreateTable(table))
+
+
+def fill(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Add rows, whose values stand in the order of the table's columns, by one prepared statement."""
+    if rows:
+        # Plain tuples: to make a dictionary of each of a million rows takes longer than to insert them, and the
+        # driver is slower with named tuples.
+        statement = str(insert(table).compile(dialect=connection.dialect))
+        connection.exec_driver_sql(statement, list(map(tuple, rows)))
+
+
+def index(connection: Connection, table: Table) -> None:
+    """Make a table's indexes: once it is filled, which is faster."""
+    for each in sorted(table.indexes, key=lambda found: str(found.name)):
+        connection.execute(CreateIndex(each))
+
+
+def count(connection: Connection, table: Table, *which: ColumnExpressionArgument[bool]) -> int:
+    """Return how many rows of a table meet all conditions."""
+    return int(connection.execute(select(func.count()).select_from(table).where(*which)).scalar_one())
+
+
+# -- images ----------------------------------------------------------------------------------------------------
+
+incoming = temporary(
+    "incoming",
+    Column("row", Integer),
+    Column("capture_id", Text),
+    Column("season", Text),
+    Column("site", Text),
+    Column("roll", Text),
+    Column("capture", Text),
+    Column("capture_number", Integer),
+    Column("rank", Integer),
+    Column("path", Text),
+    Column("problem", Text),
+    Column("problem_reason", Text),
+    Column("metadata", Text),
+    Column("rule", Text),
+)
+"""The images that a file lists, as `IncomingImage` has them, whatever the file's format."""
+
+Index("incoming_capture", incoming.c.capture_id, incoming.c.rank)
+
+
+def begin_images(connection: Connection) -> None:
+    """Make `incoming`, empty."""
+    fresh(connection, incoming)
+
+
+def add_images(connection: Connection, images: Sequence[IncomingImage]) -> None:
+    """Add images to `incoming`."""
+    fill(connection, incoming, images)
+
+
+def end_images(connection: Connection) -> None:
+    """Say that `incoming` is whole: it can be looked into from now on."""
+    index(connection, incoming)

@@ -1,0 +1,69 @@
+"""Subjects, as a survey and those who act on it look at them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ctstate.capture import Capture
+from ctstate.ledger import Ledger, State, comparison
+from ctstate.zooniverse import Zooniverse
+from ctstate.zooniverse.subject import read_mark, subject_metadata
+
+
+@dataclass(frozen=True)
+class SubjectSeen:
+    """A subject of a capture, as far as it matters.
+
+    Attributes:
+        id: Zooniverse's number.
+        problem: with its images; empty where they are whole or were not looked at.
+        differs: keys of its metadata that differ from the ledger's.
+    """
+
+    id: int
+    problem: str
+    differs: tuple[str, ...]
+
+
+def look_at(zooniverse: Zooniverse, subject: Mapping[str, Any], row: Capture, *, check_images: bool) -> SubjectSeen:
+    """Compare a subject with its capture; its images only where that matters, unless `check_images`."""
+    subject_id = int(subject["id"])
+    settled = row.state == State.UPLOADED.value and row.subject_id == subject_id
+    problem = ""
+    if check_images or not settled:
+        problem = _image_problem(zooniverse, subject, row)
+    elif len(subject["locations"]) != len(row.images):
+        problem = f"{len(subject['locations'])} images, not {len(row.images)}"
+    wanted = subject_metadata(row)
+    differs = tuple(key for key, value in wanted.items() if subject["metadata"].get(key) != value)
+    return SubjectSeen(subject_id, problem, differs)
+
+
+def _image_problem(zooniverse: Zooniverse, subject: Mapping[str, Any], row: Capture) -> str:
+    """Ask the store for each image of a subject; return what is wrong, or ''.
+
+    An image that this ledger sent must have the MD5 it was sent with; one that others sent must be there.
+    """
+    urls = [str(url) for location in subject["locations"] for url in location.values()]
+    if len(urls) != len(row.images):
+        return f"{len(urls)} images, not {len(row.images)}"
+    for number, (url, image) in enumerate(zip(urls, row.images, strict=True), start=1):
+        md5 = zooniverse.image_md5(url)
+        if md5 is None:
+            return f"image {number} of {len(urls)} never arrived"
+        if image.md5 and md5 and md5 != image.md5:
+            return f"image {number} of {len(urls)} is not the one that was sent"
+    return ""
+
+
+def sets_of(subject: Mapping[str, Any] | None) -> list[int]:
+    """Return the subject sets that a subject is in."""
+    return [int(key) for key in subject["links"].get("subject_sets") or ()] if subject else []
+
+
+def deletable(ledger: Ledger, subjects: Mapping[int, Mapping[str, Any]]) -> set[int]:
+    """Return those of these subjects that were made from this ledger, or that a file of the old scripts names."""
+    with ledger.read() as connection:
+        named = comparison.named_by_files(connection, subjects)
+    marks = {key: read_mark(subject.get("external_id")) for key, subject in subjects.items()}
+    return named | {key for key, mark in marks.items() if mark is not None and mark.ledger_id == ledger.ledger_id}

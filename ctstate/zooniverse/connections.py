@@ -1,0 +1,109 @@
+"""Connections that every request has a timeout on, and that take no request to another place."""
+
+import contextlib
+import os
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+
+from ctstate.errors import WrongAddressError
+from ctstate.zooniverse.backoff import Timeouts
+from ctstate.zooniverse.wording import one_line, shown
+
+MOST_REDIRECTS = 5
+"""How often a GET is sent on, within the same origin, before it is no use."""
+
+
+class Connections(requests.Session):
+    """Kept-alive connections that all threads share."""
+
+    def __init__(self, timeouts: Timeouts, connections: int) -> None:
+        super().__init__()
+        self._timeout = (timeouts.connect, timeouts.read)
+        # No retries down here: a POST must never be sent twice by a layer that does not know what it is.
+        adapter = HTTPAdapter(pool_connections=4, pool_maxsize=connections + 4, max_retries=0)
+        self.mount("https://", adapter)
+        self.mount("http://", adapter)
+        # With an auth of its own, requests looks into no ~/.netrc: an entry there would replace the token.
+        self.auth = _as_it_is
+        self._environment: dict[tuple[str, str], Any] = {}
+
+    def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
+        # Proxies and certificates by the environment, looked up once per host and not at every request.
+        parts = urlsplit(str(url))
+        key = (parts.scheme, parts.netloc)
+        if key not in self._environment:
+            found: Any = super().merge_environment_settings(url, proxies, stream, verify, cert)
+            bundle = found["verify"]
+            if isinstance(bundle, str) and not os.path.exists(bundle):
+                raise WrongAddressError(
+                    f"no certificates at {bundle}, which REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names"
+                )
+            self._environment[key] = found
+        return {**self._environment[key], "stream": bool(stream)}
+
+    def get_redirect_target(self, resp: Any) -> None:
+        # requests would follow a POST as a GET, hand the password of a log-in to whom it is sent on to, and fail
+        # on a malformed Location after the work was done.
+        return None
+
+    def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
+        """Send a request; only a GET or HEAD is sent on, and only within its origin.
+
+        Raises:
+            WrongAddressError: it is sent on to elsewhere, or again and again.
+        """
+        kwargs.setdefault("timeout", self._timeout)
+        _check_address(str(url))
+        response = super().request(method, url, *args, **kwargs)
+        if str(method).upper() not in ("GET", "HEAD"):
+            return response
+        asked, times = response.url, 0
+        while (target := _sent_on_to(response)) is not None:
+            times += 1
+            if times > MOST_REDIRECTS:
+                raise WrongAddressError(
+                    f"{shown(asked)} is sent on more than {MOST_REDIRECTS} times, at last to {shown(target)}"
+                )
+            if _origin(target) != _origin(asked):
+                raise WrongAddressError(
+                    f"{shown(asked)} is sent on to {shown(target)}, which is another address: "
+                    "is the endpoint right, and no portal or filter in between?"
+                )
+            response.close()
+            response = super().request(method, target, *args, **{**kwargs, "params": None})
+        return response
+
+
+def _check_address(url: str) -> None:
+    """Refuse what is no address before requests and urllib3 do so in half a dozen ways of their own."""
+    try:
+        urlsplit(url).port  # noqa: B018 - a port out of range is found here only
+    except ValueError as error:
+        raise requests.exceptions.InvalidURL(f"{shown(url)}: {error}") from None
+
+
+def _sent_on_to(response: requests.Response) -> str | None:
+    """Return the address a reply sends on to, if it does."""
+    location = response.headers.get("Location")
+    if response.status_code not in (301, 302, 303, 307, 308) or not location:
+        return None
+    with contextlib.suppress(UnicodeError):  # headers are read as Latin-1, but addresses are sent as UTF-8
+        location = location.encode("latin-1").decode("utf-8")
+    try:
+        target = urljoin(response.url, location)
+        _origin(target)
+    except ValueError:
+        raise WrongAddressError(f"{shown(response.url)} is sent on to {one_line(location)!r}, no address") from None
+    return target
+
+
+def _origin(url: str) -> tuple[str, str, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname or "", parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+
+
+def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request

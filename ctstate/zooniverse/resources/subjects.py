@@ -1,0 +1,164 @@
+"""Subjects: made once, found again, changed, deleted (docs/panoptes-api.md, sections 2 and 4)."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ctstate.errors import NotFoundError, RequestRefusedError, UnavailableError
+from ctstate.zooniverse.replies import id_of, json_of, only, urls_of
+from ctstate.zooniverse.session import PAGE_SIZE, Session
+from ctstate.zooniverse.wording import one_line
+
+
+@dataclass(frozen=True)
+class Created:
+    """A subject just made: its id, its ETag, and where to put its images, in their order."""
+
+    id: int
+    etag: str
+    urls: list[str] = field(default_factory=list)
+
+
+class Subjects(Session):
+    """What a connection can do with subjects."""
+
+    def newest_subjects(
+        self, project_id: int, uploader_id: int | None = None, *, down_to: int = 0, page_size: int = 1
+    ) -> Iterator[dict[str, Any]]:
+        """Yield an uploader's (or everybody's) subjects in a project, newest first, above the id `down_to`.
+
+        What it does not yield may still be there if subjects were deleted meanwhile; see `subjects_above`.
+        """
+        filters: dict[str, Any] = {"project_id": project_id, "sort": "-id"}
+        if uploader_id is not None:
+            filters["upload_user_id"] = uploader_id
+        for row in self._listed("subjects", filters, page_size):
+            if int(row["id"]) <= down_to:
+                return
+            yield row
+
+    def subjects_above(self, project_id: int, uploader_id: int, floor: int) -> list[dict[str, Any]]:
+        """Return all of an uploader's subjects in a project with an id above `floor`, newest first.
+
+        A subject that is deleted while the pages are read moves those after it one place up, so that one can
+        slip past between two pages. Therefore more than one page is read twice, and what either reading saw
+        counts.
+        """
+        seen: dict[int, dict[str, Any]] = {}
+        for _ in range(2):
+            rows = list(self.newest_subjects(project_id, uploader_id, down_to=floor, page_size=PAGE_SIZE))
+            seen.update((int(row["id"]), row) for row in rows)
+            if len(rows) < PAGE_SIZE:
+                break
+        return [seen[key] for key in sorted(seen, reverse=True)]
+
+    def subjects_in_set(self, set_id: int) -> Iterator[dict[str, Any]]:
+        """Yield the subjects of a subject set, by id."""
+        return self._listed("subjects", {"subject_set_id": set_id, "sort": "id"})
+
+    def subjects_by_id(self, subject_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
+        """Return those of these subjects that are active, by id."""
+        found: dict[int, dict[str, Any]] = {}
+        for start in range(0, len(subject_ids), PAGE_SIZE):
+            ids = subject_ids[start : start + PAGE_SIZE]
+            # A 404 means that none of them is there; the token was checked before it is believed.
+            with contextlib.suppress(NotFoundError):
+                for row in self._listed("subjects", {"id": ",".join(map(str, ids))}):
+                    found[int(row["id"])] = row
+        return found
+
+    def create_subject(
+        self,
+        project_id: int,
+        mimes: Sequence[str],
+        metadata: Mapping[str, Any],
+        external_id: str,
+        before: Callable[[], None] = lambda: None,
+    ) -> Created:
+        """Make a subject in no set, with one POST that is never repeated.
+
+        Args:
+            project_id, mimes, metadata, external_id: of the subject.
+            before: called right before the POST is sent; what it raises keeps it from being sent.
+
+        Raises:
+            UnavailableError: its `maybe_done` says whether the subject may have been made all the same.
+            AllowanceError: the account's subject limit is reached.
+            RequestRefusedError: refused for good; no subject was made.
+        """
+        body = {
+            "locations": list(mimes),
+            "metadata": dict(metadata),
+            "external_id": external_id,
+            "links": {"project": str(project_id)},
+        }
+        response, _ = self._send("POST", "/subjects", json={"subjects": body}, before=before)
+        etag = response.headers.get("ETag")
+        row = only(json_of(response), "subjects", "POST /subjects")
+        key, urls = id_of(row), urls_of(row)
+        if key is None or len(urls) != len(mimes):
+            raise UnavailableError(
+                f"POST /subjects: no usable answer (subject {one_line(str(row['id']))!r}, {len(urls)} places for "
+                f"{len(mimes)} images)"
+            )
+        return Created(key, etag or "", urls)
+
+    def subject(self, subject_id: int) -> tuple[dict[str, Any], str]:
+        """Return a subject and its ETag.
+
+        Raises:
+            NotFoundError: it is deleted, was never there, or is not this account's to see.
+        """
+        reply, etag = self.get(f"/subjects/{subject_id}")
+        return only(reply, "subjects", f"GET /subjects/{subject_id}"), etag or ""
+
+    def fresh_urls(self, subject_id: int, etag: str, mimes: Sequence[str] = ()) -> list[str]:
+        """Return new URLs to put a subject's images to (docs/panoptes-api.md, section 4).
+
+        Args:
+            subject_id, etag: from `subject`.
+            mimes: empty keeps the images the subject has; otherwise new images take their place.
+        """
+        body = {"subjects": {"locations": list(mimes)}}
+        reply, _ = self.put(f"/subjects/{subject_id}", json=body, etag=etag, retry=True)
+        return urls_of(only(reply, "subjects", f"PUT /subjects/{subject_id}"))
+
+    def update_metadata(self, subject_id: int, changes: Mapping[str, Any], drop: Sequence[str] = ()) -> None:
+        """Change keys of a subject's metadata and keep the others; repeated when somebody else was faster.
+
+        Raises:
+            NotFoundError: the subject is not there.
+        """
+
+        def once() -> None:
+            subject, etag = self.subject(subject_id)
+            merged = {key: value for key, value in subject["metadata"].items() if key not in drop}
+            merged.update(changes)
+            path = f"/subjects/{subject_id}"
+            try:
+                reply, _ = self.put(path, json={"subjects": {"metadata": merged}}, etag=etag)
+            except RequestRefusedError as error:
+                if error.status == 412:
+                    raise UnavailableError(str(error), 412, error.request_id) from None
+                raise
+            only(reply, "subjects", f"PUT {path}")
+
+        self._keep_trying(once)
+
+    def delete_subject(self, subject_id: int) -> bool:
+        """Delete a subject, for good; return False where it was gone already."""
+
+        def once() -> bool:
+            try:
+                _, etag = self.subject(subject_id)
+                self.delete(f"/subjects/{subject_id}", etag=etag)
+            except NotFoundError:
+                return False
+            except RequestRefusedError as error:
+                if error.status == 412:
+                    raise UnavailableError(str(error), 412, error.request_id) from None
+                raise
+            return True
+
+        return self._keep_trying(once)

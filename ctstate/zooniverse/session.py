@@ -1,0 +1,233 @@
+"""One connection to Zooniverse with one account: requests that are sent once, tried again, or read page by page."""
+
+from collections.abc import Callable, Iterator, Mapping, Sized
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import requests
+
+from ctstate.errors import UnavailableError
+from ctstate.zooniverse.backoff import Backoff, Patience, Timeouts, keep_trying
+from ctstate.zooniverse.connections import Connections
+from ctstate.zooniverse.credentials import Credentials
+from ctstate.zooniverse.failures import no_answer
+from ctstate.zooniverse.log_in import LogIn
+from ctstate.zooniverse.replies import count_of, json_of, meta_of, refusal_of, rows_of
+
+T = TypeVar("T")
+
+PAGE_SIZE = 100
+"""The most a page holds; the server cuts more to it (docs/panoptes-api.md, section 1)."""
+
+_TIMEOUTS, _BACKOFF = Timeouts(), Backoff()
+
+
+@dataclass
+class Counts:
+    """Requests sent, by kind."""
+
+    api: int = 0
+    images: int = 0
+
+
+class Session(LogIn):
+    """A connection to one Zooniverse with one account; its methods may be called from many threads.
+
+    Args:
+        endpoint: such as `https://www.zooniverse.org`.
+        credentials: the account.
+        timeouts, backoff: how long to wait, and to keep trying.
+        connections: how many are kept alive.
+        patience: told when waiting is over (a run that is to stop).
+
+    Every method raises LoginError where the account is refused, WrongAddressError where something else than
+    Zooniverse is at that address, UnavailableError after `backoff.give_up` seconds of failing, RequestRefusedError
+    for a definite refusal, and what it names itself.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        credentials: Credentials,
+        *,
+        timeouts: Timeouts = _TIMEOUTS,
+        backoff: Backoff = _BACKOFF,
+        connections: int = 8,
+        patience: Patience | None = None,
+    ) -> None:
+        self._timeouts = timeouts
+        self._connections = connections
+        self.backoff = backoff
+        self.patience = patience or Patience()
+        self.counts = Counts()
+        super().__init__(endpoint, credentials)
+        self.session = self._new_session(timeouts)
+        self._images = self._new_session(Timeouts(timeouts.connect, timeouts.blob))
+
+    def _new_session(self, timeouts: Timeouts) -> requests.Session:
+        """Return what requests go through: one for the API and one for the store; a simulator has its own."""
+        return Connections(timeouts, self._connections)
+
+    def http_request(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        json: Any = None,
+        etag: str | None = None,
+        endpoint: str | None = None,
+        retry: bool = False,
+    ) -> requests.Response:
+        """Send one request, as the base class does; with `retry` (or GET) keep trying while no answer comes.
+
+        Raises:
+            ZooniverseError: see the class.
+        """
+
+        def once() -> requests.Response:
+            return self._send(
+                method.upper(), path, params=params, headers=headers, json=json, etag=etag, endpoint=endpoint
+            )[0]
+
+        return self._keep_trying(once) if retry or method.upper() == "GET" else once()
+
+    def json_request(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        json: Any = None,
+        etag: str | None = None,
+        endpoint: str | None = None,
+        retry: bool = False,
+    ) -> tuple[Any, str | None]:
+        """Send one request; return the reply's JSON (None where it has no body) and its ETag."""
+
+        def once() -> tuple[Any, str | None]:
+            response, _ = self._send(
+                method.upper(), path, params=params, headers=headers, json=json, etag=etag, endpoint=endpoint
+            )
+            return json_of(response), response.headers.get("ETag")
+
+        return self._keep_trying(once) if retry or method.upper() == "GET" else once()
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        json: Any = None,
+        etag: str | None = None,
+        endpoint: str | None = None,
+        before: Callable[[], None] = lambda: None,
+    ) -> tuple[requests.Response, str | None]:
+        """Send a request once; again only where the server surely did nothing (a dead token).
+
+        `before` is called last, each time: a log-in may have taken long. What it raises keeps the request from
+        being sent.
+
+        Returns:
+            the reply, and the token that it is a reply to.
+        """
+        for last in (False, False, True):
+            token = self.get_bearer_token()
+            sent = {**self._http_headers["default"], **self._http_headers.get(method, {}), **(headers or {})}
+            sent["Authorization"] = f"Bearer {token}"
+            if etag:
+                sent["If-Match"] = etag
+            url = f"{endpoint}/{path}" if endpoint else f"{self.endpoint}/api{path}"
+            what = f"{method} {path}"
+            self.counts.api += 1
+            before()
+            with no_answer(what):
+                response = self.session.request(method, url, params=params, headers=sent, json=json)
+            if 200 <= response.status_code < 300:
+                return response, token
+            if response.status_code == 401 and not last:
+                self._forget_token(token)
+                continue
+            # To the server an unknown token is nobody: it answers 404 for what is there.
+            if response.status_code == 404 and not last and not self.token_is_alive(token):
+                self._forget_token(token)
+                continue
+            raise refusal_of(response, what)
+        raise AssertionError("not reached")
+
+    def _keep_trying(self, once: Callable[[], T]) -> T:
+        """Repeat a call that may be repeated; see `keep_trying`."""
+        return keep_trying(once, self.backoff, self.patience)
+
+    def token_is_alive(self, token: str | None) -> bool:
+        """Ask `/me` whether the server still knows this very token.
+
+        Raises:
+            UnavailableError: no usable answer.
+        """
+        if token is None:
+            return False
+        with no_answer("GET /me"):
+            self.counts.api += 1
+            response = self.session.get(
+                f"{self.endpoint}/api/me",
+                headers={**self._http_headers["default"], "Authorization": f"Bearer {token}"},
+            )
+        if response.status_code == 200 and isinstance(json_of(response), dict):
+            return True
+        if response.status_code == 401:
+            return False
+        raise refusal_of(response, "GET /me")
+
+    def _listed(
+        self, kind: str, filters: Mapping[str, Any], page_size: int = PAGE_SIZE
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the rows of a list, page by page.
+
+        A list asked for with a token that the server no longer knows is empty and looks like a true one: each
+        page is believed only if `/me` knows its token, unless it shows rows (nobody is shown them).
+        """
+        page = 1
+        while True:
+            params = {**filters, "page": page, "page_size": page_size}
+            rows, last = self._keep_trying(lambda p=params: self._page(kind, p))  # type: ignore[misc]
+            yield from rows
+            if last:
+                return
+            page += 1
+
+    def _page(self, kind: str, params: Mapping[str, Any]) -> tuple[list[dict[str, Any]], bool]:
+        """Return the rows of a page, and whether it is the last."""
+        reply = self._ask_for_list(kind, params, rows_of)
+        rows = rows_of(reply, kind) or []
+        return rows, not rows or meta_of(reply, kind).get("next_page") is None
+
+    def _count(self, kind: str, filters: Mapping[str, Any]) -> int:
+        """Return how many rows a list has; 0 is believed as an empty page is."""
+        return count_of(self._ask_for_list(kind, {**filters, "page_size": 1}, count_of), kind) or 0
+
+    def _ask_for_list(
+        self, kind: str, params: Mapping[str, Any], shown_by: Callable[[dict[str, Any], str], Sized | int | None]
+    ) -> dict[str, Any]:
+        """Return a reply that shows something, or nothing to a token that `/me` knows.
+
+        Raises:
+            UnavailableError: `shown_by` finds nothing in the reply, not even that it is empty (None).
+        """
+
+        def once() -> tuple[dict[str, Any], str | None]:
+            response, token = self._send("GET", f"/{kind}", params=params)
+            reply = json_of(response)
+            return reply if isinstance(reply, dict) else {}, token
+
+        for _ in range(3):
+            reply, token = self._keep_trying(once)
+            shown = shown_by(reply, kind)
+            if shown is None:
+                raise UnavailableError(f"GET /{kind}: no usable answer")
+            if shown or self.token_is_alive(token):
+                return reply
+            self._forget_token(token)
+        raise UnavailableError(f"GET /{kind}: the token dies again and again")
