@@ -14,7 +14,7 @@ import click
 from ctstate.commands.root import Places
 from ctstate.commands.shared import account_options, batch_option, connect, places, season_option
 from ctstate.images import ImageOptions
-from ctstate.verbs.upload import SETTLE_S, StopSignal, Counts, UploadOptions, UploadPlan, UploadReport, plan_upload
+from ctstate.verbs.upload import SETTLE_S, Counts, StopSignal, UploadOptions, UploadPlan, UploadReport, plan_upload
 from ctstate.verbs.upload import upload as carry_out
 
 LOG_EVERY_S = 30.0
