@@ -17,10 +17,10 @@ from pathlib import Path
 
 MANIFEST = """
 import sys
-from ctstate.verbs.manifest import load_captures
+from ctstate.verbs.manifest import manifest
 from ctstate.ledger import Ledger
 with Ledger.open(sys.argv[3], create=True) as ledger:
-    report = load_captures(ledger, sys.argv[1], attribution="a", license="l", images_root=sys.argv[2])
+    report = manifest(ledger, sys.argv[1], attribution="a", license="l", images_root=sys.argv[2])
 print(report.captures_new, report.captures_unchanged)
 """
 FLOOR = "import sys, pandas; print(len(pandas.read_csv(sys.argv[1])))"

@@ -28,7 +28,7 @@ import psutil
 
 from ctstate.ledger import Ledger
 from ctstate.sandbox import SandboxProcess, SandboxSettings
-from ctstate.verbs.manifest import load_captures
+from ctstate.verbs.manifest import manifest
 
 SEASON = "BEN_S1"
 CONNECTIONS = 2
@@ -61,7 +61,7 @@ def make_season(folder: Path, captures: int) -> Path:
             out.write(f"{SEASON},A01,1,{number},1,image.jpg\n")
     path = folder / "season.db"
     with Ledger.open(path, create=True) as ledger:
-        load_captures(ledger, csv, attribution="a", license="l", images_root=images)
+        manifest(ledger, csv, attribution="a", license="l", images_root=images)
     return path
 
 

@@ -26,7 +26,7 @@ class CaptureImage:
 
 
 @dataclass(frozen=True)
-class Capture:
+class CaptureContent:
     """A capture with all that its subject is made of."""
 
     id: int
@@ -59,7 +59,7 @@ class Snapshot(NamedTuple):
     reason: str | None
 
 
-class CaptureRecord(NamedTuple):
+class Capture(NamedTuple):
     """What the ledger says of a capture, for programs (`Ledger.captures`)."""
 
     id: int

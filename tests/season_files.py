@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ctstate.ledger import Ledger
-from ctstate.verbs.manifest import load_captures
+from ctstate.verbs.manifest import manifest
 
 ATTRIBUTION = "University of Minnesota Lion Center + Snapshot Safari"
 LICENSE = "Snapshot Safari"
@@ -71,7 +71,7 @@ class SeasonFiles:
             shutil.copyfile(_empty_ledger(), self.ledger_path)
         arguments: dict[str, Any] = {"attribution": ATTRIBUTION, "license": LICENSE, "images_root": self.root}
         with self.open(create=True) as ledger:
-            return load_captures(ledger, self.csv, **{**arguments, **options})
+            return manifest(ledger, self.csv, **{**arguments, **options})
 
     def open(self, *, create: bool = False) -> Ledger:
         return Ledger.open(self.ledger_path, create=create)

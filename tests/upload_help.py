@@ -10,7 +10,7 @@ from ctstate.ledger import Ledger
 from ctstate.sandbox import SandboxProcess
 from ctstate.verbs.demo import make_season
 from ctstate.verbs.demo.invariant import violations
-from ctstate.verbs.manifest import load_captures
+from ctstate.verbs.manifest import manifest
 from ctstate.verbs.upload import StopSignal, UploadOptions, UploadReport, upload
 from ctstate.zooniverse import Backoff, Credentials, Zooniverse
 
@@ -33,7 +33,7 @@ class Season:
         self.captures_csv = make_season(folder, captures, season=name, size=(48, 32))
         self.path = folder / "season.db"
         with Ledger.open(self.path, create=True) as ledger:
-            load_captures(ledger, self.captures_csv, attribution="a", license="l", images_root=folder / "images")
+            manifest(ledger, self.captures_csv, attribution="a", license="l", images_root=folder / "images")
 
     def connect(self, backoff: Backoff = QUICK, password: str | None = None) -> Zooniverse:
         credentials = Credentials(self.z.login, password or self.z.password)

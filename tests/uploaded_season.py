@@ -20,10 +20,10 @@ from ctstate.images import ImageOptions
 from ctstate.ledger import Ledger
 from ctstate.ledger.schema import meta
 from ctstate.sandbox import SandboxProcess, SandboxSettings
-from ctstate.verbs.batch import split
+from ctstate.verbs.batch import batch
 from ctstate.verbs.demo import make_season
 from ctstate.verbs.demo.invariant import violations
-from ctstate.verbs.manifest import load_captures
+from ctstate.verbs.manifest import manifest
 from ctstate.verbs.upload import UploadOptions, upload
 from ctstate.zooniverse import Backoff, Credentials, Zooniverse
 
@@ -124,8 +124,8 @@ def make(folder: Path) -> Path:
         SandboxProcess(folder / "sandbox", QUICK) as sandbox,
         Ledger.open(folder / "ledger.db", create=True) as ledger,
     ):
-        load_captures(ledger, captures_csv, attribution="A", license="L", images_root=folder / "images")
-        split(ledger, number_of_batches=2, order="sequential")
+        manifest(ledger, captures_csv, attribution="A", license="L", images_root=folder / "images")
+        batch(ledger, number_of_batches=2, order="sequential")
         world = UploadedSeason(folder, sandbox)
         upload(
             ledger,

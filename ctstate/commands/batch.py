@@ -4,7 +4,8 @@ import click
 
 from ctstate.commands.root import Places
 from ctstate.commands.shared import places, season_option
-from ctstate.verbs.batch import LEGACY_SEED, ORDERS, split
+from ctstate.verbs.batch import LEGACY_SEED, ORDERS
+from ctstate.verbs.batch import batch as carry_out
 
 
 @click.command()
@@ -27,7 +28,7 @@ def batch(
     Captures that are on their way to Zooniverse, or there, keep the batch they have.
     """
     with where.open() as ledger:
-        report = split(
+        report = carry_out(
             ledger,
             season,
             number_of_batches=number_of_batches,

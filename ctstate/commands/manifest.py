@@ -9,7 +9,8 @@ from ctstate.commands.root import Places
 from ctstate.commands.shared import places
 from ctstate.errors import InputError, UsageError
 from ctstate.formats.camtrap_dp import GAP_SECONDS
-from ctstate.verbs.manifest import check_manifest_id, load_camtrap, load_captures
+from ctstate.verbs.manifest import check_manifest_id, load_camtrap
+from ctstate.verbs.manifest import manifest as carry_out
 
 
 @click.command()
@@ -88,7 +89,7 @@ def manifest(
                 on_progress=progress,
             )
         else:
-            report = load_captures(
+            report = carry_out(
                 ledger,
                 captures_csv,
                 attribution=attribution,

@@ -4,7 +4,8 @@ import click
 
 from ctstate.commands.root import Places
 from ctstate.commands.shared import batch_option, echo_json, echo_table, json_option, places, season_option
-from ctstate.verbs.status import STATES, progress
+from ctstate.verbs.status import STATES
+from ctstate.verbs.status import status as carry_out
 
 
 @click.command()
@@ -15,7 +16,7 @@ from ctstate.verbs.status import STATES, progress
 def status(where: Places, season: str | None, batch: str | None, as_json: bool) -> None:
     """Show how far each season and batch is."""
     with where.open(read_only=True) as ledger:
-        rows = progress(ledger, season, batch)
+        rows = carry_out(ledger, season, batch)
     if as_json:
         echo_json(
             [

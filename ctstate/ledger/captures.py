@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from sqlalchemy import ColumnElement, ColumnExpressionArgument, Row, Select, and_, select, true
 from sqlalchemy.engine import Connection
 
-from ctstate.capture import PAGE, CaptureRecord, Snapshot, pages
+from ctstate.capture import PAGE, Capture, Snapshot, pages
 from ctstate.errors import UsageError
 from ctstate.ledger.schema import batch, capture, season
 from ctstate.ledger.states import State
@@ -26,7 +26,7 @@ Begin = Callable[[], AbstractContextManager[Connection]]
 SNAPSHOT = tuple(capture.c[name] for name in Snapshot._fields)
 """The columns of a `Snapshot`, for a select."""
 
-_RECORD = tuple(capture.c[name] for name in CaptureRecord._fields)
+_RECORD = tuple(capture.c[name] for name in Capture._fields)
 
 
 @dataclass(frozen=True)
@@ -132,10 +132,10 @@ def snapshots_of_batch(begin: Begin, season_id: int, batch_id: int) -> Iterator[
     return snapshots(begin, capture.c.season_id == season_id, capture.c.batch_id == batch_id)
 
 
-def records(begin: Begin, selection: Selection) -> Iterator[list[CaptureRecord]]:
+def records(begin: Begin, selection: Selection) -> Iterator[list[Capture]]:
     """Yield the captures of a selection, by id, with what a program wants to know of them."""
     query = select(*_RECORD).where(selection.clause())
-    return in_pages(begin, query, lambda _, rows: [CaptureRecord._make(row) for row in rows])
+    return in_pages(begin, query, lambda _, rows: [Capture._make(row) for row in rows])
 
 
 def snapshots_among(

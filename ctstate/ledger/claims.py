@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import bindparam, select, text, update
 from sqlalchemy.engine import Connection
 
-from ctstate.capture import Capture, CaptureImage
+from ctstate.capture import CaptureContent, CaptureImage
 from ctstate.errors import FencedError
 from ctstate.ledger.clock import now
 from ctstate.ledger.schema import capture, image, prediction, run, season
@@ -23,7 +23,7 @@ from ctstate.ledger.states import State
 class Claim:
     """A capture that this run alone may bring to Zooniverse, and what earlier runs knew of it."""
 
-    row: Capture
+    row: CaptureContent
     token: int
     batch_id: int
     ambiguous_at: str | None
@@ -46,7 +46,7 @@ class EncodedFacts:
     note: str = field(default="")
 
 
-def read_captures(connection: Connection, ids: Sequence[int]) -> list[Capture]:
+def read_captures(connection: Connection, ids: Sequence[int]) -> list[CaptureContent]:
     """Return the captures with these primary keys (at most 500), in the order of the keys.
 
     Images that must not go up are left out.
@@ -85,7 +85,7 @@ def read_captures(connection: Connection, ids: Sequence[int]) -> list[Capture]:
     ):
         predictions.setdefault(made.capture_id, {}).update(json.loads(made.metadata))
     by_id = {
-        row.id: Capture(
+        row.id: CaptureContent(
             id=row.id,
             capture_id=row.capture_id,
             season=row.season,

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from sqlalchemy import ColumnElement, and_, exists, or_, select, true
 from sqlalchemy.engine import Connection
 
-from ctstate.capture import Capture, pages
+from ctstate.capture import CaptureContent, pages
 from ctstate.ledger.captures import Begin
 from ctstate.ledger.claims import read_captures
 from ctstate.ledger.exclusions import CLAIMED_BY_OLD_SCRIPTS
@@ -45,7 +45,7 @@ class ExportedCapture(NamedTuple):
         subject: None: it has none.
     """
 
-    capture: Capture
+    capture: CaptureContent
     machine_learning: bool | None
     subject: KnownSubject | None
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 from sqlalchemy import URL, func, insert, select
 from sqlalchemy.engine import Connection, Engine
 
-from ctstate.capture import Batch, CaptureRecord, Season
+from ctstate.capture import Batch, Capture, Season
 from ctstate.errors import LedgerMissingError, UsageError
 from ctstate.ledger import read_only_sql, runs
 from ctstate.ledger.captures import Selection, records
@@ -251,7 +251,7 @@ class Ledger:
 
     # -- questions -----------------------------------------------------------------------------------------
 
-    def captures(self, selection: Selection | None = None) -> Iterator[CaptureRecord]:
+    def captures(self, selection: Selection | None = None) -> Iterator[Capture]:
         """Yield the captures of a selection, by id; read page by page, so that memory is bounded."""
         for page in records(self.read, selection or Selection()):
             yield from page

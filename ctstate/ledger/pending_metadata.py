@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Row, bindparam, delete, select, update
 from sqlalchemy.engine import Connection
 
-from ctstate.capture import Capture
+from ctstate.capture import CaptureContent
 from ctstate.ledger.captures import Begin, Selection, in_pages
 from ctstate.ledger.claims import read_captures
 from ctstate.ledger.schema import batch, capture, replaced_prediction
@@ -24,7 +24,7 @@ ON_ZOONIVERSE = (State.UPLOADED.value, State.REMOVED.value)
 class SubjectToUpdate(NamedTuple):
     """A subject, and what it is to carry, read in one transaction."""
 
-    row: Capture
+    row: CaptureContent
     subject_id: int
     pending: str | None  # since when; None: nobody marked it
     replaced: tuple[str, ...]  # keys of predictions that the ledger has replaced

@@ -21,7 +21,7 @@ LEGACY_SEED = 123
 
 @dataclass
 class BatchReport:
-    """What `split` did: the sizes by batch name, and how many captures stay in the batch they have."""
+    """What `batch` did: the sizes by batch name, and how many captures stay in the batch they have."""
 
     season: str
     sizes: dict[str, int] = field(default_factory=dict)
@@ -65,7 +65,7 @@ def whole_groups(sizes: Sequence[int], batches: int | None, most: int | None) ->
     return ranges
 
 
-def split(
+def batch(
     ledger: Ledger,
     season_name: str | None = None,
     *,

@@ -27,7 +27,7 @@ RESERVED = frozenset(
 
 @dataclass
 class ManifestReport:
-    """What `load_captures` or `load_camtrap` did."""
+    """What `manifest` or `load_camtrap` did."""
 
     season: str
     rows: int = 0
@@ -51,7 +51,7 @@ class ManifestReport:
         return bool(self.captures_new or self.captures_updated or self.season_changed)
 
 
-def load_captures(
+def manifest(
     ledger: Ledger,
     captures_csv: str | os.PathLike[str],
     *,
@@ -119,7 +119,7 @@ def load_camtrap(
     """Read a Camtrap DP into the ledger, in one transaction; see `ctstate.formats.camtrap_dp`.
 
     Args:
-        ledger, attribution, license, update, on_progress: as for `load_captures`.
+        ledger, attribution, license, update, on_progress: as for `manifest`.
         datapackage: the file datapackage.json, or the folder that holds it.
         images_root: folder below which the media are; by default the package's own.
         manifest_id: name of the season in the ledger; by default the package's name.

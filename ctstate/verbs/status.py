@@ -11,7 +11,7 @@ STATES = tuple(str(state) for state in State)
 
 
 @dataclass(frozen=True)
-class Progress:
+class BatchStatus:
     """How many captures of a season's batch are in each state.
 
     Attributes:
@@ -36,8 +36,8 @@ class Progress:
         return sum(self.counts.values()) + self.excluded
 
 
-def progress(ledger: Ledger, season: str | None = None, batch: str | None = None) -> list[Progress]:
-    """Return the progress of every season and batch, or of those named.
+def status(ledger: Ledger, season: str | None = None, batch: str | None = None) -> list[BatchStatus]:
+    """Return how far every season and batch is, or those named.
 
     Raises:
         UsageError: no such season or batch.
@@ -50,7 +50,7 @@ def progress(ledger: Ledger, season: str | None = None, batch: str | None = None
         raise UsageError(f"no batch {batch!r} in the ledger")
     groups = [list(part) for _, part in itertools.groupby(rows, lambda row: (row.season, row.batch))]
     return [
-        Progress(
+        BatchStatus(
             season=part[0].season,
             batch=part[0].batch,
             counts={state: sum(row.captures for row in part if row.state == state) for state in STATES},

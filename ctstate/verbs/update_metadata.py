@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
-from ctstate.capture import Capture
+from ctstate.capture import CaptureContent
 from ctstate.errors import FencedError, NotFoundError
 from ctstate.ledger import Ledger, LiveRun, pending_metadata
 from ctstate.ledger.pending_metadata import SubjectToUpdate
@@ -152,7 +152,9 @@ def _bring(
             pending_metadata.note_up_to_date(connection, settled)
 
 
-def difference(has: Mapping[str, Any], row: Capture, replaced: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+def difference(
+    has: Mapping[str, Any], row: CaptureContent, replaced: Sequence[str]
+) -> tuple[dict[str, Any], list[str]]:
     """Return what to change and which keys to take off so that a subject carries what the ledger has.
 
     Args:

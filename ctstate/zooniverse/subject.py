@@ -8,7 +8,7 @@ import hashlib
 import re
 from typing import Any, NamedTuple
 
-from ctstate.capture import Capture
+from ctstate.capture import CaptureContent
 
 CAPTURE_ID = "#capture_id"
 ORIGINAL_IMAGES = "#original_images"
@@ -39,7 +39,7 @@ def read_mark(text: Any) -> Mark | None:
     return Mark(found[1], int(found[2]), int(found[3])) if found else None
 
 
-def upload_metadata(row: Capture) -> dict[str, Any]:
+def upload_metadata(row: CaptureContent) -> dict[str, Any]:
     """Return the part of the metadata that the legacy manifest calls `upload_metadata`, in its order."""
     return {
         CAPTURE_ID: row.capture_id,
@@ -54,7 +54,7 @@ def upload_metadata(row: Capture) -> dict[str, Any]:
     }
 
 
-def subject_metadata(row: Capture) -> dict[str, Any]:
+def subject_metadata(row: CaptureContent) -> dict[str, Any]:
     """Return the metadata of a capture's subject."""
     return {
         **upload_metadata(row),

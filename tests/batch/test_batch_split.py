@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ctstate.ledger import Ledger
-from ctstate.verbs.batch import split, whole_groups
+from ctstate.verbs.batch import batch, whole_groups
 
 ODD_SITES = ["B04", "B04 north", "B10", "B9", "b04", "Ä1", "Wasserstelle", "Wasserstelle Süd", 'A"b', "A", "A!"]
 
@@ -173,4 +173,4 @@ def test_an_empty_ledger(call_ctstate: Any, ledger_path: Any, empty_ledger: Any)
 def test_a_python_caller_gets_the_sizes(season: Any, ledger_path: Any) -> None:
     season([("A", "1", n) for n in range(5)])
     with Ledger.open(ledger_path) as ledger:
-        assert split(ledger, number_of_batches=2).sizes == {"batch_1": 2, "batch_2": 3}
+        assert batch(ledger, number_of_batches=2).sizes == {"batch_1": 2, "batch_2": 3}

@@ -9,7 +9,7 @@ from season_files import SeasonFiles
 from ctstate.errors import InputError, UsageError
 from ctstate.ledger import claims, runs
 from ctstate.ledger.exclusions import CLAIMED_BY_OLD_SCRIPTS, NO_USABLE_IMAGE
-from ctstate.verbs.batch import split
+from ctstate.verbs.batch import batch
 from ctstate.verbs.exclude import ExclusionReport, exclude, include
 
 
@@ -59,7 +59,7 @@ def test_by_condition_and_back(season: SeasonFiles) -> None:
 
 def test_an_excluded_capture_is_never_claimed_and_its_batch_stays(season: SeasonFiles) -> None:
     with season.open() as ledger:
-        split(ledger, number_of_batches=1)
+        batch(ledger, number_of_batches=1)
     put_out(season, where="capture = '3'")
     assert claimable(season) == {season.capture_id(n) for n in (1, 2, 4, 5, 6)}
 

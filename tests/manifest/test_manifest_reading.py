@@ -11,7 +11,7 @@ import pytest
 
 from ctstate.formats import captures_csv, reader
 from ctstate.ledger import Ledger
-from ctstate.verbs.manifest import load_captures
+from ctstate.verbs.manifest import manifest
 
 HEADER = "season,site,roll,capture,image,path,invalid\n"
 GOOD = "S,A,1,1,1,a.jpg,0\n"
@@ -49,7 +49,7 @@ def other_season(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("other")
     (folder / "captures.csv").write_text(HEADER + "OTHER,A,1,1,1,/a.jpg,0\n")
     with Ledger.open(folder / "ledger.db", create=True) as ledger:
-        load_captures(ledger, folder / "captures.csv", attribution="a", license="l")
+        manifest(ledger, folder / "captures.csv", attribution="a", license="l")
     return folder / "ledger.db"
 
 

@@ -12,7 +12,7 @@ from season_files import ATTRIBUTION, LICENSE, SeasonFiles
 
 from ctstate.errors import UsageError
 from ctstate.formats.speciesnet_instances import Whereabouts
-from ctstate.verbs.batch import split
+from ctstate.verbs.batch import batch
 from ctstate.verbs.exclude import exclude
 from ctstate.verbs.export import export_captures, export_manifest, export_speciesnet_instances, export_tracker
 from ctstate.verbs.predict import PredictionFile, predict
@@ -75,18 +75,18 @@ def test_captures_above_99999_keep_the_old_order(tmp_path: Path) -> None:
 
 def test_batches_come_in_the_order_of_their_split(season: SeasonFiles) -> None:
     with season.open() as ledger:
-        split(ledger, number_of_batches=2)
+        batch(ledger, number_of_batches=2)
     whole = legacy_manifest(season)
     ids = list(whole)
     random.seed(123)
     random.shuffle(ids)
-    for batch, part in (("batch_1", ids[:3]), ("batch_2", ids[3:])):
-        file = exported(season, batch)
-        assert file.name == f"TST_S1__{batch}__manifest.json"
+    for name, part in (("batch_1", ids[:3]), ("batch_2", ids[3:])):
+        file = exported(season, name)
+        assert file.name == f"TST_S1__{name}__manifest.json"
         assert file.read_text(encoding="utf-8") == legacy_text({key: whole[key] for key in part})
     before = season.contents()
     with season.open() as ledger:
-        assert split(ledger, number_of_batches=2).unchanged
+        assert batch(ledger, number_of_batches=2).unchanged
     assert season.contents() == before
 
 

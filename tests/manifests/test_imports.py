@@ -11,7 +11,7 @@ from test_exports import legacy_manifest, legacy_text
 from ctstate.errors import InputError, UsageError
 from ctstate.ledger import Ledger, claims, runs
 from ctstate.ledger.exclusions import CLAIMED_BY_OLD_SCRIPTS
-from ctstate.verbs.batch import split
+from ctstate.verbs.batch import batch
 from ctstate.verbs.exclude import include
 from ctstate.verbs.export import export_manifest, export_tracker
 from ctstate.verbs.import_ import ImportReport, import_manifest, import_tracker
@@ -51,10 +51,10 @@ def bring_in(
 def claimable(ledger: Ledger) -> set[str]:
     row = ledger.season(None)
     taken: set[str] = set()
-    for batch in ledger.batches(row.id):
+    for item in ledger.batches(row.id):
         with ledger.write() as connection:
             run_id = runs.start(connection, "test", {})
-            taken |= {claim.capture_id for claim in claims.claim(connection, run_id, row.id, batch.id, 500)}
+            taken |= {claim.capture_id for claim in claims.claim(connection, run_id, row.id, item.id, 500)}
     return taken
 
 
@@ -106,7 +106,7 @@ def test_what_the_file_says_is_uploaded_is_not_believed_and_not_uploaded_again(f
     assert files.query("SELECT count(*) FROM capture WHERE excluded = ?", CLAIMED_BY_OLD_SCRIPTS) == [(2,)]
     with files.open() as ledger:
         include(ledger, where="1")
-        split(ledger, number_of_batches=1)
+        batch(ledger, number_of_batches=1)
         assert claimable(ledger) == set(ids[2:])
 
 

@@ -166,10 +166,10 @@ def test_a_file_that_could_be_of_either_model_is_refused(season: SeasonFiles) ->
 
 
 def test_one_batch_only(season: SeasonFiles) -> None:
-    from ctstate.verbs.batch import split
+    from ctstate.verbs.batch import batch
 
     with season.open() as ledger:
-        split(ledger, number_of_batches=2, order="sequential")
+        batch(ledger, number_of_batches=2, order="sequential")
     file = put(season, "p.json", {season.capture_id(n): SPECIES for n in range(1, 7)})
     report = attach(season, PredictionFile(file), batch="batch_2")
     assert (report.captures, report.outside, report.unknown, report.without) == (3, 3, 0, 0)

@@ -153,7 +153,7 @@ def test_from_a_subject_set_alone(legacy: Legacy) -> None:
 
 
 def test_a_set_that_is_only_half_there_lets_a_csv_complete_it(legacy: Legacy) -> None:
-    from ctstate.verbs.manifest import load_captures
+    from ctstate.verbs.manifest import manifest
 
     legacy.upload(1)
     legacy.upload(2)
@@ -166,7 +166,7 @@ def test_a_set_that_is_only_half_there_lets_a_csv_complete_it(legacy: Legacy) ->
             ledger, legacy.season.connect(), legacy.project, subject_set_id=legacy.set_id,
             images_root=str(legacy.folder / "images"),
         )  # fmt: skip
-        report = load_captures(
+        report = manifest(
             ledger, legacy.folder / "c.csv", attribution="a", license="l", images_root=legacy.folder / "images"
         )
         assert (report.captures_new, report.captures_unchanged) == (6, 2)

@@ -8,7 +8,7 @@ import pytest
 
 from ctstate.errors import NotFoundError, UsageError
 from ctstate.ledger import Ledger
-from ctstate.verbs.batch import split
+from ctstate.verbs.batch import batch
 from ctstate.verbs.reconcile import accept, reconcile
 from ctstate.verbs.retry import retry
 from ctstate.verbs.survey import ACTED_ON, Survey, survey
@@ -293,7 +293,7 @@ def test_a_dead_token_is_no_reason_to_believe_that_all_is_gone(new_season) -> No
 def test_in_another_batch_s_set(new_season) -> None:
     season = new_season(4)
     with Ledger.open(season.path) as ledger:
-        split(ledger, number_of_batches=2)
+        batch(ledger, number_of_batches=2)
     season.upload()
     ((subject_id, own),) = season.rows(
         "SELECT c.subject_id, b.subject_set_id FROM capture c JOIN batch b ON b.id = c.batch_id"
@@ -310,7 +310,7 @@ def test_in_another_batch_s_set(new_season) -> None:
 def test_only_a_batch_or_a_set(new_season) -> None:
     season = new_season(4)
     with Ledger.open(season.path) as ledger:
-        split(ledger, number_of_batches=2)
+        batch(ledger, number_of_batches=2)
     season.upload()
     ((set_id,),) = season.rows("SELECT subject_set_id FROM batch WHERE name = 'batch_2'")
     assert look(season, batch_name="batch_2").agree == 2

@@ -14,7 +14,7 @@ import pytest
 def filled(empty_ledger: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A ledger with two captures, one of an awkward name."""
     from ctstate.ledger import Ledger
-    from ctstate.verbs.manifest import load_captures
+    from ctstate.verbs.manifest import manifest
 
     folder = tmp_path_factory.mktemp("filled")
     (folder / "c.csv").write_text(
@@ -22,7 +22,7 @@ def filled(empty_ledger: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     )
     path = Path(shutil.copy(empty_ledger, folder / "ledger.db"))
     with Ledger.open(path) as ledger:
-        load_captures(ledger, folder / "c.csv", attribution="a", license="l")
+        manifest(ledger, folder / "c.csv", attribution="a", license="l")
     return path
 
 

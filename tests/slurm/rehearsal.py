@@ -16,7 +16,7 @@ from ctstate.cluster.queue import SLURM
 from ctstate.ledger import Ledger
 from ctstate.ledger.schema import run
 from ctstate.sandbox import SandboxProcess
-from ctstate.verbs.manifest import load_captures
+from ctstate.verbs.manifest import manifest
 from ctstate.verbs.runs import RunStatus, list_runs
 
 PASSWORD_IN_ENVIRONMENT = "never-to-be-seen-in-a-job"
@@ -83,7 +83,7 @@ class Rehearsal:
         csv = self.folder / "captures.csv"
         csv.write_text("\n".join(rows) + "\n", encoding="utf-8")
         with Ledger.open(self.ledger, create=True) as ledger:
-            load_captures(ledger, csv, attribution="a", license="l", images_root=images)
+            manifest(ledger, csv, attribution="a", license="l", images_root=images)
 
     def ctstate(self, *arguments: str, code: int = 0) -> str:
         """Run ctstate as on a login node and return what it printed (both streams where it is to fail)."""

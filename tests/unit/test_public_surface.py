@@ -10,7 +10,67 @@ import pytest
 import ctstate
 from ctstate import errors
 
-SURFACE = ["CtstateError", "Ledger", "Selection", "State", "__version__"]
+SURFACE = [
+    "__version__",
+    "AllowanceError",
+    "Backoff",
+    "Batch",
+    "BrokenImageError",
+    "Capture",
+    "Credentials",
+    "CtstateError",
+    "FencedError",
+    "IllegalMoveError",
+    "ImageOptions",
+    "InputError",
+    "Ledger",
+    "LedgerBehindError",
+    "LedgerError",
+    "LedgerMissingError",
+    "LedgerVersionError",
+    "LoginError",
+    "NotFoundError",
+    "PredictionFile",
+    "RequestRefusedError",
+    "Season",
+    "Selection",
+    "State",
+    "StopSignal",
+    "UnavailableError",
+    "UploadOptions",
+    "UsageError",
+    "WrongAddressError",
+    "Zooniverse",
+    "ZooniverseError",
+    "accept",
+    "adopt",
+    "batch",
+    "delete",
+    "exclude",
+    "export_captures",
+    "export_manifest",
+    "export_tracker",
+    "history",
+    "import_manifest",
+    "import_tracker",
+    "include",
+    "link",
+    "manifest",
+    "plan_deletion",
+    "plan_removal",
+    "plan_upload",
+    "predict",
+    "read_credentials",
+    "reconcile",
+    "remove",
+    "retry",
+    "status",
+    "survey",
+    "unlink",
+    "update_metadata",
+    "upload",
+    "verify",
+]
 
 
 def test_the_surface() -> None:
@@ -23,6 +83,13 @@ def test_the_surface() -> None:
     namespace: dict[str, object] = {}
     exec("from ctstate import *", namespace)
     assert set(SURFACE) <= namespace.keys()
+
+
+def test_all_errors_are_public() -> None:
+    tree = {
+        name for name, it in vars(errors).items() if inspect.isclass(it) and issubclass(it, errors.CtstateError)
+    }
+    assert tree <= set(SURFACE)
 
 
 def test_the_version_is_the_packages() -> None:

@@ -18,7 +18,7 @@ from ctstate.errors import CtstateError, LedgerBehindError, LoginError, NotFound
 from ctstate.ledger import Ledger, Selection, clock
 from ctstate.ledger.states import State
 from ctstate.verbs.adopt import adopt
-from ctstate.verbs.manifest import load_captures
+from ctstate.verbs.manifest import manifest
 from ctstate.verbs.reconcile import reconcile
 from ctstate.verbs.retry import retry
 from ctstate.verbs.survey import survey
@@ -142,9 +142,7 @@ def test_a_ledger_made_anew_by_manifest_takes_no_set_over(new_season) -> None:
     season.upload()
     season.path = season.folder / "anew.db"
     with Ledger.open(season.path, create=True) as ledger:
-        load_captures(
-            ledger, season.captures_csv, attribution="a", license="l", images_root=season.folder / "images"
-        )
+        manifest(ledger, season.captures_csv, attribution="a", license="l", images_root=season.folder / "images")
     season.z.reset_requests()
     with pytest.raises(LedgerBehindError, match=r"another ledger.*ctstate adopt --subject-set-id"):
         season.upload()
@@ -171,9 +169,7 @@ def test_two_ledgers_do_not_feed_the_same_set(new_season) -> None:
     season = new_season(6)
     first, second = season.path, season.folder / "second.db"
     with Ledger.open(second, create=True) as ledger:
-        load_captures(
-            ledger, season.captures_csv, attribution="a", license="l", images_root=season.folder / "images"
-        )
+        manifest(ledger, season.captures_csv, attribution="a", license="l", images_root=season.folder / "images")
     outcomes: list[Any] = []
 
     def run(path: Path) -> None:

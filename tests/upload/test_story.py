@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from ctstate.capture import Capture, CaptureImage
+from ctstate.capture import CaptureContent, CaptureImage
 from ctstate.errors import (
     AllowanceError,
     CtstateError,
@@ -47,7 +47,7 @@ def claim(subject_id: int | None = None, arrived: bool = False, ambiguous_at: st
     images = tuple(
         CaptureImage(id=10 + rank, rank=rank, path="x.jpg", md5=None, arrived=arrived) for rank in (1, 2)
     )
-    row = Capture(7, "S#A#1#7", "S", "A", "1", "7", "a", "l", {}, {}, images, subject_id, "uploading")
+    row = CaptureContent(7, "S#A#1#7", "S", "A", "1", "7", "a", "l", {}, {}, images, subject_id, "uploading")
     return Claim(row, 3, 1, ambiguous_at, 5 if ambiguous_at else None, 100 if ambiguous_at else None)
 
 

@@ -20,7 +20,7 @@ from ctstate.errors import (
 from ctstate.images import ImageOptions
 from ctstate.ledger import Ledger, Selection, claims, runs
 from ctstate.ledger.states import State
-from ctstate.verbs.batch import split
+from ctstate.verbs.batch import batch
 from ctstate.verbs.upload import StopSignal
 from ctstate.zooniverse import Backoff
 from ctstate.zooniverse.subject import anonymized
@@ -74,7 +74,7 @@ def test_running_it_again_sends_nothing(new_season) -> None:
 def test_batches_are_sets_of_their_own_and_one_can_go_first(new_season) -> None:
     season = new_season(6)
     with Ledger.open(season.path) as ledger:
-        split(ledger, number_of_batches=2)
+        batch(ledger, number_of_batches=2)
     season.upload(batch="batch_2")
     with Ledger.open(season.path) as ledger:
         assert ledger.count(Selection(batch="batch_2", states=[State.UPLOADED])) == 3

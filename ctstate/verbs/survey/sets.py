@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ctstate.capture import Batch, Capture, Snapshot, pages
+from ctstate.capture import Batch, CaptureContent, Snapshot, pages
 from ctstate.errors import NotFoundError
 from ctstate.ledger import Ledger, State, captures, claims, comparison, subject_sets
 from ctstate.machine import machine
@@ -91,7 +91,7 @@ class Comparison:
             self._on_progress(self._subjects)
         return there
 
-    def _captures_behind(self, page: Sequence[Mapping[str, Any]]) -> dict[int, Capture]:
+    def _captures_behind(self, page: Sequence[Mapping[str, Any]]) -> dict[int, CaptureContent]:
         """Return the captures of subjects, by subject id: those that the ledger wrote down, those with its own
         mark, and those with nobody's mark and the `#capture_id`. A subject of another ledger is no capture's."""
         keys: dict[int, int] = {}
@@ -110,7 +110,7 @@ class Comparison:
             rows = {row.id: row for row in claims.read_captures(connection, sorted(set(keys.values())))}
         return {subject_id: rows[key] for subject_id, key in keys.items() if key in rows}
 
-    def _look(self, subject: Mapping[str, Any], row: Capture) -> SubjectSeen:
+    def _look(self, subject: Mapping[str, Any], row: CaptureContent) -> SubjectSeen:
         return look_at(self._zooniverse, subject, row, check_images=self._check_images)
 
     def _stranger(self, item: Batch, subject: Mapping[str, Any]) -> None:

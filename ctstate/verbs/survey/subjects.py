@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ctstate.capture import Capture
+from ctstate.capture import CaptureContent
 from ctstate.ledger import Ledger, State, comparison
 from ctstate.zooniverse import Zooniverse
 from ctstate.zooniverse.subject import read_mark, subject_metadata
@@ -25,7 +25,9 @@ class SubjectSeen:
     differs: tuple[str, ...]
 
 
-def look_at(zooniverse: Zooniverse, subject: Mapping[str, Any], row: Capture, *, check_images: bool) -> SubjectSeen:
+def look_at(
+    zooniverse: Zooniverse, subject: Mapping[str, Any], row: CaptureContent, *, check_images: bool
+) -> SubjectSeen:
     """Compare a subject with its capture; its images only where that matters, unless `check_images`."""
     subject_id = int(subject["id"])
     settled = row.state == State.UPLOADED.value and row.subject_id == subject_id
@@ -39,7 +41,7 @@ def look_at(zooniverse: Zooniverse, subject: Mapping[str, Any], row: Capture, *,
     return SubjectSeen(subject_id, problem, differs)
 
 
-def _image_problem(zooniverse: Zooniverse, subject: Mapping[str, Any], row: Capture) -> str:
+def _image_problem(zooniverse: Zooniverse, subject: Mapping[str, Any], row: CaptureContent) -> str:
     """Ask the store for each image of a subject; return what is wrong, or ''.
 
     An image that this ledger sent must have the MD5 it was sent with; one that others sent must be there.
