@@ -25,6 +25,9 @@ import pytest
 
 from ctstate.ledger import Ledger
 from ctstate.sandbox import SandboxProcess, SandboxSettings
+from tests.builders.fixtures import new_season, season, template, world
+
+__all__ = ["new_season", "season", "template", "world"]  # fixtures for every folder
 
 ACCOUNT = ("--attribution", "University of Minnesota", "--license", "Snapshot Safari")
 IMAGE = b"\xff\xd8\xff\xd9"  # enough for `manifest`, which looks at names and sizes only

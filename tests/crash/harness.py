@@ -29,7 +29,7 @@ from ctstate.sandbox import SandboxProcess, SandboxSettings
 from ctstate.verbs.demo import make_season
 from ctstate.verbs.demo.invariant import violations
 from ctstate.zooniverse import Credentials, Zooniverse
-from tests.upload_help import delete_set
+from tests.builders.season_on_sandbox import delete_set
 
 SETTLE_S = 1.5
 LEASE_S = 6.0

@@ -14,7 +14,7 @@ import pytest
 
 from ctstate.errors import ZooniverseError
 from ctstate.zooniverse import Backoff
-from tests.upload_help import Season
+from tests.builders.season_on_sandbox import Season
 
 CAPTURES = 3
 PATIENT = Backoff(first=0.01, most=0.05, give_up=20.0)

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from uploaded_season import CAPTURES, UploadedSeason, copy_of
 
 from ctstate.verbs import doctor
 from ctstate.verbs.doctor import Check, Patient, Verdict, cluster, installation, ledger, zooniverse
 from ctstate.verbs.doctor.findings import Facts, Result
 from ctstate.verbs.doctor.locks import Locks, LockVerdict
+from tests.builders.uploaded_season import CAPTURES, UploadedSeason, copy_of
 
 OK, WARN, FAIL, SKIP = Verdict.OK, Verdict.WARN, Verdict.FAIL, Verdict.SKIP
 

@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
-from season_files import SeasonFiles
 
 from ctstate.errors import InputError, UsageError
 from ctstate.ledger import claims, runs
 from ctstate.ledger.exclusions import CLAIMED_BY_OLD_SCRIPTS, NO_USABLE_IMAGE
 from ctstate.verbs.batch import batch
 from ctstate.verbs.exclude import ExclusionReport, exclude, include
+from tests.builders.season_files import SeasonFiles
 
 
 def put_out(season: SeasonFiles, **options: object) -> ExclusionReport:

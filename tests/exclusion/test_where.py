@@ -3,10 +3,10 @@
 import contextlib
 
 import pytest
-from season_files import SeasonFiles
 
 from ctstate.errors import UsageError
 from ctstate.ledger.read_only_sql import captures_where
+from tests.builders.season_files import SeasonFiles
 
 
 def found(season: SeasonFiles, condition: str) -> list[str]:

@@ -9,8 +9,8 @@ from PIL import Image, ImageFile
 
 from ctstate.errors import BrokenImageError
 from ctstate.images import ImageOptions, encode_image
+from tests.builders.image_files import corners, frame, opened, pairs, save, saved, secret_exif
 from tests.images.conftest import choose
-from tests.images.image_files import corners, frame, opened, pairs, save, saved, secret_exif
 
 AS_IT_IS = ImageOptions(compress=False)
 

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image, features
 
 from ctstate.images import EncodedImage, ImageOptions, codecs, encode_image
+from tests.builders.image_files import frame, opened, pairs, save, secret_exif, with_every_secret
 from tests.images.conftest import choose
-from tests.images.image_files import frame, opened, pairs, save, secret_exif, with_every_secret
 
 OPTIONS = ImageOptions()
 

@@ -10,7 +10,7 @@ from PIL import Image, ImageCms
 
 from ctstate.errors import BrokenImageError, UsageError
 from ctstate.images import LARGEST_PICTURE, ImageOptions, encode_image, encoder_name, fitted
-from tests.images.image_files import (
+from tests.builders.image_files import (
     ORIENTATION,
     UNDO,
     corners,

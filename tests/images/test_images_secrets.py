@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from ctstate.images import ImageOptions, encode_image, metadata
-from tests.images.image_files import (
+from tests.builders.image_files import (
     ORIENTATION,
     SECRET,
     UNDO,

@@ -14,7 +14,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_season_in_thirty_lines(tmp_path: Path, sandbox: SandboxProcess) -> None:
-    (program,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "library.md").read_text(encoding="utf-8"), re.DOTALL)
+    (program,) = re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs" / "library.md").read_text(encoding="utf-8"), re.DOTALL
+    )
     make_season(tmp_path, 7, season="WLD_S6", size=(48, 32)).rename(tmp_path / "captures.csv")
     first = sorted((tmp_path / "images").rglob("*.JPG"))[0].relative_to(tmp_path / "images").as_posix()
     detections = {

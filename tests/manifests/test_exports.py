@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from season_files import ATTRIBUTION, LICENSE, SeasonFiles
 
 from ctstate.errors import UsageError
 from ctstate.formats.speciesnet_instances import Whereabouts
@@ -16,6 +15,7 @@ from ctstate.verbs.batch import batch
 from ctstate.verbs.exclude import exclude
 from ctstate.verbs.export import export_captures, export_manifest, export_speciesnet_instances, export_tracker
 from ctstate.verbs.predict import PredictionFile, predict
+from tests.builders.season_files import ATTRIBUTION, LICENSE, SeasonFiles
 
 
 def legacy_manifest(season: SeasonFiles) -> dict[str, Any]:

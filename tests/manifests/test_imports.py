@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from season_files import SeasonFiles
 from test_exports import legacy_manifest, legacy_text
 
 from ctstate.errors import InputError, UsageError
@@ -15,6 +14,7 @@ from ctstate.verbs.batch import batch
 from ctstate.verbs.exclude import include
 from ctstate.verbs.export import export_manifest, export_tracker
 from ctstate.verbs.import_ import ImportReport, import_manifest, import_tracker
+from tests.builders.season_files import SeasonFiles
 
 
 @pytest.fixture

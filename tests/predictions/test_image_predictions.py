@@ -5,11 +5,11 @@ import json
 from typing import Any
 
 import pytest
-from season_files import SeasonFiles
 
 from ctstate.errors import InputError, UsageError
 from ctstate.verbs.exclude import exclude
 from ctstate.verbs.predict import PredictionFile, PredictReport, predict
+from tests.builders.season_files import SeasonFiles
 
 BOX = [0.1, 0.2, 0.3, 0.4]
 BLANK = "f1856211-cfb7-4a5b-9158-c0f72fd09ee6;;;;;;blank"

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from season_files import SeasonFiles
 
 from ctstate.errors import InputError
 from ctstate.ledger import claims
 from ctstate.verbs.predict import PredictionFile, PredictReport, predict
 from ctstate.zooniverse.subject import subject_metadata
+from tests.builders.season_files import SeasonFiles
 
 SPECIES = {
     "images": [{"path": "x.JPG", "predictions": {"species": {"zebra": "0.98"}}}],

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from season_files import SeasonFiles
+
+from tests.builders.season_files import SeasonFiles
 
 MEASURE = """
 import sys

@@ -13,7 +13,7 @@ from ctstate.ledger import Ledger, Selection
 from ctstate.ledger.states import State
 from ctstate.verbs.adopt import adopt
 from ctstate.verbs.import_ import import_manifest, import_tracker
-from tests.upload_help import JPEG, MD5, Season
+from tests.builders.season_on_sandbox import JPEG, MD5, Season
 
 
 class Legacy:
@@ -187,7 +187,7 @@ def test_the_adopt_of_a_wrong_project_frees_no_claim(legacy: Legacy, sandbox) ->
     for number in (1, 2, 3):
         legacy.upload(number)
     manifest, tracker = legacy.files()
-    from tests.upload_help import Season
+    from tests.builders.season_on_sandbox import Season
 
     other = Season(legacy.folder / "other", sandbox, 1, "OTHER_S1")
     with Ledger.open(legacy.path, create=True) as ledger:

@@ -13,7 +13,7 @@ from ctstate.verbs.reconcile import accept, reconcile
 from ctstate.verbs.retry import retry
 from ctstate.verbs.survey import ACTED_ON, Survey, survey
 from ctstate.zooniverse import Zooniverse
-from tests.upload_help import JPEG, MD5, Season, delete_set, foreign_subject, mark_of, set_of
+from tests.builders.season_on_sandbox import JPEG, MD5, Season, delete_set, foreign_subject, mark_of, set_of
 
 
 def look(season: Season, **more: Any) -> Survey:

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from season_files import SeasonFiles
 
 from ctstate.errors import InputError, UsageError
 from ctstate.ledger import Selection
 from ctstate.verbs.choose import Wanted, choose
+from tests.builders.season_files import SeasonFiles
 
 NUMBERS = {1: 101, 2: 102, 3: 103}
 SELECTS = {"season", "batch", "sites", "rolls", "states"}

@@ -10,12 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
-from uploaded_season import CAPTURES, UploadedSeason
 
 from ctstate.ledger import Selection
 from ctstate.verbs.choose import Wanted
 from ctstate.verbs.delete import delete, plan_deletion
 from ctstate.verbs.remove import plan_removal, remove
+from tests.builders.uploaded_season import CAPTURES, UploadedSeason
 
 BECAUSE = ("--reason", "people on it")
 JPEG = bytes.fromhex("ffd8ffd9") * 50

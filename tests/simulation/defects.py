@@ -13,11 +13,11 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import select, text, update
+from sqlalchemy import select, text
 
 from ctstate.errors import RequestRefusedError, UnavailableError
-from ctstate.ledger import LiveRun, claims, runs, set_lease, transitions
-from ctstate.ledger.schema import batch, capture
+from ctstate.ledger import LiveRun, claims, runs, set_lease, transitions, uploads
+from ctstate.ledger.schema import batch
 from ctstate.verbs import reconcile as reconcile_module
 from ctstate.verbs.survey.sets import Comparison
 from ctstate.verbs.upload import acts, begin, lost_creates, runner, story
@@ -364,11 +364,7 @@ def _() -> AbstractContextManager[None]:
     def newest(ledger: Any, live: Any, zooniverse: Any, project_id: int, uploader_id: int) -> int:
         found = max((int(row["id"]) for row in zooniverse.newest_subjects(project_id, uploader_id)), default=0)
         with ledger.write() as connection:
-            connection.execute(
-                update(begin.run)
-                .where(begin.run.c.id == live.id)
-                .values(project_id=project_id, uploader_id=uploader_id, watermark=found)
-            )
+            uploads.note_watermark(connection, live.id, project_id, uploader_id, found)
         return int(found)
 
     return patched(
@@ -388,11 +384,6 @@ def _() -> AbstractContextManager[None]:
         (Comparison, "_linked_since", lambda self, item, rows, elsewhere, there: None),
         (reconcile_module, "_is_too_many", lambda *given: True),
     )
-
-
-@defect("reconcile's corrections do not name the capture as it was seen")
-def _() -> AbstractContextManager[None]:
-    return patched((transitions, "_as_seen", lambda seen: capture.c.id == seen.id))
 
 
 @defect("retry forgets the subject of a failed capture")

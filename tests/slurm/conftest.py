@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cluster import Cluster, missing
-from rehearsal import Rehearsal, sftp_server, share_command, skip_or_fail
 
 from ctstate.sandbox import SandboxProcess, SandboxSettings
+from tests.slurm.cluster import Cluster, missing
+from tests.slurm.rehearsal import Rehearsal, sftp_server, share_command, skip_or_fail
 
 
 @pytest.fixture(scope="session")

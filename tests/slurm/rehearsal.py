@@ -9,7 +9,6 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from cluster import Cluster, wait_until
 from sqlalchemy import select
 
 from ctstate.cluster.queue import SLURM
@@ -18,6 +17,7 @@ from ctstate.ledger.schema import run
 from ctstate.sandbox import SandboxProcess
 from ctstate.verbs.manifest import manifest
 from ctstate.verbs.runs import RunStatus, list_runs
+from tests.slurm.cluster import Cluster, wait_until
 
 PASSWORD_IN_ENVIRONMENT = "never-to-be-seen-in-a-job"
 WORKER = ("--n-processes", "1", "--connections", "1", "--dont-compress-images", "--settle-seconds", "2")

@@ -4,8 +4,8 @@ import json
 import subprocess
 from pathlib import Path
 
-from cluster import wait_until
-from rehearsal import PASSWORD_IN_ENVIRONMENT, Rehearsal
+from tests.slurm.cluster import wait_until
+from tests.slurm.rehearsal import PASSWORD_IN_ENVIRONMENT, Rehearsal
 
 CAPTURES = 180
 SLOW = {"latency_ms": {"create subject": 500, "*": 50}}

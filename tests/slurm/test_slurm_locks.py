@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cluster import Cluster
-from rehearsal import sftp_server, share_command, skip_or_fail
 from sqlalchemy import text
 
 from ctstate.ledger import Ledger
@@ -23,6 +21,8 @@ from ctstate.verbs.doctor.locks import (
     self_test,
     two_node_probe,
 )
+from tests.slurm.cluster import Cluster
+from tests.slurm.rehearsal import sftp_server, share_command, skip_or_fail
 
 
 def need_sshfs() -> None:

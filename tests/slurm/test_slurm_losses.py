@@ -4,10 +4,9 @@ import os
 import signal
 import time
 
-from cluster import wait_until
-from rehearsal import Rehearsal
-
 from ctstate.ledger.runs import LEASE_S
+from tests.slurm.cluster import wait_until
+from tests.slurm.rehearsal import Rehearsal
 
 CAPTURES = 120
 

@@ -4,11 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
-from cluster import Cluster
 
 from ctstate.cluster import queue, tools
 from ctstate.cluster.queue import QUIET_S, Queue, SlurmJobs
 from ctstate.machine import Job
+from tests.slurm.cluster import Cluster
 
 HERE = Job("ctest", os.getuid(), "17", "3", 0)
 
@@ -73,7 +73,7 @@ def test_only_runs_from_before_the_question_are_judged(cluster: Cluster, monkeyp
     monkeypatch.setattr(queue, "_known_cluster", "")
     job = cluster.run("sbatch", "--parsable", "--array=5", "--output=/dev/null", "--wrap=sleep 30").strip()
     here = Job("ctest", os.getuid(), job, "5", 0)
-    from cluster import wait_until
+    from tests.slurm.cluster import wait_until
 
     wait_until(lambda: cluster.job(job)["JobState"] == "RUNNING", 20, "a running job")
     watch = SlurmJobs()

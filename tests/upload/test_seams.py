@@ -26,7 +26,7 @@ from ctstate.verbs.upload import StopSignal
 from ctstate.verbs.upload.lost_creates import Lost, look
 from ctstate.verbs.upload.story import Doubt
 from ctstate.zooniverse import Backoff
-from tests.upload_help import Season, delete_set, foreign_subject, mark_of, set_of
+from tests.builders.season_on_sandbox import Season, delete_set, foreign_subject, mark_of, set_of
 
 
 def mend(season: Season) -> Counter[str]:

@@ -24,7 +24,7 @@ from ctstate.verbs.batch import batch
 from ctstate.verbs.upload import StopSignal
 from ctstate.zooniverse import Backoff
 from ctstate.zooniverse.subject import anonymized
-from tests.upload_help import Season
+from tests.builders.season_on_sandbox import Season
 
 
 def once_something_is_there(season: Season, act: Callable[[], None]) -> None:

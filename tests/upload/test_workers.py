@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ctstate.ledger import Ledger
-from tests.upload_help import Season
+from tests.builders.season_on_sandbox import Season
 
 LEASE_S = 4.0
 

@@ -5,10 +5,10 @@ import time
 from typing import Any
 
 import pytest
-from uploaded_season import CAPTURES, UploadedSeason
 
 from ctstate.ledger import Ledger
-from tests.upload_help import delete_set
+from tests.builders.season_on_sandbox import delete_set
+from tests.builders.uploaded_season import CAPTURES, UploadedSeason
 
 
 def _sets_of_workflow(world: UploadedSeason) -> list[int]:
