@@ -57,13 +57,3 @@ def pairs(file: str | os.PathLike[str], prefix: str = "") -> Iterator[tuple[str,
     """
     with opened(file) as stream:
         yield from ijson.kvitems(stream, prefix, use_float=True, buf_size=_BUFFER)
-
-
-def events(file: str | os.PathLike[str]) -> Iterator[tuple[str, str, Any]]:
-    """Yield the file's events (prefix, event, value), as ijson names them.
-
-    Raises:
-        InputError: see `opened`.
-    """
-    with opened(file) as stream:
-        yield from ijson.parse(stream, use_float=True, buf_size=_BUFFER)

@@ -66,8 +66,6 @@ TRANSITIONS: tuple[Transition, ...] = (
     Transition(_S.REMOVED, _S.UPLOADED, "reconcile found it linked again"),
 )
 
-_LEGAL = frozenset((t.source, t.target) for t in TRANSITIONS)
-
 PENDING: tuple[State, ...] = (_S.MANIFESTED, _S.PREDICTED, _S.BATCHED, _S.UPLOADING)
 """States of captures that an upload has still to bring to Zooniverse."""
 
@@ -76,8 +74,3 @@ REBATCHABLE: tuple[State, ...] = (_S.MANIFESTED, _S.PREDICTED, _S.BATCHED)
 
 RETRYABLE: tuple[State, ...] = (_S.FAILED, _S.REMOVED, _S.DELETED)
 """States that `retry` sends back to batched."""
-
-
-def is_legal(source: State | None, target: State) -> bool:
-    """Tell whether a capture may move from `source` (None: it is new) to `target`."""
-    return (source, target) in _LEGAL

@@ -14,7 +14,8 @@ from sqlalchemy import text
 from ctstate.errors import FencedError, IllegalMoveError
 from ctstate.ledger import Ledger, claims, runs, transitions
 from ctstate.ledger.schema import capture
-from ctstate.ledger.states import State, is_legal
+from ctstate.ledger.states import State
+from tests.builders import is_legal
 from tests.ledger.conftest import fill
 
 CAPTURES = 5

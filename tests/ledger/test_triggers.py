@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from ctstate.ledger import Ledger
-from ctstate.ledger.states import TRANSITIONS, State, is_legal
+from ctstate.ledger.states import TRANSITIONS, State
+from tests.builders import is_legal
 from tests.ledger.conftest import fill
 
 
