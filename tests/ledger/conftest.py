@@ -1,5 +1,6 @@
 """Ledgers with captures in them, made in SQL: fast enough to have many."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -39,11 +40,11 @@ def fill(ledger: Ledger, captures: int, batches: int = 1) -> None:
 
 
 @pytest.fixture
-def new_ledger(tmp_path: Path) -> Iterator[Callable[..., Ledger]]:
-    made = []
+def new_ledger(tmp_path: Path, empty_ledger: Path) -> Iterator[Callable[..., Ledger]]:
+    made: list[Ledger] = []
 
     def make(captures: int = 0, batches: int = 1) -> Ledger:
-        ledger = Ledger.open(tmp_path / f"ledger{len(made)}.db", create=True)
+        ledger = Ledger.open(shutil.copy(empty_ledger, tmp_path / f"ledger{len(made)}.db"))
         made.append(ledger)
         if captures:
             fill(ledger, captures, batches)

@@ -1,6 +1,7 @@
 """Raw SQL cannot make an illegal move, nor touch history."""
 
 import itertools
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -14,9 +15,9 @@ from tests.ledger.conftest import fill
 
 
 @pytest.fixture
-def raw(tmp_path: Path):
-    path = tmp_path / "raw.db"
-    with Ledger.open(path, create=True) as ledger:
+def raw(tmp_path: Path, empty_ledger: Path):
+    path = Path(shutil.copy(empty_ledger, tmp_path / "raw.db"))
+    with Ledger.open(path) as ledger:
         fill(ledger, 2)
     # As a person with the sqlite3 shell: no PRAGMA of ctstate's, foreign keys off.
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:

@@ -77,7 +77,7 @@ class Told:
     def until(self, kind: type[Want], **answers: Any) -> Want:
         """Answer all that goes well until it wants this."""
         good = {
-            Encode: [JPEG, JPEG], Write: None, Announce: Doubt(9, 200), Create: Created(300, "", ["u1", "u2"]),
+            Encode: [JPEG, JPEG], Write: None, Announce: Doubt(9, 200), Create: Created(300, ["u1", "u2"]),
             FreshUrls: ["f1", "f2"], Put: True, Prove: True, Link: None, LookFor: None, TakeBack: None,
         }  # fmt: skip
         while not isinstance(self.want, kind):
@@ -162,7 +162,7 @@ def test_another_run_has_it_and_nothing_more_is_written() -> None:
 def test_a_subject_made_too_late_is_taken_back() -> None:
     told = Told(claim())
     told.until(Create)
-    told.tell(Created(300, "", ["u1", "u2"]))
+    told.tell(Created(300, ["u1", "u2"]))
     assert told.tell(FencedError("taken over")) == TakeBack(7, 300)
     assert told.to_the_end().outcome == "fenced"
 

@@ -13,10 +13,9 @@ from ctstate.zooniverse.wording import one_line
 
 @dataclass(frozen=True)
 class Created:
-    """A subject just made: its id, its ETag, and where to put its images, in their order."""
+    """A subject just made: its id, and where to put its images, in their order."""
 
     id: int
-    etag: str
     urls: list[str] = field(default_factory=list)
 
 
@@ -94,7 +93,6 @@ class Subjects(Session):
             "links": {"project": str(project_id)},
         }
         response, _ = self._send("POST", "/subjects", json={"subjects": body}, before=before)
-        etag = response.headers.get("ETag")
         row = only(json_of(response), "subjects", "POST /subjects")
         key, urls = id_of(row), urls_of(row)
         if key is None or len(urls) != len(mimes):
@@ -102,7 +100,7 @@ class Subjects(Session):
                 f"POST /subjects: no usable answer (subject {one_line(str(row['id']))!r}, {len(urls)} places for "
                 f"{len(mimes)} images)"
             )
-        return Created(key, etag or "", urls)
+        return Created(key, urls)
 
     def subject(self, subject_id: int) -> tuple[dict[str, Any], str]:
         """Return a subject and its ETag.
