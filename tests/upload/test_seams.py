@@ -99,6 +99,24 @@ def test_a_backup_is_noticed_also_by_what_was_made_and_not_linked(new_season) ->
     season.check()
 
 
+def test_a_backup_is_mended_also_where_its_subjects_are_older_than_any_set(new_season) -> None:
+    """Found by the simulator: a colleague deleted the set they were made for, and the backup knows of no upload."""
+    season = new_season(4)
+    backup = copy_of(season)
+    season.z.set_faults({"rules": [{"route": "link subjects", "kind": "status_before", "status": 502}]})
+    never_linked = Backoff(first=0.01, most=0.02, give_up=0.1)
+    season.upload(backoff=never_linked)
+    delete_set(season.connect(), set_named_after(season))
+    mend(season)
+    season.upload(backoff=never_linked)  # into a set that is made anew
+    season.z.clear_faults()
+    put_back(season, backup)
+    assert mend(season) == {"own set": 1, "finish": 4}
+    season.upload()
+    assert creates(season) == 4
+    season.check()
+
+
 @pytest.mark.parametrize("linked", [True, False])
 def test_a_backup_with_a_claim_of_a_run_elsewhere_is_mended_once_that_run_is_gone(new_season, linked: bool) -> None:
     """Nobody can tell yet whether that run lives; the message says when the mending helps."""

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ctstate.capture import Batch, Snapshot, pages
-from ctstate.ledger import Ledger, State, captures, clock, comparison
+from ctstate.ledger import Ledger, State, captures, clock, comparison, uploads
 from ctstate.verbs.survey.findings import Notes
 from ctstate.verbs.survey.subjects import sets_of
 from ctstate.zooniverse import PAGE_SIZE, Zooniverse
@@ -34,10 +34,15 @@ def find_lost(
         recent: Iterable[Mapping[str, Any]] = itertools.islice(newest, PAGE_SIZE)
     else:
         recent = itertools.takewhile(lambda row: row["created_at"] >= since, newest)
-    lost: dict[int, list[int]] = {}
-    for page in pages(recent):
+    # And whatever an upload of this account asks the ledger about, however old: its message names this verb.
+    me = zooniverse.me().id
+    with ledger.read() as connection:
+        watermark = uploads.watermark(connection, project_id, me)
+    to_account_for = zooniverse.newest_to_account_for(project_id, me, watermark)
+    lost: dict[int, set[int]] = {}
+    for page in pages(itertools.chain(recent, to_account_for)):
         for key, subject_id in _ours_in_no_set(ledger, page, notes.accounted):
-            lost.setdefault(key, []).append(subject_id)
+            lost.setdefault(key, set()).add(subject_id)
     of = {item.id: item for item in batches}
     to_finish = set()
     for rows in captures.snapshots_among(ledger.read, sorted(lost)):

@@ -6,7 +6,6 @@ sent anything, when Zooniverse shows a subject that this ledger should know and 
 a run, and one more for a set that is found or made.
 """
 
-import itertools
 import logging
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
@@ -20,10 +19,6 @@ from ctstate.zooniverse import PAGE_SIZE, Zooniverse
 from ctstate.zooniverse.subject import CAPTURE_ID, LEDGER_KEY, read_mark
 
 log = logging.getLogger(__name__)
-
-MOST_NEWEST = 1000
-"""So many of an account's newest subjects are looked at: where it uploaded other seasons since, those of this
-ledger lie below them. What is in this ledger's sets is counted besides (`check_members`)."""
 
 MEND = "`ctstate reconcile --apply` writes down what is there; nothing was uploaded"
 
@@ -54,9 +49,7 @@ def account_for_newest(
     floor = known or 0
     newest = floor
     ours: dict[int, int] = {}
-    most = PAGE_SIZE if known is None else MOST_NEWEST
-    rows = zooniverse.newest_subjects(project_id, uploader_id, down_to=floor, page_size=PAGE_SIZE)
-    for row in itertools.islice(rows, most):
+    for row in zooniverse.newest_to_account_for(project_id, uploader_id, known):
         newest = max(newest, int(row["id"]))
         mark = read_mark(row.get("external_id"))
         if mark is not None and mark.ledger_id == ledger.ledger_id:

@@ -1,6 +1,7 @@
 """Subjects: made once, found again, changed, deleted (docs/panoptes-api.md, sections 2 and 4)."""
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +10,10 @@ from ctstate.errors import NotFoundError, RequestRefusedError, UnavailableError
 from ctstate.zooniverse.replies import id_of, json_of, only, urls_of
 from ctstate.zooniverse.session import PAGE_SIZE, Session
 from ctstate.zooniverse.wording import one_line
+
+MOST_NEWEST = 1000
+"""So many of an account's newest subjects are looked at: where it uploaded other seasons since, those of a ledger
+lie below them. What is in the ledger's sets is counted besides."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,18 @@ class Subjects(Session):
             if int(row["id"]) <= down_to:
                 return
             yield row
+
+    def newest_to_account_for(
+        self, project_id: int, uploader_id: int, watermark: int | None
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the newest subjects of an account that a ledger must know of, if it made them.
+
+        Args:
+            project_id, uploader_id: where, and by which account.
+            watermark: up to which id the ledger was held against them before; None: never yet.
+        """
+        rows = self.newest_subjects(project_id, uploader_id, down_to=watermark or 0, page_size=PAGE_SIZE)
+        return itertools.islice(rows, PAGE_SIZE if watermark is None else MOST_NEWEST)
 
     def subjects_above(self, project_id: int, uploader_id: int, floor: int) -> list[dict[str, Any]]:
         """Return all of an uploader's subjects in a project with an id above `floor`, newest first.
