@@ -202,6 +202,7 @@ class Kernel:
         current: the task that runs; None in callbacks and outside of `run`.
         dangers: for each kind of pause ("begin", "commit", "send", "reply", "sleep", "wait", "lock", "*" for all
             others) how likely a mortal worker is killed, and suspended, at each.
+        seldom: steps that hardly ever come, and how much likelier danger is there, so that it strikes there, too.
         suspensions_s: between the two of one of these lies how long a worker is suspended.
         delays: how likely a task dawdles at a pause, and for how long at most, so that timers overtake it.
         stickiness: how likely a task just goes on at a pause.
@@ -230,6 +231,7 @@ class Kernel:
         self.latencies = self.stream("latencies")
         random.seed(f"{seed} product")  # the product's jitter
         self.dangers: dict[str, tuple[float, float]] = {}
+        self.seldom: dict[str, float] = {}
         self.suspensions_s: tuple[tuple[float, float], ...] = ((1.0, 900.0),)
         self.delays = (0.02, 1.0)
         self.stickiness = 0.0
@@ -540,6 +542,9 @@ class Kernel:
     def _endanger(self, worker: Worker, kind: str, detail: str) -> None:
         dangers = self.dangers
         kill, suspend = dangers.get(kind) or dangers.get("*") or _NO_DANGER
+        if self.seldom and detail:
+            more = max(self.seldom.get(step, 1.0) for step in detail.split(","))
+            kill, suspend = min(0.4, kill * more), min(0.4, suspend * more)
         if worker.danger != 1.0:
             kill, suspend = kill * worker.danger, suspend * worker.danger
         number = self._strikes(kill)

@@ -76,6 +76,9 @@ SORE: tuple[tuple[str, float, tuple[str, ...]], ...] = (
 )
 """Steps at which these accidents are so many times likelier than elsewhere."""
 
+SELDOM = {"note_moved failed": 12.0, "note_subject_gone": 12.0}
+"""Commits that hardly ever come; whoever makes one is struck so many times likelier."""
+
 OFTEN = {"reconcile": 0.7, "remove": 0.2, "delete": 0.2}
 """In which share of the seasons a verb is called; what is taken back on purpose hides what is lost."""
 
@@ -254,6 +257,7 @@ class Season:
             model.after_work = self._look_after_work
             self._watch_the_world()
             kernel.dangers = {"*": (world.kill, world.suspend)}
+            kernel.seldom = SELDOM
             kernel.suspensions_s = ((5.0, 60.0), (320.0, 900.0), (320.0, 400.0))
             kernel.delays = (0.01, 2.0)
             self.database.rates = dict(world.ledger_rates)
