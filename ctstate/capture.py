@@ -1,4 +1,5 @@
-"""What a capture is, and the season and batch it is of: the typed, frozen rows that every room passes on."""
+"""What every room passes on, as typed, frozen rows: what a capture is, the season and batch it is of, the job it is
+uploaded by."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
@@ -143,6 +144,25 @@ class Batch(NamedTuple):
     project_id: int | None
     subject_set_id: int | None
     subject_set_name: str | None
+
+
+@dataclass(frozen=True)
+class Job:
+    """The job of a cluster's scheduler that a process belongs to, as Slurm numbers them.
+
+    Attributes:
+        cluster: its name; empty where the scheduler does not say.
+        user_id: of the operating system; whose job it is.
+        job: number of the job, or of the array that it is a task of.
+        task: number in the array; None: not of an array.
+        restarts: grows when the job is requeued under the same number.
+    """
+
+    cluster: str
+    user_id: int
+    job: str
+    task: str | None
+    restarts: int
 
 
 def pages(items: Iterable[T], size: int = PAGE) -> Iterator[list[T]]:

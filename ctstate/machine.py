@@ -13,27 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Protocol
-
-
-@dataclass(frozen=True)
-class Job:
-    """The job of a cluster's scheduler that a process belongs to, as Slurm numbers them.
-
-    Attributes:
-        cluster: its name; empty where the scheduler does not say.
-        user_id: of the operating system; whose job it is.
-        job: number of the job, or of the array that it is a task of.
-        task: number in the array; None: not of an array.
-        restarts: grows when the job is requeued under the same number.
-    """
-
-    cluster: str
-    user_id: int
-    job: str
-    task: str | None
-    restarts: int
 
 
 class Condition(Protocol):

@@ -15,8 +15,8 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from ctstate.capture import Job
 from ctstate.cluster import tools
-from ctstate.machine import Job
 
 KEEP_S = 20.0
 """An answer of squeue serves so long: many workers ask, and one scheduler answers all its users."""

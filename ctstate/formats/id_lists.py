@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from typing import IO, Any, NamedTuple
 
 from ctstate.errors import InputError
+from ctstate.formats.csv_table import reading
 
 CAPTURE_COLUMNS = ("capture_id", "#capture_id", "unique_id")
 PATH_COLUMNS = ("path", "image_path_rel", "file", "filepath", "original_images")
@@ -52,17 +53,10 @@ def read_listed(
     name = os.fspath(file)
     found = False
     order = _NO_PATHS if subjects else _CAPTURE_FIRST if prefer_captures else _PATH_FIRST
-    try:
-        with open(name, encoding="utf-8-sig", newline="") as stream:
-            for entry in _entries(name, stream, order):
-                found = True
-                yield entry
-    except OSError as error:
-        raise InputError(f"{name}: {error.strerror or error}") from None
-    except UnicodeError as error:
-        raise InputError(f"{name}: not text in UTF-8 ({error})") from None
-    except csv.Error as error:
-        raise InputError(f"{name}: not a readable CSV ({error})") from None
+    with reading(name) as stream:
+        for entry in _entries(name, stream, order):
+            found = True
+            yield entry
     if not found:
         raise InputError(f"{name}: lists no capture and no {'subject' if subjects else 'image'}")
 

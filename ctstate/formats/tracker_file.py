@@ -2,10 +2,12 @@
 
 import csv
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import IO, NamedTuple
 
 from ctstate.capture import LegacyEntry
 from ctstate.errors import InputError
+from ctstate.formats.csv_table import reading
 from ctstate.formats.legacy_manifest import subject_id_of
 
 
@@ -15,25 +17,35 @@ def read_tracker(file: str | os.PathLike[str]) -> Iterator[LegacyEntry]:
     Raises:
         InputError: it cannot be read, or is no tracker file.
     """
-    name = os.fspath(file)
-    try:
-        with open(name, encoding="utf-8-sig", newline="") as stream:
-            rows = csv.reader(stream)
-            header = [cell.strip() for cell in next(rows, [])]
-            if header[:2] != ["unique_id", "subject_id"]:
-                raise InputError(f"{name}, row 1: not an upload tracker file; its header is unique_id,subject_id")
-            for number, cells in enumerate(rows, start=2):
-                if not any(cell.strip() for cell in cells):
-                    continue
-                subject_id = subject_id_of(cells[1]) if len(cells) > 1 else None
-                if subject_id is None:
-                    raise InputError(
-                        f"{name}, row {number} ({cells[0]}): no subject id in column 2; nothing was changed"
-                    )
-                yield LegacyEntry(number, cells[0].strip(), uploaded=True, subject_id=subject_id)
-    except OSError as error:
-        raise InputError(f"{name}: {error.strerror or error}") from None
-    except UnicodeError as error:
-        raise InputError(f"{name}: not text in UTF-8 ({error})") from None
-    except csv.Error as error:
-        raise InputError(f"{name}: not a readable CSV ({error})") from None
+    with reading(file) as stream:
+        rows = csv.reader(stream)
+        header = [cell.strip() for cell in next(rows, [])]
+        if header[:2] != ["unique_id", "subject_id"]:
+            raise InputError(f"{file}, row 1: not an upload tracker file; its header is unique_id,subject_id")
+        for number, cells in enumerate(rows, start=2):
+            if not any(cell.strip() for cell in cells):
+                continue
+            subject_id = subject_id_of(cells[1]) if len(cells) > 1 else None
+            if subject_id is None:
+                raise InputError(
+                    f"{file}, row {number} ({cells[0]}): no subject id in column 2; nothing was changed"
+                )
+            yield LegacyEntry(number, cells[0].strip(), uploaded=True, subject_id=subject_id)
+
+
+class TrackedCapture(NamedTuple):
+    """A row of the file; no subject id: known to be uploaded, as what is not."""
+
+    unique_id: str
+    subject_id: int | None
+
+
+def write_tracker_file(stream: IO[str], rows: Iterable[TrackedCapture]) -> int:
+    """Write a tracker file; return how many captures are in it."""
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(TrackedCapture._fields)
+    count = 0
+    for row in rows:
+        writer.writerow(row)
+        count += 1
+    return count

@@ -135,7 +135,7 @@ class Ledger:
         """Return a write transaction: committed on leaving, rolled back on an error.
 
         Raises:
-            LedgerError: see `database.translated`.
+            LedgerError: see `sqlite.translated`.
         """
         return transaction(self._engine, self.name, write=True, connection=connection)
 

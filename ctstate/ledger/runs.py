@@ -9,12 +9,12 @@ from sqlalchemy import Row, ScalarSelect, Select, case, delete, func, insert, se
 from sqlalchemy.engine import Connection
 
 from ctstate import __version__
-from ctstate.capture import pages
+from ctstate.capture import Job, pages
 from ctstate.ledger.clock import age, now, surely_older
 from ctstate.ledger.processes import Process, gone_from_here, this_process, username
 from ctstate.ledger.schema import capture, event, run
 from ctstate.ledger.states import State
-from ctstate.machine import Job, machine
+from ctstate.machine import machine
 
 LEASE_S = float(os.environ.get("CTSTATE_LEASE_SECONDS", "300"))
 """A run that is known to be silent for so long is dead: its captures are recovered, and it must not send a create.

@@ -19,9 +19,9 @@ from typing import IO
 from ctstate.capture import COMPLETE
 from ctstate.errors import UsageError
 from ctstate.formats.csv_table import write_csv
-from ctstate.formats.legacy_manifest_out import ManifestEntry, ManifestSubject, local_time, write_manifest
+from ctstate.formats.legacy_manifest import ManifestEntry, ManifestSubject, local_time, write_manifest
 from ctstate.formats.speciesnet_instances import Whereabouts, write_instances
-from ctstate.formats.tracker_file_out import TrackedCapture, write_tracker_file
+from ctstate.formats.tracker_file import TrackedCapture, write_tracker_file
 from ctstate.ledger import Ledger, exports
 from ctstate.ledger.exports import ExportedCapture
 from ctstate.ledger.views import CaptureFacts

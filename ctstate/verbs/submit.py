@@ -45,7 +45,7 @@ class Order:
         folder: where jobs work.
         log_folder: where logs go.
         job: what the scheduler is told.
-        scheduler: see `script.SCHEDULERS`.
+        scheduler: see `scripts.SCHEDULERS`.
         max_rounds: arrays in the chain; 1: no chain.
     """
 

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Row, text
 
+from ctstate.capture import Job
 from ctstate.errors import FencedError
 from ctstate.ledger import Ledger, Selection, claims, processes, runs, set_lease
 from ctstate.ledger.states import State
-from ctstate.machine import Job, Machine, running_on
+from ctstate.machine import Machine, running_on
 
 
 def one(ledger: Ledger, sql: str, **parameters: object):

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from ctstate.capture import Job
 from ctstate.cluster import queue, tools
 from ctstate.cluster.queue import QUIET_S, Queue, SlurmJobs
-from ctstate.machine import Job
 from tests.slurm.cluster import Cluster
 
 HERE = Job("ctest", os.getuid(), "17", "3", 0)

@@ -82,6 +82,13 @@ def test_every_document_that_the_code_cites_is_there() -> None:
     assert [name for name in cited if not (ROOT / name).exists()] == []
 
 
+def test_every_module_that_the_docs_name_is_there() -> None:
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*.md")]
+    named = {name for page in pages for name in re.findall(r"`([\w/]+/\w+\.py)", page.read_text(encoding="utf-8"))}
+    assert len(named) > 10
+    assert [n for n in named if not any((ROOT / below / n).exists() for below in ("", "ctstate"))] == []
+
+
 def test_the_dependencies_have_their_reasons() -> None:
     names = re.findall(
         r'^    "([A-Za-z][\w-]*)[>=\["]', read("pyproject.toml").split("[project.optional")[0], re.MULTILINE
