@@ -20,8 +20,8 @@ from ctstate.verbs.remove import (
     carrying_out,
     make_plan,
 )
-from ctstate.verbs.survey import sets_of
 from ctstate.zooniverse import PAGE_SIZE, Zooniverse
+from ctstate.zooniverse.subject import sets_of
 
 DELETED_AT_ONCE = 50
 """Subjects deleted between two commits: what a kill leaves undone in the ledger, not on Zooniverse."""

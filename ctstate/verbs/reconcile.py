@@ -23,9 +23,9 @@ from ctstate.ledger import (
     transitions,
 )
 from ctstate.ledger.set_lease import turn
-from ctstate.verbs.survey import Finding, Survey, deletable, sets_of
+from ctstate.verbs.survey import Finding, Survey, deletable
 from ctstate.zooniverse import PAGE_SIZE, Zooniverse
-from ctstate.zooniverse.subject import subject_metadata
+from ctstate.zooniverse.subject import sets_of, subject_metadata
 
 
 def reconcile(

@@ -15,8 +15,8 @@ from ctstate.errors import FencedError, NotFoundError, UsageError, ZooniverseErr
 from ctstate.ledger import Ledger, LiveRun, State, transitions
 from ctstate.ledger.set_lease import turn
 from ctstate.verbs.choose import Wanted, choose
-from ctstate.verbs.survey import sets_of
 from ctstate.zooniverse import MOST_IDS_IN_PATH, Zooniverse
+from ctstate.zooniverse.subject import sets_of
 
 REMOVE, DELETE = "remove", "delete"
 

@@ -1,6 +1,7 @@
 """Where the promise once had seams: ledgers that are behind, answers that prove nothing, runs that end badly."""
 
 import contextlib
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -18,6 +19,7 @@ from ctstate.errors import CtstateError, LedgerBehindError, LoginError, NotFound
 from ctstate.ledger import Ledger, Selection, clock
 from ctstate.ledger.states import State
 from ctstate.verbs.adopt import adopt
+from ctstate.verbs.batch import batch
 from ctstate.verbs.manifest import manifest
 from ctstate.verbs.reconcile import reconcile
 from ctstate.verbs.retry import retry
@@ -115,6 +117,26 @@ def test_a_backup_is_mended_also_where_its_subjects_are_older_than_any_set(new_s
     with pytest.raises(LedgerBehindError, match="reconcile"):
         season.upload()
     assert mend(season) == {"own set": 1, "finish": 4}
+    season.upload()
+    assert creates(season) == 0
+    season.check()
+
+
+def test_a_backup_from_before_the_batches_names_the_verb_that_takes_their_sets_in(new_season) -> None:
+    season = new_season(6)
+    backup = copy_of(season)
+    with Ledger.open(season.path) as ledger:
+        batch(ledger, number_of_batches=2)
+    season.upload()
+    put_back(season, backup)
+    season.z.reset_requests()
+    for _ in range(2):
+        with pytest.raises(LedgerBehindError) as told:
+            season.upload()
+        named = re.search(r"ctstate adopt --subject-set-id (\d+)", str(told.value))
+        assert named is not None
+        with Ledger.open(season.path) as ledger:
+            adopt(ledger, season.connect(), int(season.z.project_id), subject_set_id=int(named[1]))
     season.upload()
     assert creates(season) == 0
     season.check()

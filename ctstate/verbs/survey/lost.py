@@ -7,9 +7,8 @@ from typing import Any
 from ctstate.capture import Batch, Snapshot, pages
 from ctstate.ledger import Ledger, State, captures, clock, comparison, uploads
 from ctstate.verbs.survey.findings import Notes
-from ctstate.verbs.survey.subjects import sets_of
 from ctstate.zooniverse import PAGE_SIZE, Zooniverse
-from ctstate.zooniverse.subject import CAPTURE_ID, read_mark
+from ctstate.zooniverse.subject import CAPTURE_ID, read_mark, sets_of
 
 
 def find_lost(

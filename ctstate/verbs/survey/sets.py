@@ -8,9 +8,9 @@ from ctstate.errors import NotFoundError
 from ctstate.ledger import Ledger, State, captures, claims, comparison, subject_sets
 from ctstate.machine import machine
 from ctstate.verbs.survey.findings import Notes
-from ctstate.verbs.survey.subjects import SubjectSeen, look_at, sets_of
+from ctstate.verbs.survey.subjects import SubjectSeen, look_at
 from ctstate.zooniverse import PAGE_SIZE, Zooniverse
-from ctstate.zooniverse.subject import CAPTURE_ID, LEDGER_KEY, read_mark, subject_set_name
+from ctstate.zooniverse.subject import CAPTURE_ID, LEDGER_KEY, read_mark, sets_of, subject_set_name
 
 HEADS_AT_ONCE = 8
 

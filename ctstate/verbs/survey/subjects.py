@@ -58,11 +58,6 @@ def _image_problem(zooniverse: Zooniverse, subject: Mapping[str, Any], row: Capt
     return ""
 
 
-def sets_of(subject: Mapping[str, Any] | None) -> list[int]:
-    """Return the subject sets that a subject is in."""
-    return [int(key) for key in subject["links"].get("subject_sets") or ()] if subject else []
-
-
 def deletable(ledger: Ledger, subjects: Mapping[int, Mapping[str, Any]]) -> set[int]:
     """Return those of these subjects that were made from this ledger, or that a file of the old scripts names."""
     with ledger.read() as connection:

@@ -7,7 +7,7 @@ a run, and one more for a set that is found or made.
 """
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ctstate.capture import pages
@@ -16,7 +16,7 @@ from ctstate.ledger import Ledger, LiveRun, Transaction, set_lease, subject_sets
 from ctstate.ledger.set_lease import turn
 from ctstate.verbs.upload.plan import PlannedBatch
 from ctstate.zooniverse import PAGE_SIZE, Zooniverse
-from ctstate.zooniverse.subject import CAPTURE_ID, LEDGER_KEY, read_mark
+from ctstate.zooniverse.subject import CAPTURE_ID, LEDGER_KEY, read_mark, sets_of
 
 log = logging.getLogger(__name__)
 
@@ -49,11 +49,13 @@ def account_for_newest(
     floor = known or 0
     newest = floor
     ours: dict[int, int] = {}
+    sets: dict[int, list[int]] = {}
     for row in zooniverse.newest_to_account_for(project_id, uploader_id, known):
         newest = max(newest, int(row["id"]))
         mark = read_mark(row.get("external_id"))
         if mark is not None and mark.ledger_id == ledger.ledger_id:
             ours[int(row["id"])] = mark.capture_key
+            sets[int(row["id"])] = sets_of(row)
     # Read after Zooniverse was: whatever a live run made meanwhile, it had announced before.
     with ledger.write() as connection:
         unknown = _unaccounted(connection, ours)
@@ -64,9 +66,23 @@ def account_for_newest(
         subject_id, what = min(unknown.items(), key=lambda item: (item[1].held, item[0]))
         raise LedgerBehindError(
             f"subject {subject_id} of capture {what.name} (and {len(unknown) - 1:,} more) was made from this "
-            f"ledger, which does not know it: is it an older copy? {HELD if what.held else MEND}"
+            f"ledger, which does not know it: is it an older copy? {_remedy(ledger, what, sets[subject_id])}"
         )
     return newest
+
+
+def _remedy(ledger: Ledger, what: "_Unknown", set_ids: Sequence[int]) -> str:
+    """Say which verb mends that the ledger does not know a subject, which is in these sets."""
+    if what.held:
+        return HELD
+    known = {item.subject_set_id for item in ledger.batches(None)}
+    unknown = [set_id for set_id in set_ids if set_id not in known]
+    if unknown:
+        return (
+            f"`ctstate adopt --subject-set-id {unknown[0]}` takes in the set that it is in, which this ledger does "
+            "not know, either; nothing was uploaded"
+        )
+    return MEND
 
 
 class _Unknown(NamedTuple):
