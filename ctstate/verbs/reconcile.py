@@ -23,7 +23,7 @@ from ctstate.ledger import (
     transitions,
 )
 from ctstate.ledger.set_lease import turn
-from ctstate.verbs.survey import Finding, Survey, deletable
+from ctstate.verbs.survey import Finding, Survey, deletable, image_problem
 from ctstate.zooniverse import PAGE_SIZE, Zooniverse
 from ctstate.zooniverse.subject import sets_of, subject_metadata
 
@@ -64,6 +64,8 @@ def _still_so(
     with ledger.read() as connection:
         batches = sorted({finding.batch_id for finding in found})
         sets = {key: subject_sets.of_batch(connection, key) for key in batches}
+        rows = claims.read_captures(connection, [f.seen.id for f in found if f.kind == "images" and f.seen])
+    contents = {row.id: row for row in rows}
     for finding in found:
         subject = there.get(finding.subject_id or 0)
         in_set = subject is not None and (sets[finding.batch_id] or finding.set_id) in sets_of(subject)
@@ -77,8 +79,12 @@ def _still_so(
             still = subject is not None and not in_set
         elif finding.kind == "duplicate":
             still = finding.subject_id in ours and finding.subject_id not in classified
-        elif finding.kind in ("adopt", "images"):
+        elif finding.kind == "adopt":
             still = in_set
+        elif finding.kind == "images":
+            assert finding.seen is not None
+            content = contents[finding.seen.id]
+            still = subject is not None and in_set and bool(image_problem(zooniverse, subject, content))
         else:
             still = subject is not None
         if still:

@@ -60,10 +60,11 @@ class Images(Session):
     def image_md5(self, url: str) -> str | None:
         """Return the MD5 of a stored image as hex digits; None where it never arrived or is empty.
 
-        The store tells it; one that does not is asked for the whole image.
+        The store tells it; one that does not is asked for the whole image. A web page is no answer of a store.
 
         Raises:
             WrongAddressError: it is no URL, or leads elsewhere.
+            UnavailableError: for as long as was tried, something else than the store answered.
         """
         public = url.partition("?")[0]
 
@@ -95,6 +96,9 @@ class Images(Session):
                     return None
                 if not 200 <= response.status_code < 300:
                     raise refusal_of(response, what)
+                if response.headers.get("Content-Type", "").lower().startswith("text/html"):
+                    # No image was ever put as one: what differs from an image would else be taken for it.
+                    raise UnavailableError(f"{what}: a web page came; is there a portal or filter in between?")
                 for part in response.iter_content(8192):
                     digest.update(part)
                     size += len(part)

@@ -195,6 +195,19 @@ def test_what_was_found_is_looked_at_again_before_it_is_acted_on(new_season) -> 
     season.check()
 
 
+def test_images_that_are_whole_by_then_are_not_put_again(new_season, monkeypatch: pytest.MonkeyPatch) -> None:
+    season = uploaded(new_season)
+    row = first(season)
+    with monkeypatch.context() as patch:
+        patch.setattr(Zooniverse, "image_md5", lambda self, url: "0" * 32)  # as somebody in between answers
+        found = look(season, check_images=True)
+    assert {f.kind for f in found.findings} == {"images"}
+    with Ledger.open(season.path) as ledger:
+        assert reconcile(ledger, season.connect(), int(season.z.project_id), found, {}) == {}
+    assert first(season) == row
+    season.check()
+
+
 def test_a_duplicate_that_volunteers_classified_is_left_alone(new_season) -> None:
     season = uploaded(new_season)
     row = first(season)

@@ -96,6 +96,14 @@ def test_a_store_that_does_not_tell_the_md5_is_asked_for_the_image(told: dict[st
     assert z.image_md5(web.url + "/blob/1") is None
 
 
+def test_the_page_of_a_portal_is_not_taken_for_an_image_that_differs(web: Web, connect) -> None:
+    page = Reply(200, {"Content-Type": "text/html; charset=utf-8"}, b"<!DOCTYPE html><title>Log in</title>")
+    web.answers["HEAD /blob/1"] = Reply(200, {"Content-Type": "text/html", "Content-Length": "38"})
+    web.answers["GET /blob/1"] = page
+    with pytest.raises(UnavailableError, match="a web page came; is there a portal or filter in between"):
+        connect(web.url).image_md5(web.url + "/blob/1")
+
+
 def test_an_image_is_read_as_it_is_stored(web: Web, connect) -> None:
     def answer(request) -> Reply:
         if "gzip" in request.headers.get("Accept-Encoding", ""):

@@ -13,7 +13,7 @@ from ctstate.ledger import Ledger, comparison
 from ctstate.verbs.survey.findings import ACTED_ON, KINDS, Finding, Notes, Survey
 from ctstate.verbs.survey.lost import find_lost
 from ctstate.verbs.survey.sets import Comparison, unknown_set
-from ctstate.verbs.survey.subjects import deletable
+from ctstate.verbs.survey.subjects import deletable, image_problem
 from ctstate.zooniverse import Zooniverse
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Finding",
     "Survey",
     "deletable",
+    "image_problem",
     "survey",
 ]
 

@@ -33,7 +33,7 @@ def look_at(
     settled = row.state == State.UPLOADED.value and row.subject_id == subject_id
     problem = ""
     if check_images or not settled:
-        problem = _image_problem(zooniverse, subject, row)
+        problem = image_problem(zooniverse, subject, row)
     elif len(subject["locations"]) != len(row.images):
         problem = f"{len(subject['locations'])} images, not {len(row.images)}"
     wanted = subject_metadata(row)
@@ -41,7 +41,7 @@ def look_at(
     return SubjectSeen(subject_id, problem, differs)
 
 
-def _image_problem(zooniverse: Zooniverse, subject: Mapping[str, Any], row: CaptureContent) -> str:
+def image_problem(zooniverse: Zooniverse, subject: Mapping[str, Any], row: CaptureContent) -> str:
     """Ask the store for each image of a subject; return what is wrong, or ''.
 
     An image that this ledger sent must have the MD5 it was sent with; one that others sent must be there.
