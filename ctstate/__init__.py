@@ -12,7 +12,8 @@ __version__ = "0.2.0.dev0"
 _ERRORS = (
     "AllowanceError", "BrokenImageError", "CtstateError", "FencedError", "IllegalMoveError", "InputError",
     "LedgerBehindError", "LedgerError", "LedgerMissingError", "LedgerVersionError", "LoginError", "NotFoundError",
-    "RequestRefusedError", "UnavailableError", "UsageError", "WrongAddressError", "ZooniverseError",
+    "RequestRefusedError", "StrangeReplyError", "UnavailableError", "UsageError", "WrongAddressError",
+    "ZooniverseError",
 )  # fmt: skip
 
 _HOME = {

@@ -17,6 +17,7 @@ CtstateError
     ├── RequestRefusedError a definite refusal (4xx): repeating the same request is pointless
     ├── WrongAddressError   the address, proxy or answer shows that this is not Zooniverse (or its store) at all
     └── UnavailableError    no answer, or one that does not say whether the work was done
+        └── StrangeReplyError a whole answer, but none that Zooniverse gives
 
 Every message is one line, written for the data manager who sees it. A command prints it and exits with 1
 (2 for `UsageError`); the library never prints and never exits.
@@ -136,3 +137,7 @@ class UnavailableError(ZooniverseError):
         super().__init__(message, status, request_id)
         self.maybe_done = maybe_done
         self.retry_after = retry_after
+
+
+class StrangeReplyError(UnavailableError):
+    """A whole answer, but none that Zooniverse gives; it is asked for a few times more, not for half an hour."""

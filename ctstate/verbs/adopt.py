@@ -7,9 +7,8 @@ believed only after looking at Zooniverse.
 """
 
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Container
 from dataclasses import dataclass, field
-from typing import Any
 
 from ctstate.capture import pages
 from ctstate.errors import FencedError, NotFoundError, UsageError
@@ -29,6 +28,7 @@ from ctstate.verbs.reconcile import reconcile
 from ctstate.verbs.survey import Survey, survey
 from ctstate.verbs.upload.begin import claim_set
 from ctstate.zooniverse import PAGE_SIZE, Zooniverse
+from ctstate.zooniverse.rows import Subject, SubjectSet
 from ctstate.zooniverse.subject import ANONYMIZED, CAPTURE_ID, ORIGINAL_IMAGES, subject_set_name
 
 _SET_NAME = re.compile(r"(?P<season>.+)_(?P<batch>complete|batch_\d+)")
@@ -134,12 +134,12 @@ def _one_set(
         row = zooniverse.subject_set(set_id)
     except NotFoundError:
         raise NotFoundError(f"no subject set {set_id} on {zooniverse.endpoint}") from None
-    if int(row["links"]["project"]) != project_id:
-        raise UsageError(f"subject set {set_id} belongs to project {row['links']['project']}, not to {project_id}")
-    found = _SET_NAME.fullmatch(row["display_name"])
+    if row.links.project != project_id:
+        raise UsageError(f"subject set {set_id} belongs to project {row.links.project}, not to {project_id}")
+    found = _SET_NAME.fullmatch(row.display_name)
     if (season_name is None or batch_name is None) and found is None:
         raise UsageError(
-            f"subject set {set_id} is named {row['display_name']!r}, which does not say season and batch "
+            f"subject set {set_id} is named {row.display_name!r}, which does not say season and batch "
             "(as in WLD_S6_batch_2): give --season and --batch"
         )
     return {
@@ -171,7 +171,7 @@ def _find_sets(
 
 
 def _bind(
-    ledger: Ledger, live: LiveRun, zooniverse: Zooniverse, project_id: int, batch_id: int, row: Mapping[str, Any]
+    ledger: Ledger, live: LiveRun, zooniverse: Zooniverse, project_id: int, batch_id: int, row: SubjectSet
 ) -> None:
     """Write down that a batch has this set, here and there: from now on this ledger feeds it."""
     with turn(ledger, live, batch_id, zooniverse.patience.wait) as lease:
@@ -179,10 +179,10 @@ def _bind(
             raise FencedError("this run was silent for so long that another took it for dead; run it again")
         claim_set(ledger, zooniverse, row, take_over=True)
         with ledger.write() as connection:
-            set_lease.note_subject_set(connection, lease, project_id, int(row["id"]), row["display_name"])
+            set_lease.note_subject_set(connection, lease, project_id, row.id, row.display_name)
 
 
-def _named_by_files(ledger: Ledger, zooniverse: Zooniverse, batch_id: int) -> list[dict[str, Any]]:
+def _named_by_files(ledger: Ledger, zooniverse: Zooniverse, batch_id: int) -> list[SubjectSet]:
     with ledger.read() as connection:
         named = legacy_claims.subject_set_named(connection, batch_id)
     if named is None:
@@ -214,7 +214,7 @@ def _know_set(
     for page in pages(zooniverse.subjects_in_set(set_id), PAGE_SIZE):
         if season_id is None or batch_id is None:
             with ledger.write() as connection:
-                metadata = page[0]["metadata"]
+                metadata = page[0].metadata
                 season_id = intake_subjects.know_season(
                     connection,
                     report.season,
@@ -226,15 +226,15 @@ def _know_set(
             _bind(ledger, live, zooniverse, project_id, batch_id, row)
         with ledger.write() as connection:
             for subject in page:
-                if not isinstance(subject["metadata"].get(CAPTURE_ID), str):
+                if not isinstance(subject.metadata.get(CAPTURE_ID), str):
                     report.without_id += 1
                 elif intake_subjects.know_capture(connection, live.id, season_id, _read(subject)):
                     report.captures_new += 1
 
 
-def _read(subject: Mapping[str, Any]) -> intake_subjects.FoundCapture:
+def _read(subject: Subject) -> intake_subjects.FoundCapture:
     """Return the capture that a subject shows; its `#capture_id` says what its metadata may leave out."""
-    metadata = subject["metadata"]
+    metadata = subject.metadata
     capture_id = metadata[CAPTURE_ID]
     parts = [*capture_id.split("#"), "", "", "", ""]
     season, site, roll, capture = (
@@ -243,11 +243,11 @@ def _read(subject: Mapping[str, Any]) -> intake_subjects.FoundCapture:
     )
     digits = re.search(r"\d+", capture)
     paths = metadata.get(ORIGINAL_IMAGES)
-    count = len(subject["locations"])
+    count = len(subject.locations)
     if not isinstance(paths, list) or len(paths) != count:
         paths = [f"unknown_{rank}" for rank in range(1, count + 1)]
     return intake_subjects.FoundCapture(
-        subject_id=int(subject["id"]),
+        subject_id=subject.id,
         capture_id=capture_id,
         season=season,
         site=site,
@@ -279,7 +279,7 @@ def _claimed_and_there(
         there |= {
             key
             for key, subject in found.items()
-            if subject["metadata"].get(CAPTURE_ID) == wanted[key] and int(subject["links"]["project"]) == project_id
+            if subject.metadata.get(CAPTURE_ID) == wanted[key] and subject.links.project == project_id
         }
     if 2 * len(there) < claims_looked_at and not even_if_gone:
         raise UsageError(

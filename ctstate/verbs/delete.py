@@ -21,7 +21,6 @@ from ctstate.verbs.remove import (
     make_plan,
 )
 from ctstate.zooniverse import PAGE_SIZE, Zooniverse
-from ctstate.zooniverse.subject import sets_of
 
 DELETED_AT_ONCE = 50
 """Subjects deleted between two commits: what a kill leaves undone in the ledger, not on Zooniverse."""
@@ -115,7 +114,7 @@ def _look(
     present = [item for item in items if item.subject_id in there]
     shared: set[int] = set()
     if not plan.consent.shared:
-        shared = {t.subject_id for t in present if _is_shared(t, sets_of(there[t.subject_id]), batches)}
+        shared = {t.subject_id for t in present if _is_shared(t, there[t.subject_id].sets, batches)}
     classified: set[int] = set()
     if not plan.consent.classified:
         classified = zooniverse.classified(plan.project_id, [t.subject_id for t in present])

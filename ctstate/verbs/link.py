@@ -2,14 +2,14 @@
 
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 from ctstate.errors import NotFoundError, UsageError, ZooniverseError
 from ctstate.ledger import Ledger
 from ctstate.ledger.subject_sets import still_to_come
 from ctstate.verbs.remove import check_account
-from ctstate.verbs.workflows import set_ids, the_workflow
+from ctstate.verbs.workflows import the_workflow
 from ctstate.zooniverse import Zooniverse
+from ctstate.zooniverse.rows import SubjectSet
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def _change(
     zooniverse.project(project_id)
     workflow = the_workflow(zooniverse, project_id, workflow_id)
     subject_set = _the_set(zooniverse, project_id, set_id)
-    before = set_id in set_ids(workflow)
+    before = set_id in workflow.sets
     if before != wanted:
         if wanted:
             zooniverse.link_set(workflow_id, set_id)
@@ -94,7 +94,7 @@ def _change(
             with suppress(NotFoundError):  # somebody else was faster
                 zooniverse.unlink_set(workflow_id, set_id)
         # A good answer is no proof: an account without the right to may be told that all went well.
-        if (set_id in set_ids(zooniverse.workflow(workflow_id))) != wanted:
+        if (set_id in zooniverse.workflow(workflow_id).sets) != wanted:
             raise ZooniverseError(f"Zooniverse took the request, but workflow {workflow_id} is as it was")
     arguments = {"project_id": project_id, "workflow_id": workflow_id, "season": row.name, "batch": batch_name}
     verb = "link" if wanted else "unlink"
@@ -102,24 +102,24 @@ def _change(
         pending = still_to_come(connection, item)
     return LinkReport(
         set_id=set_id,
-        set_name=str(subject_set["display_name"]),
-        workflow=str(workflow["display_name"]),
+        set_name=subject_set.display_name,
+        workflow=workflow.display_name,
         changed=before != wanted,
-        active=bool(workflow.get("active")),
+        active=bool(workflow.active),
         pending=pending,
     )
 
 
-def _the_set(zooniverse: Zooniverse, project_id: int, set_id: int) -> dict[str, Any]:
+def _the_set(zooniverse: Zooniverse, project_id: int, set_id: int) -> SubjectSet:
     try:
         found = zooniverse.subject_set(set_id)
     except NotFoundError:
         raise NotFoundError(
             f"subject set {set_id} is no longer on Zooniverse; `ctstate reconcile` shows what became of it"
         ) from None
-    if int(found["links"]["project"]) != project_id:
+    if found.links.project != project_id:
         raise UsageError(
-            f"subject set {set_id} belongs to project {found['links']['project']}, not {project_id}: "
+            f"subject set {set_id} belongs to project {found.links.project}, not {project_id}: "
             "Zooniverse would make a copy of it"
         )
     return found

@@ -13,8 +13,9 @@ from ctstate.capture import Batch
 from ctstate.ledger import Ledger, classification
 from ctstate.ledger.classification import Classification, UploadedSubject
 from ctstate.ledger.clock import age, now
-from ctstate.verbs.workflows import set_ids, the_workflow
+from ctstate.verbs.workflows import the_workflow
 from ctstate.zooniverse import PAGE_SIZE, Zooniverse
+from ctstate.zooniverse.rows import Workflow
 
 RESUME_S = 24 * 3600.0
 """A run that was killed longer ago than this is not resumed: what it saw is old news."""
@@ -80,14 +81,14 @@ def read_progress(
     with ledger.live_run("progress", {**wanted, "since": since}):
         for item in batches:
             for flow in flows:
-                if workflow_id is None and item.subject_set_id not in set_ids(flow):
+                if workflow_id is None and item.subject_set_id not in flow.sets:
                     continue
-                flow_id = int(flow["id"])
+                flow_id = flow.id
                 for page in classification.not_seen_since(ledger.read, item, flow_id, since, PAGE_SIZE):
                     _read(ledger, zooniverse, flow_id, page)
                     seen += len(page)
                     on_progress(seen)
-    return _summary(ledger, {row.id for row in batches}, {int(flow["id"]): flow for flow in flows})
+    return _summary(ledger, {row.id for row in batches}, {flow.id: flow for flow in flows})
 
 
 def _batches(ledger: Ledger, project_id: int, season: str | None, batch: str | None) -> Sequence[Batch]:
@@ -111,25 +112,25 @@ def _unfinished_since(ledger: Ledger, wanted: Mapping[str, Any]) -> str | None:
 def _read(ledger: Ledger, zooniverse: Zooniverse, workflow_id: int, page: Sequence[UploadedSubject]) -> None:
     moment = now()  # before Zooniverse is asked: what happens after it was not seen
     statuses = {
-        int(status["links"]["subject"]): status
+        status.links.subject: status
         for status in zooniverse.statuses(workflow_id, [item.subject_id for item in page])
     }
     found = []
     for item in page:
-        status = statuses.get(item.subject_id, {})
+        status = statuses.get(item.subject_id)
         found.append(
             Classification(
                 of=item,
-                classifications=int(status.get("classifications_count") or 0),
-                retired_at=status.get("retired_at"),
-                retirement_reason=status.get("retirement_reason"),
+                classifications=(status.classifications_count or 0) if status is not None else 0,
+                retired_at=status.retired_at if status is not None else None,
+                retirement_reason=status.retirement_reason if status is not None else None,
             )
         )
     with ledger.write() as connection:
         classification.see(connection, workflow_id, found, moment)
 
 
-def _summary(ledger: Ledger, batch_ids: set[int], flows: Mapping[int, Mapping[str, Any]]) -> list[Done]:
+def _summary(ledger: Ledger, batch_ids: set[int], flows: Mapping[int, Workflow]) -> list[Done]:
     with ledger.read() as connection:
         rows = classification.totals(connection)
     return [
@@ -137,8 +138,8 @@ def _summary(ledger: Ledger, batch_ids: set[int], flows: Mapping[int, Mapping[st
             season=row.season,
             batch=row.batch,
             workflow_id=row.workflow_id,
-            workflow=str(flows[row.workflow_id]["display_name"]),
-            completeness=float(flows[row.workflow_id].get("completeness") or 0.0),
+            workflow=flows[row.workflow_id].display_name,
+            completeness=flows[row.workflow_id].completeness or 0.0,
             subjects=row.subjects,
             classified=row.classified,
             classifications=row.classifications,

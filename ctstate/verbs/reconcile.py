@@ -25,7 +25,7 @@ from ctstate.ledger import (
 from ctstate.ledger.set_lease import turn
 from ctstate.verbs.survey import Finding, Survey, deletable, image_problem
 from ctstate.zooniverse import PAGE_SIZE, Zooniverse
-from ctstate.zooniverse.subject import sets_of, subject_metadata
+from ctstate.zooniverse.subject import subject_metadata
 
 
 def reconcile(
@@ -68,7 +68,7 @@ def _still_so(
     contents = {row.id: row for row in rows}
     for finding in found:
         subject = there.get(finding.subject_id or 0)
-        in_set = subject is not None and (sets[finding.batch_id] or finding.set_id) in sets_of(subject)
+        in_set = subject is not None and (sets[finding.batch_id] or finding.set_id) in subject.sets
         if finding.kind == "own set":
             still = True
         elif finding.kind == "set gone":
@@ -177,7 +177,7 @@ def accept(ledger: Ledger, zooniverse: Zooniverse, project_id: int, subject_ids:
     ledger.bind_endpoint(zooniverse.endpoint)
     there = zooniverse.subjects_by_id(subject_ids)
     for key in subject_ids:
-        if key not in there or int(there[key]["links"]["project"]) != project_id:
+        if key not in there or there[key].links.project != project_id:
             raise UsageError(f"no subject {key} in project {project_id}: nothing was accepted")
     arguments = {"project_id": project_id, "subjects": list(subject_ids)}
     with ledger.atomic_run("accept", arguments) as (connection, run_id):

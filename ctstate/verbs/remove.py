@@ -16,7 +16,6 @@ from ctstate.ledger import Ledger, LiveRun, State, transitions
 from ctstate.ledger.set_lease import turn
 from ctstate.verbs.choose import Wanted, choose
 from ctstate.zooniverse import MOST_IDS_IN_PATH, Zooniverse
-from ctstate.zooniverse.subject import sets_of
 
 REMOVE, DELETE = "remove", "delete"
 
@@ -235,13 +234,13 @@ def _foreign(plan: Plan, zooniverse: Zooniverse, ids: Sequence[int], batches: Ma
         subject = there.get(subject_id)
         if subject is None:
             plan.gone.append(SubjectToRemove(subject_id, None))
-        elif int(subject["links"]["project"]) != plan.project_id:
+        elif subject.links.project != plan.project_id:
             raise UsageError(
-                f"subject {subject_id} belongs to project {subject['links']['project']}, not to {plan.project_id}; "
+                f"subject {subject_id} belongs to project {subject.links.project}, not to {plan.project_id}; "
                 "nothing was changed"
             )
         else:
-            sets = sets_of(subject)
+            sets = subject.sets
             ours = tuple(key for key in sets if key in season_sets)
             if plan.verb == DELETE or ours:
                 plan.todo.append(SubjectToRemove(subject_id, None, ours))
@@ -317,7 +316,7 @@ def _take_out(work: "Work", set_id: int | None, batch_id: int, part: list[Subjec
             with suppress(NotFoundError):  # the whole set is gone: so they are in it no more
                 zooniverse.unlink_subjects(set_id, ids)
         there = zooniverse.subjects_by_id(ids) if ids else {}
-        left = [key for key, subject in there.items() if set_id is not None and set_id in sets_of(subject)]
+        left = [key for key, subject in there.items() if set_id is not None and set_id in subject.sets]
         if left:
             raise ZooniverseError(
                 f"Zooniverse said that it took subject {min(left)} (and {len(left) - 1} more) out of subject "

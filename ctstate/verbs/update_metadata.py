@@ -121,7 +121,7 @@ def _bring(
             report.gone.append(item.row.capture_id)
             continue
         replaced = [key for key in item.replaced if key.startswith(MACHINE)]
-        changes, drop = difference(subject["metadata"], item.row, replaced)
+        changes, drop = difference(subject.metadata, item.row, replaced)
         if changes or drop:
             work.append((item, changes, drop))
             if len(report.examples) < 10:

@@ -1,12 +1,11 @@
 """Workflows and subject sets: which there are (`ctstate workflows`, `ctstate sets`)."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from ctstate.errors import NotFoundError, UsageError
 from ctstate.ledger import Ledger
 from ctstate.ledger.subject_sets import BatchSet, of_project
-from ctstate.zooniverse import Zooniverse
+from ctstate.zooniverse import Zooniverse, rows
 
 
 @dataclass(frozen=True)
@@ -69,26 +68,20 @@ def workflows(zooniverse: Zooniverse, project_id: int) -> list[Workflow]:
         ZooniverseError: see `Zooniverse`.
     """
     zooniverse.project(project_id)
-    names = {int(row["id"]): str(row["display_name"]) for row in zooniverse.sets(project_id)}
+    names = {row.id: row.display_name for row in zooniverse.sets(project_id)}
     return sorted((_workflow(row, names) for row in zooniverse.workflows(project_id)), key=lambda w: w.id)
 
 
-def _workflow(row: dict[str, Any], names: dict[int, str]) -> Workflow:
-    ids = set_ids(row)
+def _workflow(row: rows.Workflow, names: dict[int, str]) -> Workflow:
     return Workflow(
-        id=int(row["id"]),
-        name=str(row["display_name"]),
-        active=bool(row.get("active")),
-        completeness=float(row.get("completeness") or 0.0),
-        subjects=int(row.get("subjects_count") or 0),
-        retired=int(row.get("retired_set_member_subjects_count") or 0),
-        sets=tuple((key, names.get(key, "")) for key in ids),
+        id=row.id,
+        name=row.display_name,
+        active=bool(row.active),
+        completeness=row.completeness or 0.0,
+        subjects=row.subjects_count or 0,
+        retired=row.retired_set_member_subjects_count or 0,
+        sets=tuple((key, names.get(key, "")) for key in row.sets),
     )
-
-
-def set_ids(workflow: dict[str, Any]) -> list[int]:
-    """Return the subject sets of a workflow as Zooniverse shows it."""
-    return [int(key) for key in workflow["links"].get("subject_sets") or ()]
 
 
 def subject_sets(ledger: Ledger | None, zooniverse: Zooniverse, project_id: int) -> list[SubjectSet]:
@@ -108,21 +101,21 @@ def subject_sets(ledger: Ledger | None, zooniverse: Zooniverse, project_id: int)
         ledger.check_endpoint(zooniverse.endpoint)
     zooniverse.project(project_id)
     linked: dict[int, list[int]] = {}
-    for row in zooniverse.workflows(project_id):
-        for set_id in set_ids(row):
-            linked.setdefault(set_id, []).append(int(row["id"]))
+    for workflow in zooniverse.workflows(project_id):
+        for set_id in workflow.sets:
+            linked.setdefault(set_id, []).append(workflow.id)
     known: dict[int, BatchSet] = {}
     if ledger is not None:
         with ledger.read() as connection:
             known = {mine.set_id: mine for mine in of_project(connection, project_id)}
     found = []
-    for row in sorted(zooniverse.sets(project_id), key=lambda row: int(row["id"])):
-        set_id = int(row["id"])
+    for row in sorted(zooniverse.sets(project_id), key=lambda row: row.id):
+        set_id = row.id
         mine = known.pop(set_id, None)
         found.append(
             SubjectSet(
                 id=set_id,
-                name=str(row["display_name"]),
+                name=row.display_name,
                 subjects=zooniverse.count_in_set(set_id),
                 workflows=tuple(sorted(linked.get(set_id, ()))),
                 season=mine.season if mine is not None else None,
@@ -135,7 +128,7 @@ def subject_sets(ledger: Ledger | None, zooniverse: Zooniverse, project_id: int)
     return found
 
 
-def the_workflow(zooniverse: Zooniverse, project_id: int, workflow_id: int) -> dict[str, Any]:
+def the_workflow(zooniverse: Zooniverse, project_id: int, workflow_id: int) -> rows.Workflow:
     """Return a workflow of a project.
 
     Raises:
@@ -148,8 +141,6 @@ def the_workflow(zooniverse: Zooniverse, project_id: int, workflow_id: int) -> d
         raise NotFoundError(
             f"no workflow {workflow_id} on {zooniverse.endpoint}; `ctstate workflows` lists them"
         ) from None
-    if int(workflow["links"]["project"]) != project_id:
-        raise UsageError(
-            f"workflow {workflow_id} belongs to project {workflow['links']['project']}, not {project_id}"
-        )
+    if workflow.links.project != project_id:
+        raise UsageError(f"workflow {workflow_id} belongs to project {workflow.links.project}, not {project_id}")
     return workflow

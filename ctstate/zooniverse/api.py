@@ -1,7 +1,6 @@
 """The Zooniverse that the verbs know: one connection with all that can be asked of it."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from ctstate.errors import NotFoundError
 from ctstate.zooniverse.images import Images
@@ -9,6 +8,7 @@ from ctstate.zooniverse.replies import only
 from ctstate.zooniverse.resources.subject_sets import MOST_IDS_IN_PATH, SubjectSets
 from ctstate.zooniverse.resources.subjects import Created, Subjects
 from ctstate.zooniverse.resources.workflows import Workflows
+from ctstate.zooniverse.rows import Project, ProjectRole, User
 from ctstate.zooniverse.session import PAGE_SIZE
 
 __all__ = ["MOST_IDS_IN_PATH", "PAGE_SIZE", "Account", "Created", "Zooniverse"]
@@ -44,17 +44,16 @@ class Zooniverse(SubjectSets, Subjects, Workflows, Images):
     def me(self) -> Account:
         """Return the account."""
         reply, _ = self.get("/me")
-        user = only(reply, "users", "GET /me")
-        limit = user.get("subject_limit")
+        user = only(reply, User, "GET /me")
         return Account(
-            id=int(user["id"]),
-            login=str(user.get("login", "")),
-            subject_limit=None if limit is None else int(limit),
-            uploaded_subjects_count=int(user.get("uploaded_subjects_count") or 0),
-            banned=bool(user.get("banned")),
+            id=user.id,
+            login=user.login,
+            subject_limit=user.subject_limit,
+            uploaded_subjects_count=user.uploaded_subjects_count or 0,
+            banned=bool(user.banned),
         )
 
-    def project(self, project_id: int) -> dict[str, Any]:
+    def project(self, project_id: int) -> Project:
         """Return a project.
 
         Raises:
@@ -66,11 +65,11 @@ class Zooniverse(SubjectSets, Subjects, Workflows, Images):
             raise NotFoundError(
                 f"no project {project_id} on {self.endpoint} that {self.username!r} may see", error.status
             ) from None
-        return only(reply, "projects", f"GET /projects/{project_id}")
+        return only(reply, Project, f"GET /projects/{project_id}")
 
-    def project_roles(self, project_id: int) -> list[dict[str, Any]]:
+    def project_roles(self, project_id: int) -> list[ProjectRole]:
         """Return who has which roles in a project, the owner included."""
-        return list(self._listed("project_roles", {"project_id": project_id}))
+        return list(self._listed(ProjectRole, {"project_id": project_id}))
 
     def server_date(self) -> str | None:
         """Return the `Date` that the server put on a reply just now."""

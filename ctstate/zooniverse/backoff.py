@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from ctstate.errors import UnavailableError
+from ctstate.errors import StrangeReplyError, UnavailableError
 from ctstate.machine import machine
 
 log = logging.getLogger(__name__)
@@ -21,6 +21,10 @@ SILENCE_S = 5.0
 """A call that fails for longer is worth a warning: somebody may sit and wait."""
 
 
+MOST_STRANGE = 5
+"""So often an answer that Zooniverse does not give may come before a call is given up."""
+
+
 @dataclass(frozen=True)
 class Timeouts:
     """How long to wait, in seconds.
@@ -29,11 +33,13 @@ class Timeouts:
         connect: for a connection.
         read: for the next byte of a reply; the server ends its own work after 65 s.
         blob: for the next byte when an image is put.
+        whole: for the whole of a reply, once the request was sent.
     """
 
     connect: float = 15.0
     read: float = 90.0
     blob: float = 120.0
+    whole: float = 300.0
 
 
 @dataclass(frozen=True)
@@ -71,13 +77,14 @@ def keep_trying(once: Callable[[], T], backoff: Backoff, patience: Patience) -> 
     Raises:
         UnavailableError: the last failure; also where `patience` is over.
     """
-    began, attempt = machine().monotonic(), 0
+    began, attempt, strange = machine().monotonic(), 0, 0
     while True:
         try:
             return once()
         except UnavailableError as error:
             wait = backoff.wait(attempt, error.retry_after)
-            if machine().monotonic() + wait - began > backoff.give_up:
+            strange += isinstance(error, StrangeReplyError)
+            if strange >= MOST_STRANGE or machine().monotonic() + wait - began > backoff.give_up:
                 raise
             level = logging.WARNING if machine().monotonic() - began > SILENCE_S else logging.INFO
             log.log(level, "%s; trying again in %.1f s", error, wait)

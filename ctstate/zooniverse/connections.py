@@ -6,14 +6,20 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import requests
-from requests.adapters import HTTPAdapter
 
-from ctstate.errors import WrongAddressError
+from ctstate.errors import StrangeReplyError, WrongAddressError
 from ctstate.zooniverse.backoff import Timeouts
+from ctstate.zooniverse.bounds import Watchdog, WatchedAdapter
 from ctstate.zooniverse.wording import one_line, shown
 
 MOST_REDIRECTS = 5
 """How often a GET is sent on, within the same origin, before it is no use."""
+
+MOST_BYTES = 64 << 20
+"""No reply is longer once it is unpacked: Zooniverse asks for images below 1 MB; a page of a list is smaller."""
+
+PART_BYTES = 8192
+"""So much is unpacked at a time: at worst it is a thousand times as much."""
 
 
 class Connections(requests.Session):
@@ -22,8 +28,10 @@ class Connections(requests.Session):
     def __init__(self, timeouts: Timeouts, connections: int) -> None:
         super().__init__()
         self._timeout = (timeouts.connect, timeouts.read)
+        self._whole_s = timeouts.whole
+        self._watchdog = Watchdog()
         # No retries down here: a POST must never be sent twice by a layer that does not know what it is.
-        adapter = HTTPAdapter(pool_connections=4, pool_maxsize=connections + 4, max_retries=0)
+        adapter = WatchedAdapter(pool_connections=4, pool_maxsize=connections + 4, max_retries=0)
         self.mount("https://", adapter)
         self.mount("http://", adapter)
         # With an auth of its own, requests looks into no ~/.netrc: an entry there would replace the token.
@@ -50,14 +58,16 @@ class Connections(requests.Session):
         return None
 
     def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
-        """Send a request; only a GET or HEAD is sent on, and only within its origin.
+        """Send a request and read its reply; only a GET or HEAD is sent on, and only within its origin.
 
         Raises:
             WrongAddressError: it is sent on to elsewhere, or again and again.
+            StrangeReplyError: the reply is longer than any that could be meant.
+            requests.RequestException: no reply, or none that was whole in time.
         """
         kwargs.setdefault("timeout", self._timeout)
         _check_address(str(url))
-        response = super().request(method, url, *args, **kwargs)
+        response = self._whole(method, url, *args, **kwargs)
         if str(method).upper() not in ("GET", "HEAD"):
             return response
         asked, times = response.url, 0
@@ -72,9 +82,38 @@ class Connections(requests.Session):
                     f"{shown(asked)} is sent on to {shown(target)}, which is another address: "
                     "is the endpoint right, and no portal or filter in between?"
                 )
-            response.close()
-            response = super().request(method, target, *args, **{**kwargs, "params": None})
+            response = self._whole(method, target, *args, **{**kwargs, "params": None})
         return response
+
+    def _whole(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
+        """Send a request once, and read its reply to the end."""
+        with self._watchdog.watching(self._whole_s) as watch:
+            try:
+                response = super().request(method, url, *args, **{**kwargs, "stream": True})
+                with contextlib.closing(response):
+                    _read(response)
+            except requests.exceptions.RequestException as error:
+                if watch.cut_off:
+                    text = f"the answer was not whole within {self._whole_s:.0f} s"
+                    raise requests.exceptions.ReadTimeout(text, request=error.request) from error
+                raise
+        if watch.cut_off:  # it may end as if it were whole
+            raise requests.exceptions.ReadTimeout(f"the answer was not whole within {self._whole_s:.0f} s")
+        return response
+
+
+def _read(response: requests.Response) -> None:
+    """Read a reply to its end, as `response.content`."""
+    what = f"{response.request.method} {shown(str(response.url))}"
+    if "," in response.headers.get("Content-Encoding", ""):
+        raise StrangeReplyError(f"{what}: an answer that is packed more than once", response.status_code)
+    parts, size = [], 0
+    for part in response.iter_content(PART_BYTES):
+        parts.append(part)
+        size += len(part)
+        if size > MOST_BYTES:
+            raise StrangeReplyError(f"{what}: an answer of more than {MOST_BYTES >> 20} MiB", response.status_code)
+    response._content = b"".join(parts)
 
 
 def _check_address(url: str) -> None:

@@ -2,20 +2,15 @@
 
 import base64
 import binascii
-import contextlib
 import hashlib
 
 import requests
 
-from ctstate.errors import UnavailableError, ZooniverseError
-from ctstate.machine import machine
+from ctstate.errors import UnavailableError
 from ctstate.zooniverse.failures import no_answer
 from ctstate.zooniverse.replies import refusal_of
 from ctstate.zooniverse.session import Session
-from ctstate.zooniverse.wording import is_number, one_line, shown
-
-MOST_IMAGE_BYTES = 64 * 1024 * 1024
-"""An image is read back up to here; Zooniverse asks for less than 1 MB."""
+from ctstate.zooniverse.wording import is_number, one_line
 
 
 class Images(Session):
@@ -85,32 +80,25 @@ class Images(Session):
     def _md5_of_body(self, url: str) -> str | None:
         """Read an image and return its MD5; None where it is not there or empty."""
         what = "GET of an image"
-        until = machine().monotonic() + self._timeouts.blob
-        digest, size = hashlib.md5(usedforsecurity=False), 0
         self.counts.images += 1
         with no_answer(what):
             # As it is stored: what a server packs for the way has another MD5.
-            response = self._images.get(url, stream=True, headers={"Accept-Encoding": "identity"})
-            with contextlib.closing(response):
-                if response.status_code == 404:
-                    return None
-                if not 200 <= response.status_code < 300:
-                    raise refusal_of(response, what)
-                if response.headers.get("Content-Type", "").lower().startswith("text/html"):
-                    # No image was ever put as one: what differs from an image would else be taken for it.
-                    raise UnavailableError(f"{what}: a web page came; is there a portal or filter in between?")
-                for part in response.iter_content(8192):
-                    digest.update(part)
-                    size += len(part)
-                    if size > MOST_IMAGE_BYTES:
-                        raise ZooniverseError(f"{what}: more than {MOST_IMAGE_BYTES >> 20} MiB at {shown(url)}")
-                    if machine().monotonic() > until:
-                        raise UnavailableError(f"{what}: not read within {self._timeouts.blob:.0f} s")
-        declared = response.headers.get("Content-Length", "")
+            response = self._images.get(url, headers={"Accept-Encoding": "identity"})
+        if response.status_code == 404:
+            return None
+        if not 200 <= response.status_code < 300:
+            raise refusal_of(response, what)
+        if response.headers.get("Content-Type", "").lower().startswith("text/html"):
+            # No image was ever put as one: what differs from an image would else be taken for it.
+            raise UnavailableError(f"{what}: a web page came; is there a portal or filter in between?")
+        data, declared = response.content, response.headers.get("Content-Length", "")
         whole = not is_number(declared) or "Content-Encoding" in response.headers
-        if not whole and declared.lstrip("0") != str(size or ""):  # not every urllib3 minds a body that ends early
-            raise UnavailableError(f"{what}: the answer broke off after {size} of {one_line(declared)} bytes")
-        return digest.hexdigest() if size else None
+        if not whole and declared.lstrip("0") != str(
+            len(data) or ""
+        ):  # not every urllib3 minds one that ends early
+            text = f"{what}: the answer broke off after {len(data)} of {one_line(declared)} bytes"
+            raise UnavailableError(text)
+        return hashlib.md5(data, usedforsecurity=False).hexdigest() if data else None
 
 
 def _md5_told(response: requests.Response) -> str | None:

@@ -2,6 +2,7 @@
 
 import email.utils
 import html
+import json
 import re
 from collections.abc import Mapping
 from datetime import UTC
@@ -19,10 +20,15 @@ from ctstate.errors import (
     ZooniverseError,
 )
 from ctstate.machine import machine
+from ctstate.zooniverse.rows import KIND, R, read_row
 from ctstate.zooniverse.wording import is_number, one_line, shown
 
 MOST_ASKED_S = 300.0
 """The longest wait that a server's Retry-After is granted: a run is not put to sleep by a mistaken proxy."""
+
+
+MOST_OF_A_PAGE = 8192
+"""So much of a page is read for what it says: looking for tags takes the square of it."""
 
 
 def json_of(response: requests.Response) -> Any:
@@ -34,8 +40,8 @@ def json_of(response: requests.Response) -> Any:
     if response.status_code == 204 or not response.content:
         return None
     try:
-        return response.json()
-    except ValueError:
+        return json.loads(response.content)
+    except (ValueError, RecursionError):
         raise UnavailableError(
             f"{response.request.method} {response.request.path_url.partition('?')[0]}: cut off, or no JSON",
             response.status_code,
@@ -43,35 +49,22 @@ def json_of(response: requests.Response) -> Any:
         ) from None
 
 
-def only(reply: Any, kind: str, what: str) -> dict[str, Any]:
-    """Return the one resource of a reply.
+def only(reply: Any, kind: type[R], what: str) -> R:
+    """Return the one resource of a reply, checked.
 
     A banned account gets a good status with an empty body, and nothing is done (docs/panoptes-api.md, section 1).
+
+    Raises:
+        UnavailableError: the reply shows none.
+        StrangeReplyError: what it shows is not what Panoptes says.
     """
-    rows = reply.get(kind) if isinstance(reply, dict) else None
-    if not isinstance(rows, list) or not rows or not isinstance(rows[0], dict) or "id" not in rows[0]:
+    rows = reply.get(KIND[kind]) if isinstance(reply, dict) else None
+    if not rows:
         raise UnavailableError(f"{what}: an empty answer (an account that is banned gets such)")
-    return dict(rows[0])
+    return read_row(kind, rows[0] if isinstance(rows, list) else rows, what)
 
 
-def urls_of(row: Mapping[str, Any]) -> list[str]:
-    """Return the addresses of a subject's images, in their order."""
-    locations = row.get("locations")
-    if not isinstance(locations, list):
-        return []
-    urls = [url for location in locations if isinstance(location, dict) for url in location.values()]
-    return [url for url in urls if url and isinstance(url, str)]
-
-
-def id_of(row: Mapping[str, Any]) -> int | None:
-    """Return the id of a resource, or None where it is none that a database could hold."""
-    key = row.get("id")
-    if isinstance(key, str) and is_number(key) and len(key) < 20:
-        key = int(key)
-    return key if type(key) is int and 0 < key < 2**63 else None
-
-
-def rows_of(reply: Mapping[str, Any], kind: str) -> list[dict[str, Any]] | None:
+def rows_of(reply: Mapping[str, Any], kind: str) -> list[Any] | None:
     """Return the rows that a list's reply shows; None where it is of no use."""
     rows = reply.get(kind)
     return rows if isinstance(rows, list) else None
@@ -80,7 +73,7 @@ def rows_of(reply: Mapping[str, Any], kind: str) -> list[dict[str, Any]] | None:
 def count_of(reply: Mapping[str, Any], kind: str) -> int | None:
     """Return how many rows a list has by its reply; None where it does not say."""
     count = meta_of(reply, kind).get("count")
-    return count if isinstance(count, int) else None
+    return count if type(count) is int and 0 <= count < 2**63 else None
 
 
 def meta_of(reply: Mapping[str, Any], kind: str) -> dict[str, Any]:
@@ -93,8 +86,8 @@ def meta_of(reply: Mapping[str, Any], kind: str) -> dict[str, Any]:
 def is_json(response: requests.Response) -> bool:
     """Tell whether a reply is JSON at all."""
     try:
-        response.json()
-    except ValueError:
+        json.loads(response.content)
+    except (ValueError, RecursionError):
         return False
     return True
 
@@ -102,8 +95,8 @@ def is_json(response: requests.Response) -> bool:
 def json_object(response: requests.Response) -> dict[str, Any]:
     """Return a reply's JSON object; an empty one where it is anything else."""
     try:
-        body = response.json()
-    except ValueError:
+        body = json.loads(response.content)
+    except (ValueError, RecursionError):
         return {}
     return body if isinstance(body, dict) else {}
 
@@ -129,7 +122,7 @@ def words_of(response: requests.Response) -> str:
     kind = response.headers.get("Content-Type", "text/plain")
     if not re.match(r"text/|application/(\S*\+)?xml|application/xhtml", kind, re.IGNORECASE):
         return ""
-    beginning = response.content[:65536]
+    beginning = response.content[:MOST_OF_A_PAGE]
     try:
         page = beginning.decode(response.encoding or "utf-8", "replace")
     except LookupError:

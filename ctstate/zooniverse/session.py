@@ -1,23 +1,33 @@
 """One connection to Zooniverse with one account: requests that are sent once, tried again, or read page by page."""
 
 from collections.abc import Callable, Iterator, Mapping, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import requests
 
-from ctstate.errors import UnavailableError
+from ctstate.errors import StrangeReplyError, UnavailableError
 from ctstate.zooniverse.backoff import Backoff, Patience, Timeouts, keep_trying
 from ctstate.zooniverse.connections import Connections
 from ctstate.zooniverse.credentials import Credentials
 from ctstate.zooniverse.failures import no_answer
 from ctstate.zooniverse.log_in import LogIn
 from ctstate.zooniverse.replies import count_of, json_of, meta_of, refusal_of, rows_of
+from ctstate.zooniverse.rows import KIND, R, read_row
 
 T = TypeVar("T")
 
 PAGE_SIZE = 100
 """The most a page holds; the server cuts more to it (docs/panoptes-api.md, section 1)."""
+
+MOST_PAGES = 20_000
+"""No list is longer: twice the largest season."""
+
+SPARE_PAGES = 100
+"""So many more pages than its count says may a list have: rows are added while it is read."""
+
+MOST_REPEATED = 3
+"""So many pages may begin with a row that an earlier one began with: what is added moves the rest on."""
 
 _TIMEOUTS, _BACKOFF = Timeouts(), Backoff()
 
@@ -62,7 +72,7 @@ class Session(LogIn):
         self.counts = Counts()
         super().__init__(endpoint, credentials)
         self.session = self._new_session(timeouts)
-        self._images = self._new_session(Timeouts(timeouts.connect, timeouts.blob))
+        self._images = self._new_session(replace(timeouts, read=timeouts.blob))
 
     def _new_session(self, timeouts: Timeouts) -> requests.Session:
         """Return what requests go through: one for the API and one for the store; a simulator has its own."""
@@ -181,28 +191,38 @@ class Session(LogIn):
             return False
         raise refusal_of(response, "GET /me")
 
-    def _listed(
-        self, kind: str, filters: Mapping[str, Any], page_size: int = PAGE_SIZE
-    ) -> Iterator[dict[str, Any]]:
+    def _listed(self, row: type[R], filters: Mapping[str, Any], page_size: int = PAGE_SIZE) -> Iterator[R]:
         """Yield the rows of a list, page by page.
 
         A list asked for with a token that the server no longer knows is empty and looks like a true one: each
         page is believed only if `/me` knows its token, unless it shows rows (nobody is shown them).
-        """
-        page = 1
-        while True:
-            params = {**filters, "page": page, "page_size": page_size}
-            rows, last = self._keep_trying(lambda p=params: self._page(kind, p))  # type: ignore[misc]
-            yield from rows
-            if last:
-                return
-            page += 1
 
-    def _page(self, kind: str, params: Mapping[str, Any]) -> tuple[list[dict[str, Any]], bool]:
-        """Return the rows of a page, and whether it is the last."""
+        Raises:
+            StrangeReplyError: the list has no end, or its rows are not what Panoptes says.
+        """
+        begun: set[str] = set()
+        repeated = 0
+        for page in range(1, MOST_PAGES + 1):
+            params = {**filters, "page": page, "page_size": page_size}
+            rows, more = self._keep_trying(lambda p=params: self._page(row, p))  # type: ignore[misc]
+            yield from rows
+            if more is None:
+                return
+            first = str(rows[0])
+            repeated += first in begun
+            begun.add(first)
+            if repeated >= MOST_REPEATED or page > more // page_size + SPARE_PAGES:
+                break
+        raise StrangeReplyError(f"GET /{KIND[row]}: a list without end, {page:,} pages so far")
+
+    def _page(self, row: type[R], params: Mapping[str, Any]) -> tuple[list[R], int | None]:
+        """Return the rows of a page; and how many there are in all by its word, or None where it is the last."""
+        kind = KIND[row]
         reply = self._ask_for_list(kind, params, rows_of)
-        rows = rows_of(reply, kind) or []
-        return rows, not rows or meta_of(reply, kind).get("next_page") is None
+        rows = [read_row(row, value, f"GET /{kind}") for value in rows_of(reply, kind) or ()]
+        if not rows or meta_of(reply, kind).get("next_page") is None:
+            return rows, None
+        return rows, count_of(reply, kind) or 0
 
     def _count(self, kind: str, filters: Mapping[str, Any]) -> int:
         """Return how many rows a list has; 0 is believed as an empty page is."""

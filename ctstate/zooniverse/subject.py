@@ -6,7 +6,6 @@ docs/legacy-formats.md, section 5, and docs/formats-ml-and-exchange.md, section 
 
 import hashlib
 import re
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ctstate.capture import CaptureContent
@@ -38,11 +37,6 @@ def read_mark(text: Any) -> Mark | None:
     """Return what an external_id says, or None where no ctstate made the subject."""
     found = _EXTERNAL_ID.fullmatch(text) if isinstance(text, str) else None
     return Mark(found[1], int(found[2]), int(found[3])) if found else None
-
-
-def sets_of(subject: Mapping[str, Any] | None) -> list[int]:
-    """Return the subject sets that a subject is in."""
-    return [int(key) for key in subject["links"].get("subject_sets") or ()] if subject else []
 
 
 def upload_metadata(row: CaptureContent) -> dict[str, Any]:

@@ -24,7 +24,7 @@ class Legacy:
         self.name = season.name.replace("_S1", "_L1")
         self.z = season.connect()
         self.project = int(season.z.project_id)
-        self.set_id = int(self.z.create_set(self.project, f"{self.name}_complete", {})["id"])
+        self.set_id = self.z.create_set(self.project, f"{self.name}_complete", {}).id
         (folder / "images").mkdir(parents=True)
         self.records: dict[str, dict[str, Any]] = {}
         for number in range(1, captures + 1):
@@ -174,7 +174,7 @@ def test_a_set_that_is_only_half_there_lets_a_csv_complete_it(legacy: Legacy) ->
 
 
 def test_what_cannot_be_adopted_is_said_in_a_line(legacy: Legacy) -> None:
-    odd = int(legacy.z.create_set(legacy.project, f"odd name {legacy.name}", {})["id"])
+    odd = legacy.z.create_set(legacy.project, f"odd name {legacy.name}", {}).id
     with Ledger.open(legacy.path, create=True) as ledger:
         with pytest.raises(NotFoundError, match="no subject set 424242"):
             adopt(ledger, legacy.season.connect(), legacy.project, subject_set_id=424242)

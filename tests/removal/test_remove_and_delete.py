@@ -150,7 +150,7 @@ def test_it_asks_and_takes_no_for_an_answer(world: UploadedSeason) -> None:
 def test_shared_and_classified_are_spared_and_named(world: UploadedSeason) -> None:
     shared, classified, retired = (c.subject_id for c in world.captures()[:3])
     zooniverse = world.zooniverse()
-    other = int(zooniverse.create_set(world.project_id, "of somebody else", {})["id"])
+    other = zooniverse.create_set(world.project_id, "of somebody else", {}).id
     zooniverse.link_subjects(other, [shared])
     world.sandbox.classify(str(classified), world.sandbox.workflow_id)
     world.sandbox.classify(str(retired), world.sandbox.workflow_id, 0, True)
@@ -199,7 +199,7 @@ def test_foreign_subjects_only_by_force(world: UploadedSeason) -> None:
     again = world.on_project("remove", "--subject-id", str(strangers[0]), "--force-foreign", *BECAUSE, "--yes")
     assert again.returncode == 0, again.stdout
     assert "Nothing to do" in again.stdout
-    other = int(zooniverse.create_set(world.project_id, "of somebody else", {})["id"])
+    other = zooniverse.create_set(world.project_id, "of somebody else", {}).id
     zooniverse.link_subjects(other, [strangers[0]])
     elsewhere = world.on_project("remove", "--subject-id", str(strangers[0]), "--force-foreign", *BECAUSE, "--yes")
     assert elsewhere.returncode == 2  # a set of somebody else's is none of ours

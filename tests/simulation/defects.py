@@ -365,7 +365,7 @@ def _no_turns(connection: Any, batch_id: int, run_id: int) -> set_lease.Lease:
 @defect("an older copy of the ledger is not noticed (0.1.0)")
 def _() -> AbstractContextManager[None]:
     def newest(ledger: Any, live: Any, zooniverse: Any, project_id: int, uploader_id: int) -> int:
-        found = max((int(row["id"]) for row in zooniverse.newest_subjects(project_id, uploader_id)), default=0)
+        found = max((row.id for row in zooniverse.newest_subjects(project_id, uploader_id)), default=0)
         with ledger.write() as connection:
             uploads.note_watermark(connection, live.id, project_id, uploader_id, found)
         return int(found)

@@ -771,8 +771,8 @@ def test_a_token_that_dies_is_noticed(season: Season, kind: str) -> None:
             machine().sleep(5.0)
             try:
                 rows = list(zooniverse.newest_subjects(PROJECT))
-                assert [int(row["id"]) for row in rows] == [subject.id]
-                assert zooniverse.subject(subject.id)[0]["id"] == str(subject.id)
+                assert [row.id for row in rows] == [subject.id]
+                assert zooniverse.subject(subject.id)[0].id == subject.id
             except UnavailableError as error:
                 season.kernel.say(str(error))
 
@@ -788,7 +788,7 @@ def test_overlapping_links_calls_conflict(season: Season) -> None:
 
     def prepare() -> None:
         zooniverse = season.zooniverse()
-        made.append(int(zooniverse.ensure_set(PROJECT, "a set", {})["id"]))
+        made.append(zooniverse.ensure_set(PROJECT, "a set", {}).id)
 
     season.go(prepare)
 
@@ -808,7 +808,7 @@ def test_overlapping_links_calls_conflict(season: Season) -> None:
 def test_publishing_too_early_is_a_violation(season: Season) -> None:
     def work() -> None:
         zooniverse = season.zooniverse()
-        set_id = int(zooniverse.ensure_set(PROJECT, "a set", {})["id"])
+        set_id = zooniverse.ensure_set(PROJECT, "a set", {}).id
         subject = zooniverse.create_subject(PROJECT, ["image/jpeg"], {}, "mark")
         zooniverse.link_subjects(set_id, [subject.id])
 
@@ -834,5 +834,5 @@ def test_who_is_outside_may_ask_too(season: Season) -> None:
     zooniverse = season.zooniverse()
     found = zooniverse.ensure_set(PROJECT, "a set", {})
     subject = zooniverse.create_subject(PROJECT, [], {}, "mark")
-    assert season.model.state()["subject_sets"][0]["id"] == found["id"]
+    assert season.model.state()["subject_sets"][0]["id"] == str(found.id)
     assert season.model.state()["subjects"][0]["id"] == str(subject.id)

@@ -36,6 +36,7 @@ SURFACE = [
     "Selection",
     "State",
     "StopSignal",
+    "StrangeReplyError",
     "UnavailableError",
     "UploadOptions",
     "UsageError",

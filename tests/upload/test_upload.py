@@ -312,10 +312,10 @@ def test_a_set_of_another_name_is_refused(new_season) -> None:
     season = new_season(1)
     other = season.connect().create_set(int(season.z.project_id), f"{season.name} other", {})
     with pytest.raises(UsageError, match="is named"):
-        season.upload(batch="complete", subject_set_id=int(other["id"]))
-    season.upload(batch="complete", subject_set_id=int(other["id"]), subject_set_name=f"{season.name} other")
+        season.upload(batch="complete", subject_set_id=other.id)
+    season.upload(batch="complete", subject_set_id=other.id, subject_set_name=f"{season.name} other")
     season.check()
-    assert season.rows("SELECT subject_set_id FROM batch") == [(int(other["id"]),)]
+    assert season.rows("SELECT subject_set_id FROM batch") == [(other.id,)]
 
 
 def test_a_set_of_that_name_is_used_again(new_season) -> None:
@@ -323,7 +323,7 @@ def test_a_set_of_that_name_is_used_again(new_season) -> None:
     there = season.connect().create_set(int(season.z.project_id), f"{season.name}_complete", {})
     season.upload()
     season.check()
-    assert season.rows("SELECT subject_set_id FROM batch") == [(int(there["id"]),)]
+    assert season.rows("SELECT subject_set_id FROM batch") == [(there.id,)]
 
 
 def test_a_ledger_belongs_to_one_zooniverse(new_season, sandbox) -> None:

@@ -72,7 +72,7 @@ def test_what_link_refuses(world: UploadedSeason) -> None:
         "PUT", "account", {"login": world.sandbox.login, "collaborator": world.sandbox.foreign_project_id}
     )
     assert made
-    foreign = int(zooniverse.create_set(int(world.sandbox.foreign_project_id), "far away", {})["id"])
+    foreign = zooniverse.create_set(int(world.sandbox.foreign_project_id), "far away", {}).id
     world.do("UPDATE batch SET subject_set_id = ? WHERE name = 'batch_1'", foreign)
     refused = _link(world, "link")
     assert refused.returncode == 2, refused.stdout
@@ -88,7 +88,7 @@ def test_what_link_refuses(world: UploadedSeason) -> None:
 
 def test_sets_says_what_the_ledger_thinks_of_each(world: UploadedSeason) -> None:
     zooniverse = world.zooniverse()
-    stranger = int(zooniverse.create_set(world.project_id, "of somebody else", {})["id"])
+    stranger = zooniverse.create_set(world.project_id, "of somebody else", {}).id
     zooniverse.delete_subject(world.captures()[0].subject_id)
     _link(world, "link", "batch_2")
     world.sandbox.set_faults({"rules": [{"route": "list subjects", "kind": "unknown_token", "nth": [1, 3]}]})

@@ -31,11 +31,11 @@ class Request(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """What to answer; a status of 0 drops the connection instead."""
+    """What to answer; a status of 0 drops the connection instead, one of -1 leaves all that is sent to the body."""
 
     status: int
     headers: Mapping[str, str] = MappingProxyType({})
-    body: bytes = b""
+    body: bytes | Callable[[Any], None] = b""
 
 
 def says(status: int, body: Any, **headers: str) -> Reply:
@@ -82,12 +82,19 @@ class Web:
                 if not reply.status:
                     self.close_connection = True
                     return
-                self.send_response(reply.status)
-                length = {} if reply.status == 204 else {"Content-Length": str(len(reply.body))}
-                for name, value in {**length, **reply.headers}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                if self.command != "HEAD":
+                length = {}
+                if isinstance(reply.body, bytes) and reply.status != 204:
+                    length = {"Content-Length": str(len(reply.body))}
+                if reply.status > 0:
+                    self.send_response(reply.status)
+                    for name, value in {**length, **reply.headers}.items():
+                        self.send_header(name, value)
+                    self.end_headers()
+                if callable(reply.body):
+                    self.close_connection = True
+                    with contextlib.suppress(OSError):
+                        reply.body(self.wfile)
+                elif self.command != "HEAD":
                     self.wfile.write(reply.body)
 
             do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = answer  # noqa: N815

@@ -6,9 +6,9 @@ import hashlib
 
 import pytest
 
-from ctstate.errors import RequestRefusedError, UnavailableError, WrongAddressError, ZooniverseError
+from ctstate.errors import RequestRefusedError, UnavailableError, WrongAddressError
 from ctstate.sandbox import SandboxProcess
-from ctstate.zooniverse import Backoff, Timeouts, images
+from ctstate.zooniverse import Backoff
 from tests.zooniverse_http.servers import Reply, Web, portal
 
 DATA = b"an image"
@@ -125,41 +125,3 @@ def test_an_image_that_breaks_off_is_asked_for_again(web: Web, connect) -> None:
     web.answers["GET /blob/1"] = answer
     assert connect(web.url).image_md5(web.url + "/blob/1") == MD5
     assert len(web.asked("GET", "/blob/1")) == 2
-
-
-def test_an_image_without_end_is_not_read_to_the_end(web: Web, connect, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "MOST_IMAGE_BYTES", 1 << 20)
-    web.answers["HEAD /blob/1"] = Reply(200, {"Content-Length": "4194304"})
-    web.answers["GET /blob/1"] = Reply(200, {}, bytes(4 << 20))
-    with pytest.raises(ZooniverseError, match="more than 1 MiB"):
-        connect(web.url).image_md5(web.url + "/blob/1")
-    assert len(web.asked("GET", "/blob/1")) == 1
-
-
-def test_an_image_that_trickles_is_given_up(web: Web, connect) -> None:
-    import time
-
-    web.answers["HEAD /blob/1"] = Reply(200, {"Content-Length": "200000"})
-    z = connect(web.url, timeouts=Timeouts(2.0, 2.0, 0.3))
-
-    def slowly(_) -> Reply:
-        time.sleep(0.25)
-        return Reply(200, {}, bytes(200_000))
-
-    web.answers["GET /blob/1"] = slowly
-    with monkeypatched_clock(0.2), pytest.raises(UnavailableError, match="not read within"):
-        z.image_md5(web.url + "/blob/1")
-
-
-def monkeypatched_clock(step: float):
-    """A machine whose clock goes on by so much each time somebody looks at it."""
-    from ctstate.machine import Machine, running_on
-
-    class Hasty(Machine):
-        moment = 0.0
-
-        def monotonic(self) -> float:
-            self.moment += step
-            return self.moment
-
-    return running_on(Hasty())

@@ -56,7 +56,7 @@ def test_an_image_is_never_sent_on(web: Web, other_web: Web, connect) -> None:
 def test_a_get_is_sent_on_at_the_same_address_with_its_token(web: Web, connect) -> None:
     web.answers["GET /api/projects/3"] = Reply(301, {"Location": "/api/projects/third?http_cache=true"})
     web.answers["GET /api/projects/third"] = says(200, {"projects": [{"id": "3"}]})
-    assert connect(web.url).project(3)["id"] == "3"
+    assert connect(web.url).project(3).id == 3
     last = web.requests[-1]
     assert last.path == "/api/projects/third?http_cache=true"
     assert last.headers["Authorization"] == "Bearer token"
@@ -88,7 +88,7 @@ def test_five_redirects_are_followed_and_no_more(web: Web, connect) -> None:
         web.answers[f"GET /api/projects/{n}"] = Reply(302, {"Location": f"/api/projects/{n + 1}"})
     web.answers["GET /api/projects/6"] = says(200, {"projects": [{"id": "6"}]})
     z = connect(web.url)
-    assert z.project(1)["id"] == "6"
+    assert z.project(1).id == 6
     with pytest.raises(WrongAddressError, match="more than 5 times"):
         z.project(0)
 

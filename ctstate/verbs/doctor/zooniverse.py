@@ -66,12 +66,12 @@ def rights(facts: Facts) -> Result:
         project = facts.zooniverse.project(facts.patient.project_id)
     except NotFoundError as error:
         return FAIL, str(error), "check the number; its owner can make the account a collaborator"
-    seen = f"project {facts.patient.project_id} ({project.get('display_name')})"
+    seen = f"project {facts.patient.project_id} ({project.display_name})"
     roles = {
         role
         for row in facts.zooniverse.project_roles(facts.patient.project_id)
-        if int(row["links"]["owner"]["id"]) == facts.me.id
-        for role in row.get("roles", ())
+        if row.links.owner.id == facts.me.id
+        for role in row.roles
     }
     if not roles & MAY_UPLOAD:
         has = f"only {', '.join(sorted(roles))}" if roles else "nobody"

@@ -1,14 +1,14 @@
 """Subjects in no set that are captures of this ledger: lost by a run, or by other scripts."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
 from ctstate.capture import Batch, Snapshot, pages
 from ctstate.ledger import Ledger, State, captures, clock, comparison, uploads
 from ctstate.verbs.survey.findings import Notes
 from ctstate.zooniverse import PAGE_SIZE, Zooniverse
-from ctstate.zooniverse.subject import CAPTURE_ID, read_mark, sets_of
+from ctstate.zooniverse.rows import Subject
+from ctstate.zooniverse.subject import CAPTURE_ID, read_mark
 
 
 def find_lost(
@@ -30,9 +30,9 @@ def find_lost(
     )
     newest = zooniverse.newest_subjects(project_id, page_size=PAGE_SIZE)
     if since is None:  # nothing was ever uploaded, as far as this ledger knows; it may be an older copy
-        recent: Iterable[Mapping[str, Any]] = itertools.islice(newest, PAGE_SIZE)
+        recent: Iterable[Subject] = itertools.islice(newest, PAGE_SIZE)
     else:
-        recent = itertools.takewhile(lambda row: row["created_at"] >= since, newest)
+        recent = itertools.takewhile(lambda row: row.created_at >= since, newest)
     # And whatever an upload of this account asks the ledger about, however old: its message names this verb.
     me = zooniverse.me().id
     with ledger.read() as connection:
@@ -61,20 +61,18 @@ def find_lost(
     ]
 
 
-def _ours_in_no_set(
-    ledger: Ledger, page: Sequence[Mapping[str, Any]], accounted: set[int]
-) -> Iterator[tuple[int, int]]:
+def _ours_in_no_set(ledger: Ledger, page: Sequence[Subject], accounted: set[int]) -> Iterator[tuple[int, int]]:
     """Yield capture key and subject id: by our mark, or by `#capture_id` where nobody's mark is on it."""
     unmarked: dict[str, list[int]] = {}
     for subject in page:
-        subject_id = int(subject["id"])
-        if subject_id in accounted or sets_of(subject):
+        subject_id = subject.id
+        if subject_id in accounted or subject.sets:
             continue
-        mark = read_mark(subject.get("external_id"))
+        mark = read_mark(subject.external_id)
         if mark is not None and mark.ledger_id == ledger.ledger_id:
             yield mark.capture_key, subject_id
         elif mark is None:
-            unmarked.setdefault(str(subject["metadata"].get(CAPTURE_ID)), []).append(subject_id)
+            unmarked.setdefault(str(subject.metadata.get(CAPTURE_ID)), []).append(subject_id)
     if unmarked:
         with ledger.read() as connection:
             keys = captures.keys_by_capture_id(connection, unmarked)

@@ -10,7 +10,8 @@ from ctstate.machine import machine
 from ctstate.verbs.survey.findings import Notes
 from ctstate.verbs.survey.subjects import SubjectSeen, look_at
 from ctstate.zooniverse import PAGE_SIZE, Zooniverse
-from ctstate.zooniverse.subject import CAPTURE_ID, LEDGER_KEY, read_mark, sets_of, subject_set_name
+from ctstate.zooniverse.rows import Subject
+from ctstate.zooniverse.subject import CAPTURE_ID, LEDGER_KEY, read_mark, subject_set_name
 
 HEADS_AT_ONCE = 8
 
@@ -24,8 +25,8 @@ def unknown_set(
     """
     set_name = item.subject_set_name or subject_set_name(season, item.name)
     for row in zooniverse.find_sets(project_id, set_name)[:1]:
-        set_id = int(row["id"])
-        if (row.get("metadata") or {}).get(LEDGER_KEY) == ledger.ledger_id:
+        set_id = row.id
+        if row.metadata.get(LEDGER_KEY) == ledger.ledger_id:
             item = item._replace(subject_set_id=set_id)
             notes.found("own set", item, detail=f"subject set {set_id}, {set_name!r}", set_name=set_name)
             return item
@@ -63,7 +64,7 @@ class Comparison:
         set_gone = False
         if item.subject_set_id is not None:
             try:
-                made = str(self._zooniverse.subject_set(item.subject_set_id)["created_at"])
+                made = self._zooniverse.subject_set(item.subject_set_id).created_at
                 first = self._notes.first_set_made
                 self._notes.first_set_made = made if first is None else min(made, first)
                 there = self._members(item, item.subject_set_id)
@@ -80,49 +81,49 @@ class Comparison:
         there: dict[int, list[SubjectSeen]] = {}
         for page in pages(self._zooniverse.subjects_in_set(set_id), PAGE_SIZE):
             rows = self._captures_behind(page)
-            known = [(subject, rows[int(subject["id"])]) for subject in page if int(subject["id"]) in rows]
+            known = [(subject, rows[subject.id]) for subject in page if subject.id in rows]
             looked = machine().each(lambda pair: self._look(*pair), known, HEADS_AT_ONCE)
             for (_, row), seen in zip(known, looked, strict=True):
                 there.setdefault(row.id, []).append(seen)
             for subject in page:
-                if int(subject["id"]) not in rows:
+                if subject.id not in rows:
                     self._stranger(item, subject)
             self._subjects += len(page)
             self._on_progress(self._subjects)
         return there
 
-    def _captures_behind(self, page: Sequence[Mapping[str, Any]]) -> dict[int, CaptureContent]:
+    def _captures_behind(self, page: Sequence[Subject]) -> dict[int, CaptureContent]:
         """Return the captures of subjects, by subject id: those that the ledger wrote down, those with its own
         mark, and those with nobody's mark and the `#capture_id`. A subject of another ledger is no capture's."""
         keys: dict[int, int] = {}
         names: dict[int, str] = {}
         for subject in page:
-            mark = read_mark(subject.get("external_id"))
+            mark = read_mark(subject.external_id)
             ours = mark is not None and mark.ledger_id == self._ledger.ledger_id
             if mark is None or (self._take_over and not ours):
-                names[int(subject["id"])] = str(subject["metadata"].get(CAPTURE_ID))
+                names[subject.id] = str(subject.metadata.get(CAPTURE_ID))
             elif ours:
-                keys[int(subject["id"])] = mark.capture_key
+                keys[subject.id] = mark.capture_key
         with self._ledger.read() as connection:
             by_name = captures.keys_by_capture_id(connection, set(names.values()))
             keys.update({subject_id: by_name[name] for subject_id, name in names.items() if name in by_name})
-            keys.update(captures.keys_by_subject_id(connection, [int(subject["id"]) for subject in page]))
+            keys.update(captures.keys_by_subject_id(connection, [subject.id for subject in page]))
             rows = {row.id: row for row in claims.read_captures(connection, sorted(set(keys.values())))}
         return {subject_id: rows[key] for subject_id, key in keys.items() if key in rows}
 
-    def _look(self, subject: Mapping[str, Any], row: CaptureContent) -> SubjectSeen:
+    def _look(self, subject: Subject, row: CaptureContent) -> SubjectSeen:
         return look_at(self._zooniverse, subject, row, check_images=self._check_images)
 
-    def _stranger(self, item: Batch, subject: Mapping[str, Any]) -> None:
-        subject_id = int(subject["id"])
+    def _stranger(self, item: Batch, subject: Subject) -> None:
+        subject_id = subject.id
         with self._ledger.read() as connection:
             accepted = comparison.is_accepted(connection, subject_id)
         if accepted:
             self._notes.survey.accepted += 1
             return
-        mark = read_mark(subject.get("external_id"))
+        mark = read_mark(subject.external_id)
         whose = f", made from ledger {mark.ledger_id}" if mark is not None else ""
-        shown = subject["metadata"].get(CAPTURE_ID)
+        shown = subject.metadata.get(CAPTURE_ID)
         detail = f"{CAPTURE_ID} {shown!r}{whose}"
         self._notes.found("stranger", item, subject_id=subject_id, detail=detail)
 
@@ -164,14 +165,14 @@ class Comparison:
         self,
         item: Batch,
         rows: Sequence[Snapshot],
-        elsewhere: Mapping[int, Mapping[str, Any]],
+        elsewhere: Mapping[int, Subject],
         there: dict[int, list[SubjectSeen]],
     ) -> None:
         """Add what was linked after the set was listed and before the ledger was read: a live upload goes on."""
         late = {}
         for row in rows:
             subject = elsewhere.get(row.subject_id) if row.subject_id is not None else None
-            if subject is not None and item.subject_set_id in sets_of(subject):
+            if subject is not None and item.subject_set_id in subject.sets:
                 late[row.id] = subject
         if late:
             with self._ledger.read() as connection:
@@ -210,16 +211,15 @@ class Comparison:
         else:
             found("adopt", item, row, keep.id, detail=f"ledger says {row.state}", differs=bool(keep.differs))
 
-    def _not_in_set(
-        self, item: Batch, row: Snapshot, elsewhere: Mapping[int, Mapping[str, Any]], set_gone: bool
-    ) -> None:
+    def _not_in_set(self, item: Batch, row: Snapshot, elsewhere: Mapping[int, Subject], set_gone: bool) -> None:
         notes = self._notes
         state = State(row.state)
         subject = elsewhere.get(row.subject_id) if row.subject_id is not None else None
         if row.subject_id is not None and subject is None and state is not State.DELETED:
             notes.found("deleted", item, row, row.subject_id, detail=f"ledger says {state}")
         elif state is State.UPLOADED:
-            detail = "its set is gone" if set_gone else f"in sets {', '.join(map(str, sets_of(subject))) or 'none'}"
+            sets = subject.sets if subject is not None else ()
+            detail = "its set is gone" if set_gone else f"in sets {', '.join(map(str, sets)) or 'none'}"
             notes.found("unlinked", item, row, row.subject_id, detail=detail)
         elif state in (State.REMOVED, State.DELETED):
             notes.survey.taken_back += 1

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from ctstate.capture import CaptureContent
 from ctstate.ledger import Ledger, State, comparison
 from ctstate.zooniverse import Zooniverse
+from ctstate.zooniverse.rows import Subject
 from ctstate.zooniverse.subject import read_mark, subject_metadata
 
 
@@ -25,28 +25,26 @@ class SubjectSeen:
     differs: tuple[str, ...]
 
 
-def look_at(
-    zooniverse: Zooniverse, subject: Mapping[str, Any], row: CaptureContent, *, check_images: bool
-) -> SubjectSeen:
+def look_at(zooniverse: Zooniverse, subject: Subject, row: CaptureContent, *, check_images: bool) -> SubjectSeen:
     """Compare a subject with its capture; its images only where that matters, unless `check_images`."""
-    subject_id = int(subject["id"])
+    subject_id = subject.id
     settled = row.state == State.UPLOADED.value and row.subject_id == subject_id
     problem = ""
     if check_images or not settled:
         problem = image_problem(zooniverse, subject, row)
-    elif len(subject["locations"]) != len(row.images):
-        problem = f"{len(subject['locations'])} images, not {len(row.images)}"
+    elif len(subject.locations) != len(row.images):
+        problem = f"{len(subject.locations)} images, not {len(row.images)}"
     wanted = subject_metadata(row)
-    differs = tuple(key for key, value in wanted.items() if subject["metadata"].get(key) != value)
+    differs = tuple(key for key, value in wanted.items() if subject.metadata.get(key) != value)
     return SubjectSeen(subject_id, problem, differs)
 
 
-def image_problem(zooniverse: Zooniverse, subject: Mapping[str, Any], row: CaptureContent) -> str:
+def image_problem(zooniverse: Zooniverse, subject: Subject, row: CaptureContent) -> str:
     """Ask the store for each image of a subject; return what is wrong, or ''.
 
     An image that this ledger sent must have the MD5 it was sent with; one that others sent must be there.
     """
-    urls = [str(url) for location in subject["locations"] for url in location.values()]
+    urls = subject.urls
     if len(urls) != len(row.images):
         return f"{len(urls)} images, not {len(row.images)}"
     for number, (url, image) in enumerate(zip(urls, row.images, strict=True), start=1):
@@ -58,9 +56,9 @@ def image_problem(zooniverse: Zooniverse, subject: Mapping[str, Any], row: Captu
     return ""
 
 
-def deletable(ledger: Ledger, subjects: Mapping[int, Mapping[str, Any]]) -> set[int]:
+def deletable(ledger: Ledger, subjects: Mapping[int, Subject]) -> set[int]:
     """Return those of these subjects that were made from this ledger, or that a file of the old scripts names."""
     with ledger.read() as connection:
         named = comparison.named_by_files(connection, subjects)
-    marks = {key: read_mark(subject.get("external_id")) for key, subject in subjects.items()}
+    marks = {key: read_mark(subject.external_id) for key, subject in subjects.items()}
     return named | {key for key, mark in marks.items() if mark is not None and mark.ledger_id == ledger.ledger_id}

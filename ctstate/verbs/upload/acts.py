@@ -30,8 +30,7 @@ def fresh_urls(want: FreshUrls, zooniverse: Zooniverse) -> list[str]:
         NotFoundError: it is there no more.
     """
     subject, etag = zooniverse.subject(want.subject_id)
-    has = tuple(mime for location in subject["locations"] for mime in location)
-    urls = zooniverse.fresh_urls(want.subject_id, etag, () if has == want.mimes else want.mimes)
+    urls = zooniverse.fresh_urls(want.subject_id, etag, () if subject.mimes == want.mimes else want.mimes)
     if len(urls) != len(want.mimes):
         raise UnavailableError(f"subject {want.subject_id}: {len(urls)} places for {len(want.mimes)} images")
     return urls

@@ -8,7 +8,7 @@ a run, and one more for a set that is found or made.
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ctstate.capture import pages
 from ctstate.errors import LedgerBehindError, NotFoundError, ZooniverseError
@@ -16,7 +16,8 @@ from ctstate.ledger import Ledger, LiveRun, Transaction, set_lease, subject_sets
 from ctstate.ledger.set_lease import turn
 from ctstate.verbs.upload.plan import PlannedBatch
 from ctstate.zooniverse import PAGE_SIZE, Zooniverse
-from ctstate.zooniverse.subject import CAPTURE_ID, LEDGER_KEY, read_mark, sets_of
+from ctstate.zooniverse.rows import Subject, SubjectSet
+from ctstate.zooniverse.subject import CAPTURE_ID, LEDGER_KEY, read_mark
 
 log = logging.getLogger(__name__)
 
@@ -49,13 +50,13 @@ def account_for_newest(
     floor = known or 0
     newest = floor
     ours: dict[int, int] = {}
-    sets: dict[int, list[int]] = {}
+    sets: dict[int, Sequence[int]] = {}
     for row in zooniverse.newest_to_account_for(project_id, uploader_id, known):
-        newest = max(newest, int(row["id"]))
-        mark = read_mark(row.get("external_id"))
+        newest = max(newest, row.id)
+        mark = read_mark(row.external_id)
         if mark is not None and mark.ledger_id == ledger.ledger_id:
-            ours[int(row["id"])] = mark.capture_key
-            sets[int(row["id"])] = sets_of(row)
+            ours[row.id] = mark.capture_key
+            sets[row.id] = row.sets
     # Read after Zooniverse was: whatever a live run made meanwhile, it had announced before.
     with ledger.write() as connection:
         unknown = _unaccounted(connection, ours)
@@ -136,26 +137,26 @@ def check_members(ledger: Ledger, zooniverse: Zooniverse, set_ids: Collection[in
             raise _behind(ledger, set_id, strangers)
 
 
-def unknown_members(ledger: Ledger, zooniverse: Zooniverse, set_id: int) -> list[dict[str, Any]]:
+def unknown_members(ledger: Ledger, zooniverse: Zooniverse, set_id: int) -> list[Subject]:
     """Return the members of a set that the ledger neither knows nor was told to accept."""
     ledger_id = ledger.ledger_id
-    unknown: list[dict[str, Any]] = []
+    unknown: list[Subject] = []
     for page in pages(zooniverse.subjects_in_set(set_id), PAGE_SIZE):
         with ledger.read() as connection:
-            known = uploads.known_subjects(connection, [int(subject["id"]) for subject in page])
-            strangers = [subject for subject in page if int(subject["id"]) not in known]
+            known = uploads.known_subjects(connection, [subject.id for subject in page])
+            strangers = [subject for subject in page if subject.id not in known]
             # One of this ledger's whose create is announced is what that create made: it will be found.
-            marks = {int(subject["id"]): read_mark(subject.get("external_id")) for subject in strangers}
+            marks = {subject.id: read_mark(subject.external_id) for subject in strangers}
             ours = {key: m.capture_key for key, m in marks.items() if m is not None and m.ledger_id == ledger_id}
             accounted = ours.keys() - _unaccounted(connection, ours).keys()
-        unknown += [subject for subject in strangers if int(subject["id"]) not in accounted]
+        unknown += [subject for subject in strangers if subject.id not in accounted]
     return unknown
 
 
-def _behind(ledger: Ledger, set_id: int, strangers: list[dict[str, Any]]) -> LedgerBehindError:
-    marks = {int(subject["id"]): read_mark(subject.get("external_id")) for subject in strangers}
+def _behind(ledger: Ledger, set_id: int, strangers: list[Subject]) -> LedgerBehindError:
+    marks = {subject.id: read_mark(subject.external_id) for subject in strangers}
     first = strangers[0]
-    example = f"subject {first['id']}, {CAPTURE_ID} {first['metadata'].get(CAPTURE_ID)!r}"
+    example = f"subject {first.id}, {CAPTURE_ID} {first.metadata.get(CAPTURE_ID)!r}"
     ours = {
         key: mark.capture_key
         for key, mark in marks.items()
@@ -211,7 +212,7 @@ def ensure_set(
             live.make_sure()
             about = {"season": season, "batch": planned.name, LEDGER_KEY: ledger.ledger_id}
             row = zooniverse.ensure_set(project_id, planned.set_name, about)
-        set_id = int(row["id"])
+        set_id = row.id
         claim_set(ledger, zooniverse, row)
         if known is None:
             # Bound for the first time: whatever is in it already, this ledger must know.
@@ -224,7 +225,7 @@ def ensure_set(
         return set_id
 
 
-def existing_set(zooniverse: Zooniverse, batch_name: str, set_id: int) -> dict[str, Any]:
+def existing_set(zooniverse: Zooniverse, batch_name: str, set_id: int) -> SubjectSet:
     """Return the set that the ledger says a batch has.
 
     Raises:
@@ -239,7 +240,7 @@ def existing_set(zooniverse: Zooniverse, batch_name: str, set_id: int) -> dict[s
         ) from None
 
 
-def claim_set(ledger: Ledger, zooniverse: Zooniverse, row: Mapping[str, Any], *, take_over: bool = False) -> None:
+def claim_set(ledger: Ledger, zooniverse: Zooniverse, row: SubjectSet, *, take_over: bool = False) -> None:
     """Write into a set's metadata that this ledger feeds it, unless that stands there already.
 
     Args:
@@ -251,13 +252,13 @@ def claim_set(ledger: Ledger, zooniverse: Zooniverse, row: Mapping[str, Any], *,
         LedgerBehindError: it is another ledger's.
     """
     ours = ledger.ledger_id
-    owner = (row.get("metadata") or {}).get(LEDGER_KEY)
+    owner = row.metadata.get(LEDGER_KEY)
     if owner is None or (take_over and owner != ours):
-        row = zooniverse.mark_set(int(row["id"]), LEDGER_KEY, ours)
-        owner = (row.get("metadata") or {}).get(LEDGER_KEY)
+        row = zooniverse.mark_set(row.id, LEDGER_KEY, ours)
+        owner = row.metadata.get(LEDGER_KEY)
     if owner != ours:
         raise LedgerBehindError(
-            f"subject set {row['id']} ({row.get('display_name')!r}) is fed by another ledger ({owner}), this one "
+            f"subject set {row.id} ({row.display_name!r}) is fed by another ledger ({owner}), this one "
             f"is {ours}: two would upload each capture twice. Use that ledger, or, where it is lost, take the set "
-            f"in with `ctstate adopt --subject-set-id {row['id']}`; nothing was uploaded"
+            f"in with `ctstate adopt --subject-set-id {row.id}`; nothing was uploaded"
         )

@@ -40,9 +40,9 @@ def look(ledger: Ledger, zooniverse: Zooniverse, lost: Sequence[Lost]) -> dict[i
         mine = [item for item in lost if senders[item.doubt.run_id] == sender]
         made: dict[int, list[int]] = {}
         for row in zooniverse.subjects_above(*sender, min(item.doubt.floor for item in mine)):
-            mark = read_mark(row.get("external_id"))
+            mark = read_mark(row.external_id)
             if mark is not None and mark.ledger_id == ledger_id:
-                made.setdefault(mark.capture_key, []).append(int(row["id"]))
+                made.setdefault(mark.capture_key, []).append(row.id)
         for item in mine:
             above = [key for key in made.get(item.key, ()) if key > item.doubt.floor]
             answers[item.key] = min(above, default=None)

@@ -76,7 +76,7 @@ def plan_upload(ledger: Ledger, zooniverse: Zooniverse, options: UploadOptions) 
     plan = UploadPlan(
         season=season.name,
         season_id=season.id,
-        project=str(project.get("display_name", options.project_id)),
+        project=project.display_name or str(options.project_id),
         account=account,
         root=os.path.realpath(root) if root is not None else None,
         batches=[],
@@ -135,13 +135,13 @@ def _check_set(zooniverse: Zooniverse, options: UploadOptions, planned: PlannedB
         row = zooniverse.subject_set(options.subject_set_id)
     except NotFoundError:
         raise NotFoundError(f"no subject set {options.subject_set_id} on {zooniverse.endpoint}") from None
-    if int(row["links"]["project"]) != options.project_id:
+    if row.links.project != options.project_id:
         raise UsageError(
-            f"subject set {options.subject_set_id} belongs to project {row['links']['project']}, "
+            f"subject set {options.subject_set_id} belongs to project {row.links.project}, "
             f"not to {options.project_id}"
         )
-    if row["display_name"] != planned.set_name:
+    if row.display_name != planned.set_name:
         raise UsageError(
-            f"subject set {options.subject_set_id} is named {row['display_name']!r}, not {planned.set_name!r}; "
+            f"subject set {options.subject_set_id} is named {row.display_name!r}, not {planned.set_name!r}; "
             "if it is the right one all the same, say so with --subject-set-name"
         )

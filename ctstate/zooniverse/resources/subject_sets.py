@@ -7,6 +7,7 @@ from typing import Any
 
 from ctstate.errors import NotFoundError, RequestRefusedError, UnavailableError
 from ctstate.zooniverse.replies import json_of, only
+from ctstate.zooniverse.rows import SubjectSet
 from ctstate.zooniverse.session import PAGE_SIZE, Session
 
 MOST_IDS_IN_PATH = 400
@@ -16,30 +17,30 @@ MOST_IDS_IN_PATH = 400
 class SubjectSets(Session):
     """What a connection can do with subject sets."""
 
-    def find_sets(self, project_id: int, name: str) -> list[dict[str, Any]]:
+    def find_sets(self, project_id: int, name: str) -> list[SubjectSet]:
         """Return a project's subject sets of exactly this name, the lowest id first.
 
         A race on the server can make two; the lowest id is the one (docs/panoptes-api.md, section 3).
         """
         found = [
             row
-            for row in self._listed("subject_sets", {"project_id": project_id, "display_name": name})
-            if row["display_name"] == name
+            for row in self._listed(SubjectSet, {"project_id": project_id, "display_name": name})
+            if row.display_name == name
         ]
-        return sorted(found, key=lambda row: int(row["id"]))
+        return sorted(found, key=lambda row: row.id)
 
-    def sets(self, project_id: int) -> list[dict[str, Any]]:
+    def sets(self, project_id: int) -> list[SubjectSet]:
         """Return all subject sets of a project."""
-        return list(self._listed("subject_sets", {"project_id": project_id}))
+        return list(self._listed(SubjectSet, {"project_id": project_id}))
 
-    def subject_set(self, set_id: int) -> dict[str, Any]:
+    def subject_set(self, set_id: int) -> SubjectSet:
         """Return a subject set.
 
         Raises:
             NotFoundError: there is none, or it is not this account's to see.
         """
         reply, _ = self.get(f"/subject_sets/{set_id}")
-        return only(reply, "subject_sets", f"GET /subject_sets/{set_id}")
+        return only(reply, SubjectSet, f"GET /subject_sets/{set_id}")
 
     def count_in_set(self, set_id: int) -> int:
         """Return how many active subjects a subject set has, exact at once.
@@ -60,25 +61,25 @@ class SubjectSets(Session):
             total += self._keep_trying(functools.partial(self._count, "subjects", {"subject_set_id": ids}))
         return total
 
-    def create_set(self, project_id: int, name: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    def create_set(self, project_id: int, name: str, metadata: Mapping[str, Any]) -> SubjectSet:
         """Make a subject set, once; see `ensure_set`."""
         body = {"display_name": name, "metadata": dict(metadata), "links": {"project": str(project_id)}}
         reply, _ = self.post("/subject_sets", json={"subject_sets": body})
-        return only(reply, "subject_sets", "POST /subject_sets")
+        return only(reply, SubjectSet, "POST /subject_sets")
 
-    def ensure_set(self, project_id: int, name: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    def ensure_set(self, project_id: int, name: str, metadata: Mapping[str, Any]) -> SubjectSet:
         """Return the project's subject set of this name, made where there is none.
 
         Looks first and looks again after any doubtful answer. Only one worker at a time may call it for a
         name: the server's own check of names has a gap.
         """
 
-        def once() -> dict[str, Any]:
+        def once() -> SubjectSet:
             found = self.find_sets(project_id, name)
             if found:
                 return found[0]
             refused: RequestRefusedError | None = None
-            made: dict[str, Any] | None = None
+            made: SubjectSet | None = None
             try:
                 made = self.create_set(project_id, name, metadata)
             except RequestRefusedError as error:
@@ -87,8 +88,8 @@ class SubjectSets(Session):
             found = self.find_sets(project_id, name)
             if not found:
                 raise refused or UnavailableError(f"subject set {name!r} was made, and is not there")
-            if made is not None and made["id"] != found[0]["id"]:
-                self._delete_empty_set(int(made["id"]))
+            if made is not None and made.id != found[0].id:
+                self._delete_empty_set(made.id)
             return found[0]
 
         return self._keep_trying(once)
@@ -101,7 +102,7 @@ class SubjectSets(Session):
                 _, etag = self.get(path)
                 self.delete(path, etag=etag)
 
-    def mark_set(self, set_id: int, key: str, value: str) -> dict[str, Any]:
+    def mark_set(self, set_id: int, key: str, value: str) -> SubjectSet:
         """Write one key into a subject set's metadata and keep the others; return the set as it then is.
 
         The server checks nothing, and the last writer wins: whoever marks at the same time may undo this, so look
@@ -112,10 +113,10 @@ class SubjectSets(Session):
         """
         path = f"/subject_sets/{set_id}"
 
-        def once() -> dict[str, Any]:
-            merged = {**(self.subject_set(set_id).get("metadata") or {}), key: value}
+        def once() -> SubjectSet:
+            merged = {**self.subject_set(set_id).metadata, key: value}
             reply = self._unless_conflict("PUT", path, {"subject_sets": {"metadata": merged}})
-            only(reply, "subject_sets", f"PUT {path}")
+            only(reply, SubjectSet, f"PUT {path}")
             return self.subject_set(set_id)
 
         return self._keep_trying(once)
@@ -135,7 +136,7 @@ class SubjectSets(Session):
         path = f"/subject_sets/{set_id}/links/subjects"
 
         def once() -> None:
-            only(self._unless_conflict("POST", path, body, before), "subject_sets", f"POST {path}")
+            only(self._unless_conflict("POST", path, body, before), SubjectSet, f"POST {path}")
 
         self._keep_trying(once)
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ctstate.errors import NotFoundError, RequestRefusedError, UnavailableError
-from ctstate.zooniverse.replies import id_of, json_of, only, urls_of
+from ctstate.errors import NotFoundError, RequestRefusedError, StrangeReplyError, UnavailableError
+from ctstate.zooniverse.replies import json_of, only
+from ctstate.zooniverse.rows import Placed, Subject
 from ctstate.zooniverse.session import PAGE_SIZE, Session
-from ctstate.zooniverse.wording import one_line
 
 MOST_NEWEST = 1000
 """So many of an account's newest subjects are looked at: where it uploaded other seasons since, those of a ledger
@@ -29,7 +29,7 @@ class Subjects(Session):
 
     def newest_subjects(
         self, project_id: int, uploader_id: int | None = None, *, down_to: int = 0, page_size: int = 1
-    ) -> Iterator[dict[str, Any]]:
+    ) -> Iterator[Subject]:
         """Yield an uploader's (or everybody's) subjects in a project, newest first, above the id `down_to`.
 
         What it does not yield may still be there if subjects were deleted meanwhile; see `subjects_above`.
@@ -37,14 +37,12 @@ class Subjects(Session):
         filters: dict[str, Any] = {"project_id": project_id, "sort": "-id"}
         if uploader_id is not None:
             filters["upload_user_id"] = uploader_id
-        for row in self._listed("subjects", filters, page_size):
-            if int(row["id"]) <= down_to:
+        for row in self._listed(Subject, filters, page_size):
+            if row.id <= down_to:
                 return
             yield row
 
-    def newest_to_account_for(
-        self, project_id: int, uploader_id: int, watermark: int | None
-    ) -> Iterator[dict[str, Any]]:
+    def newest_to_account_for(self, project_id: int, uploader_id: int, watermark: int | None) -> Iterator[Subject]:
         """Yield the newest subjects of an account that a ledger must know of, if it made them.
 
         Args:
@@ -54,34 +52,34 @@ class Subjects(Session):
         rows = self.newest_subjects(project_id, uploader_id, down_to=watermark or 0, page_size=PAGE_SIZE)
         return itertools.islice(rows, PAGE_SIZE if watermark is None else MOST_NEWEST)
 
-    def subjects_above(self, project_id: int, uploader_id: int, floor: int) -> list[dict[str, Any]]:
+    def subjects_above(self, project_id: int, uploader_id: int, floor: int) -> list[Subject]:
         """Return all of an uploader's subjects in a project with an id above `floor`, newest first.
 
         A subject that is deleted while the pages are read moves those after it one place up, so that one can
         slip past between two pages. Therefore more than one page is read twice, and what either reading saw
         counts.
         """
-        seen: dict[int, dict[str, Any]] = {}
+        seen: dict[int, Subject] = {}
         for _ in range(2):
             rows = list(self.newest_subjects(project_id, uploader_id, down_to=floor, page_size=PAGE_SIZE))
-            seen.update((int(row["id"]), row) for row in rows)
+            seen.update((row.id, row) for row in rows)
             if len(rows) < PAGE_SIZE:
                 break
         return [seen[key] for key in sorted(seen, reverse=True)]
 
-    def subjects_in_set(self, set_id: int) -> Iterator[dict[str, Any]]:
+    def subjects_in_set(self, set_id: int) -> Iterator[Subject]:
         """Yield the subjects of a subject set, by id."""
-        return self._listed("subjects", {"subject_set_id": set_id, "sort": "id"})
+        return self._listed(Subject, {"subject_set_id": set_id, "sort": "id"})
 
-    def subjects_by_id(self, subject_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
+    def subjects_by_id(self, subject_ids: Sequence[int]) -> dict[int, Subject]:
         """Return those of these subjects that are active, by id."""
-        found: dict[int, dict[str, Any]] = {}
+        found: dict[int, Subject] = {}
         for start in range(0, len(subject_ids), PAGE_SIZE):
             ids = subject_ids[start : start + PAGE_SIZE]
             # A 404 means that none of them is there; the token was checked before it is believed.
             with contextlib.suppress(NotFoundError):
-                for row in self._listed("subjects", {"id": ",".join(map(str, ids))}):
-                    found[int(row["id"])] = row
+                for row in self._listed(Subject, {"id": ",".join(map(str, ids))}):
+                    found[row.id] = row
         return found
 
     def create_subject(
@@ -110,23 +108,21 @@ class Subjects(Session):
             "links": {"project": str(project_id)},
         }
         response, _ = self._send("POST", "/subjects", json={"subjects": body}, before=before)
-        row = only(json_of(response), "subjects", "POST /subjects")
-        key, urls = id_of(row), urls_of(row)
-        if key is None or len(urls) != len(mimes):
-            raise UnavailableError(
-                f"POST /subjects: no usable answer (subject {one_line(str(row['id']))!r}, {len(urls)} places for "
-                f"{len(mimes)} images)"
+        row = only(json_of(response), Placed, "POST /subjects")
+        if len(row.urls) != len(mimes):
+            raise StrangeReplyError(
+                f"POST /subjects: subject {row.id} has {len(row.urls)} places for {len(mimes)} images"
             )
-        return Created(key, urls)
+        return Created(row.id, row.urls)
 
-    def subject(self, subject_id: int) -> tuple[dict[str, Any], str]:
+    def subject(self, subject_id: int) -> tuple[Subject, str]:
         """Return a subject and its ETag.
 
         Raises:
             NotFoundError: it is deleted, was never there, or is not this account's to see.
         """
         reply, etag = self.get(f"/subjects/{subject_id}")
-        return only(reply, "subjects", f"GET /subjects/{subject_id}"), etag or ""
+        return only(reply, Subject, f"GET /subjects/{subject_id}"), etag or ""
 
     def fresh_urls(self, subject_id: int, etag: str, mimes: Sequence[str] = ()) -> list[str]:
         """Return new URLs to put a subject's images to (docs/panoptes-api.md, section 4).
@@ -137,7 +133,7 @@ class Subjects(Session):
         """
         body = {"subjects": {"locations": list(mimes)}}
         reply, _ = self.put(f"/subjects/{subject_id}", json=body, etag=etag, retry=True)
-        return urls_of(only(reply, "subjects", f"PUT /subjects/{subject_id}"))
+        return only(reply, Placed, f"PUT /subjects/{subject_id}").urls
 
     def update_metadata(self, subject_id: int, changes: Mapping[str, Any], drop: Sequence[str] = ()) -> None:
         """Change keys of a subject's metadata and keep the others; repeated when somebody else was faster.
@@ -148,7 +144,7 @@ class Subjects(Session):
 
         def once() -> None:
             subject, etag = self.subject(subject_id)
-            merged = {key: value for key, value in subject["metadata"].items() if key not in drop}
+            merged = {key: value for key, value in subject.metadata.items() if key not in drop}
             merged.update(changes)
             path = f"/subjects/{subject_id}"
             try:
@@ -157,7 +153,7 @@ class Subjects(Session):
                 if error.status == 412:
                     raise UnavailableError(str(error), 412, error.request_id) from None
                 raise
-            only(reply, "subjects", f"PUT {path}")
+            only(reply, Subject, f"PUT {path}")
 
         self._keep_trying(once)
 
