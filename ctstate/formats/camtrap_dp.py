@@ -18,7 +18,6 @@ URLs. The tables stream into a temporary database of their own: memory is bounde
 """
 
 import csv
-import gzip
 import json
 import os
 import re
@@ -35,9 +34,14 @@ from urllib.parse import urlsplit
 
 from ctstate.capture import IncomingImage
 from ctstate.errors import InputError
-from ctstate.formats.reader import CaptureReader, Listed
+from ctstate.formats.opening import json_bytes, text
+from ctstate.formats.reader import CaptureReader, Listed, is_below, short
 
 GAP_SECONDS = 120
+
+MOST_BYTES = 64 << 20
+"""Of a datapackage.json; it only names the tables."""
+
 _MISSING = frozenset({"", "NA", "NaN", "nan"})
 _PROFILE = re.compile(r"camtrap-dp/(?P<version>\d+(\.\d+)*)")
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
@@ -75,17 +79,14 @@ class Package(NamedTuple):
         file = Path(datapackage)
         if file.is_dir():
             file = file / "datapackage.json"
-        try:
-            content = json.loads(file.read_text(encoding="utf-8-sig"))
-        except OSError as error:
-            raise InputError(f"{file}: {error.strerror or error}") from None
-        except ValueError as error:
-            raise InputError(f"{file}: not readable as JSON ({error})") from None
+        with json_bytes(file) as stream:
+            content = json.loads(stream.read(MOST_BYTES))
         if not isinstance(content, dict) or not isinstance(content.get("resources"), list):
             raise InputError(f"{file}: no data package: it has no resources")
         version = _PROFILE.search(str(content.get("profile")))
         if version is None or version["version"].split(".")[0] != "1":
-            raise InputError(f"{file}: its profile is not that of Camtrap DP 1.0: {content.get('profile')}")
+            shown = short(str(content.get("profile")))
+            raise InputError(f"{file}: its profile is not that of Camtrap DP 1.0: {shown}")
         found = {r.get("name"): r for r in content["resources"] if isinstance(r, dict)}
         resources = {}
         for name in ("deployments", "media", "observations"):
@@ -104,12 +105,16 @@ def _resource(file: Path, name: str, said: Mapping[str, Any]) -> Resource:
         raise InputError(f"{file}: the resource {name!r} has no path to one file")
     if _URL.match(path):
         place = file.parent / os.path.basename(urlsplit(path).path)
-        if not place.is_file():
-            raise InputError(f"{file}: {name} is at {path}; download it to {place}")
+        if "\0" in path or not place.is_file():
+            raise InputError(f"{file}: {name} is at {short(path)}; download it to {short(str(place))}")
     else:
         place = file.parent / path
-    dialect = said.get("dialect") if isinstance(said.get("dialect"), dict) else {}
-    delimiter = str((dialect or {}).get("delimiter", ","))
+        if "\0" in path or not is_below(os.path.realpath(place), os.path.realpath(file.parent)):
+            raise InputError(f"{file}: the path {short(path)} of {name} leads out of the package's folder")
+    dialect = said.get("dialect")
+    delimiter = dialect.get("delimiter", ",") if isinstance(dialect, dict) else ","
+    if not isinstance(delimiter, str) or len(delimiter) != 1 or delimiter in '\r\n\0"':
+        raise InputError(f"{file}: the delimiter of {name} is {short(str(delimiter))}, not one character")
     encoding = str(said.get("encoding") or "utf-8").lower()
     return Resource(place, delimiter, "utf-8-sig" if encoding in ("utf-8", "utf8") else encoding)
 
@@ -118,27 +123,16 @@ def _rows(resource: Resource, required: Iterable[str]) -> Iterator[tuple[int, di
     """Yield a table's rows with their numbers (the header being row 1), missing values as ''."""
     name = resource.file
     number = 1
-    try:
-        with open(name, "rb") as peek:
-            packed = peek.read(2) == b"\x1f\x8b"
-        opened: Any = gzip.open if packed else open
-        with opened(name, "rt", encoding=resource.encoding, newline="") as stream:
-            reader = csv.reader(stream, delimiter=resource.delimiter)
-            header = [cell.strip() for cell in next(reader, [])]
-            lacking = [column for column in required if column not in header]
-            if lacking:
-                raise InputError(
-                    f"{name}, row 1: no column {', '.join(lacking)}; the columns are: {', '.join(header)}"
-                )
-            for number, cells in enumerate(reader, start=2):
-                if any(cells):
-                    yield number, {k: "" if v in _MISSING else v for k, v in zip(header, cells, strict=False)}
-    except (OSError, EOFError) as error:
-        raise InputError(f"{name}: {getattr(error, 'strerror', None) or error}") from None
-    except (UnicodeError, LookupError) as error:
-        raise InputError(f"{name}: not text in the encoding {resource.encoding} ({error})") from None
-    except csv.Error as error:
-        raise InputError(f"{name}, row {number + 1}: not a readable CSV ({error})") from None
+    with text(name, resource.encoding, place=lambda: f", row {number + 1}") as stream:
+        reader = csv.reader(stream, delimiter=resource.delimiter)
+        header = [cell.strip() for cell in next(reader, [])]
+        lacking = [column for column in required if column not in header]
+        if lacking:
+            shown = ", ".join(short(column) for column in header[:8])
+            raise InputError(f"{name}, row 1: no column {', '.join(lacking)}; the columns are: {shown}")
+        for number, cells in enumerate(reader, start=2):
+            if any(cells):
+                yield number, {k: "" if v in _MISSING else v for k, v in zip(header, cells, strict=False)}
 
 
 def instant(value: str) -> int:

@@ -7,10 +7,11 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from operator import itemgetter
-from typing import Any, TextIO
+from typing import IO, Any
 
 from ctstate.capture import IncomingImage
 from ctstate.errors import InputError
+from ctstate.formats.opening import text
 from ctstate.formats.reader import CaptureReader, Listed, short
 
 REQUIRED = ("season", "site", "roll", "capture")
@@ -48,31 +49,12 @@ class CapturesCsv(CaptureReader):
     def _images(self) -> Iterator[Listed]:
         before = csv.field_size_limit(LONGEST_FIELD)
         try:
-            with self._opened() as file:
+            with text(self.name, self._encoding, hint=_HINT) as file:
                 yield from self._listed(file)
-        except csv.Error as error:
-            raise self._unreadable(str(error)) from None
-        except UnicodeError as error:
-            raise InputError(
-                f"{self.name}: not text in the encoding {self._encoding} ({error}); "
-                "save it as UTF-8, or name its encoding with --encoding, such as cp1252"
-            ) from None
         finally:
             csv.field_size_limit(before)
 
-    def _opened(self) -> TextIO:
-        try:
-            return open(self.name, encoding=self._encoding, newline="")
-        except FileNotFoundError:
-            raise InputError(f"{self.name}: no such file") from None
-        except IsADirectoryError:
-            raise InputError(f"{self.name}: that is a folder; name the captures CSV") from None
-        except PermissionError:
-            raise InputError(f"{self.name}: no permission to read it") from None
-        except LookupError:
-            raise InputError(f"{self.name}: no such encoding: {self._encoding}") from None
-
-    def _listed(self, file: TextIO) -> Iterator[Listed]:
+    def _listed(self, file: IO[str]) -> Iterator[Listed]:
         rows = csv.reader(chain(self._lines(file), _END))
         header = next(rows)
         if header == _END:
@@ -107,7 +89,7 @@ class CapturesCsv(CaptureReader):
             )
         cells += [""] * (width - len(cells))
 
-    def _lines(self, file: TextIO) -> Iterator[str]:
+    def _lines(self, file: IO[str]) -> Iterator[str]:
         for number, line in enumerate(file, start=1):
             if "\0" in line:
                 raise InputError(f"{self.name}, row {number}: holds a NUL character; nothing was changed")
@@ -197,6 +179,8 @@ class CapturesCsv(CaptureReader):
         return json.dumps(metadata, ensure_ascii=False, sort_keys=True) if metadata else None
 
 
+_HINT = "; save it as UTF-8, or name its encoding with --encoding, such as cp1252"
+
 _END = ["the end of the file: a row of its own unless a quote is open"]
 
 
@@ -216,7 +200,7 @@ def _image_path(path: str, relative: str, season: str) -> str:
     return relative if first == season else f"{season}/{relative}"
 
 
-_WHOLE = re.compile(r"\s*[+-]?\d{1,15}(\.0*)?\s*")
+_WHOLE = re.compile(r"[ \t]*[+-]?\d{1,15}(\.0*)?[ \t]*", re.ASCII)
 
 
 def _whole(value: str) -> int | None:

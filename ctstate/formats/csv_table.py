@@ -1,31 +1,9 @@
-"""Tables as CSV: read with errors of one line, written for R, pandas and Excel."""
+"""Tables as CSV, written for R, pandas and Excel."""
 
-import contextlib
 import csv
-import os
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Sequence
 from typing import IO
-
-from ctstate.errors import InputError
-
-
-@contextlib.contextmanager
-def reading(file: str | os.PathLike[str]) -> Iterator[IO[str]]:
-    """Open a text file in UTF-8, past its byte order mark, for the `csv` module.
-
-    Raises:
-        InputError: it cannot be read, or what is read from it is no text, or no CSV.
-    """
-    name = os.fspath(file)
-    try:
-        with open(name, encoding="utf-8-sig", newline="") as stream:
-            yield stream
-    except OSError as error:
-        raise InputError(f"{name}: {error.strerror or error}") from None
-    except UnicodeError as error:
-        raise InputError(f"{name}: not text in UTF-8 ({error})") from None
-    except csv.Error as error:
-        raise InputError(f"{name}: not a readable CSV ({error})") from None
 
 
 def write_csv(
@@ -36,7 +14,8 @@ def write_csv(
     Args:
         stream: where to.
         header, rows: the table.
-        excel: begin with a byte order mark, without which Excel takes UTF-8 for something else.
+        excel: begin with a byte order mark, without which Excel takes UTF-8 for something else; and put an
+            apostrophe before a cell that it would take for a formula (owasp.org, "CSV Injection").
     """
     if excel:
         stream.write("\ufeff")
@@ -44,6 +23,16 @@ def write_csv(
     writer.writerow(header)
     count = 0
     for row in rows:
-        writer.writerow(row)
+        writer.writerow(map(_no_formula, row) if excel else row)
         count += 1
     return count
+
+
+def _no_formula(cell: object) -> object:
+    if isinstance(cell, str) and cell.startswith(_FORMULA) and not _NUMBER.fullmatch(cell):
+        return f"'{cell}"
+    return cell
+
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+_NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?")

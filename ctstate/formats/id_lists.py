@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import IO, Any, NamedTuple
 
 from ctstate.errors import InputError
-from ctstate.formats.csv_table import reading
+from ctstate.formats.opening import text
 
 CAPTURE_COLUMNS = ("capture_id", "#capture_id", "unique_id")
 PATH_COLUMNS = ("path", "image_path_rel", "file", "filepath", "original_images")
@@ -53,7 +53,7 @@ def read_listed(
     name = os.fspath(file)
     found = False
     order = _NO_PATHS if subjects else _CAPTURE_FIRST if prefer_captures else _PATH_FIRST
-    with reading(name) as stream:
+    with text(name) as stream:
         for entry in _entries(name, stream, order):
             found = True
             yield entry

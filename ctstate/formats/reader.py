@@ -78,6 +78,11 @@ class CaptureReader(abc.ABC):
 
     def _place(self, row: int, path: str) -> str | None:
         """Return where the file is, `..` and folders' symbolic links resolved; None after an error."""
+        if not path.isascii() or "\0" in path:
+            wrong = _no_file_name(path)
+            if wrong:
+                self._error(row, wrong)
+                return None
         if self._root is None:
             if not path.startswith("/"):
                 self._error(
@@ -93,7 +98,7 @@ class CaptureReader(abc.ABC):
             return None
         if folder not in self._folders:
             real = os.path.realpath(os.path.join(self._root, folder))
-            self._folders[folder] = real if _is_below(real, self._root) else None
+            self._folders[folder] = real if is_below(real, self._root) else None
         real_folder = self._folders[folder]
         if real_folder is None:
             self._error(row, f"the path {short(path)} leads out of --images-root {self._root}")
@@ -122,6 +127,17 @@ class CaptureReader(abc.ABC):
         return [_verdict(place, self._root) for _, place in part]
 
 
+def _no_file_name(path: str) -> str:
+    """Say why a text can be no file's name here; '' where it can."""
+    if "\0" in path:
+        return f"the path {short(path)} holds a NUL, which no file's name does"
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        return f"the path {path!a:.200} can be no file's name in this system's encoding; set LANG=C.UTF-8"
+    return ""
+
+
 _OUTSIDE = ("outside", "")
 
 
@@ -130,7 +146,7 @@ def _verdict(place: str, root: str | None) -> tuple[str, str] | None:
     try:
         found = os.lstat(place)
         if stat.S_ISLNK(found.st_mode):
-            if root is not None and not _is_below(os.path.realpath(place), root):
+            if root is not None and not is_below(os.path.realpath(place), root):
                 return _OUTSIDE
             found = os.stat(place)
     except (FileNotFoundError, NotADirectoryError):
@@ -142,7 +158,8 @@ def _verdict(place: str, root: str | None) -> tuple[str, str] | None:
     return ("empty", "the file has zero bytes") if found.st_size == 0 else None
 
 
-def _is_below(path: str, root: str) -> bool:
+def is_below(path: str, root: str) -> bool:
+    """Tell whether a real path lies below a folder, or is it."""
     return path == root or path.startswith(root.rstrip("/") + "/")
 
 

@@ -7,8 +7,8 @@ from typing import IO, NamedTuple
 
 from ctstate.capture import LegacyEntry
 from ctstate.errors import InputError
-from ctstate.formats.csv_table import reading
 from ctstate.formats.legacy_manifest import subject_id_of
+from ctstate.formats.opening import text
 
 
 def read_tracker(file: str | os.PathLike[str]) -> Iterator[LegacyEntry]:
@@ -17,7 +17,7 @@ def read_tracker(file: str | os.PathLike[str]) -> Iterator[LegacyEntry]:
     Raises:
         InputError: it cannot be read, or is no tracker file.
     """
-    with reading(file) as stream:
+    with text(file) as stream:
         rows = csv.reader(stream)
         header = [cell.strip() for cell in next(rows, [])]
         if header[:2] != ["unique_id", "subject_id"]:

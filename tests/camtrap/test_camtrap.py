@@ -261,7 +261,7 @@ def test_packages_that_are_none(package: Package) -> None:
         ("[]", "no resources"),
         (good.replace("camtrap-dp/1.0.1", "camtrap-dp/0.6"), "not that of Camtrap DP 1.0"),
         (good.replace('"observations"', '"others"'), "no resource 'observations'"),
-        (good.replace('"media.csv"', '"nowhere.csv"'), "No such file"),
+        (good.replace('"media.csv"', '"nowhere.csv"'), "no such file"),
         (good.replace('"media.csv"', '"deployments.csv"'), "no column mediaID"),
         (good.replace('"media.csv"', '"https://example.org/m.csv"'), "download it"),
     ):

@@ -223,5 +223,5 @@ def test_wrong_calls(season: SeasonFiles) -> None:
             put_out(season, **options)
     with pytest.raises(UsageError, match="ctstate's own"):
         put_out(season, where="1", reason=NO_USABLE_IMAGE)
-    with pytest.raises(InputError, match="No such file"):
+    with pytest.raises(InputError, match="no such file"):
         put_out(season, listed=season.folder / "nowhere")

@@ -8,7 +8,8 @@ import ijson
 from ijson.common import ObjectBuilder
 
 from ctstate.errors import InputError, UsageError
-from ctstate.formats import json_stream
+from ctstate.formats.json_stream import DEEPEST
+from ctstate.formats.opening import json_bytes
 from ctstate.formats.predictions.legacy import EMPTY, SPECIES, EmptyModel, SpeciesModel, looks_empty
 from ctstate.formats.predictions.megadetector import HEADER, MegaDetector, PixelBoxes
 from ctstate.formats.predictions.records import Reader
@@ -61,7 +62,7 @@ def reader_of(
 
 
 def _detect(name: str) -> tuple[str, dict[str, Any]]:
-    with json_stream.opened(name) as stream:
+    with json_bytes(name) as stream:
         start = stream.read(4096).lstrip()
     if not start:
         raise InputError(f"{name}: the file is empty")
@@ -76,7 +77,7 @@ def _detect(name: str) -> tuple[str, dict[str, Any]]:
 
 
 def _check_list(name: str) -> None:
-    with json_stream.opened(name) as stream:
+    with json_bytes(name) as stream:
         first = next(ijson.items(stream, "item", use_float=True), None)
     if first is not None and not (isinstance(first, dict) and "file" in first and "detections" in first):
         raise InputError(f"{name}: a JSON list, but not of objects with file and detections; {_HOW_TO_NAME}")
@@ -88,7 +89,7 @@ def _detect_object(name: str) -> tuple[str, dict[str, Any]]:
     arrays: list[str] = []
     entries = 0
     for key, value in _top_level(name):
-        if value is None:
+        if value is _ARRAY:
             arrays.append(key)
             if key == "instances":
                 raise InputError(f"{name}: this is SpeciesNet's input, not its predictions")
@@ -125,12 +126,15 @@ def _legacy_format(name: str, capture_id: str, entry: dict[str, Any]) -> str | N
 
 
 def _header(name: str) -> dict[str, Any]:
-    return {key: value for key, value in _top_level(name) if key in HEADER and value is not None}
+    return {key: value for key, value in _top_level(name) if key in HEADER and value is not _ARRAY}
+
+
+_ARRAY = object()
 
 
 def _top_level(name: str) -> Iterator[tuple[str, Any]]:
-    """Yield the keys of a JSON object with their values, but None for lists, which are passed over unbuilt."""
-    with json_stream.opened(name) as stream:
+    """Yield the keys of a JSON object with their values, but `_ARRAY` for lists, which are passed over unbuilt."""
+    with json_bytes(name) as stream:
         depth, key, array = 0, "", 0
         builder: ObjectBuilder | None = None
         for event, value in ijson.basic_parse(stream, use_float=True, buf_size=1 << 18):
@@ -147,7 +151,7 @@ def _top_level(name: str) -> Iterator[tuple[str, Any]]:
                     continue
                 if event == "start_array":
                     array = 1
-                    yield key, None
+                    yield key, _ARRAY
                     continue
                 if event == "start_map":
                     builder = ObjectBuilder()
@@ -156,6 +160,8 @@ def _top_level(name: str) -> Iterator[tuple[str, Any]]:
                     continue
             if event in _OPEN:
                 depth += 1
+                if depth > DEEPEST:
+                    raise InputError(f"{name}, at {key[:80]!r}: nested too deeply; nothing was changed")
             elif event in _CLOSE:
                 depth -= 1
             if builder is not None:

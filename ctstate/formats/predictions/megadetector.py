@@ -37,7 +37,8 @@ class MegaDetector(Reader):
         super().__init__(file, source)
         self._info = header.get("info") or {}
         self._categories = header.get("detection_categories")
-        self._classes = header.get("classification_categories") or {}
+        classes = header.get("classification_categories")
+        self._classes = classes if isinstance(classes, dict) else {}
         version = str(self._info.get("format_version", "")) if isinstance(self._info, dict) else ""
         if not isinstance(self._categories, dict) or not isinstance(self._info, dict):
             raise InputError(
@@ -71,7 +72,10 @@ class MegaDetector(Reader):
                 raise self.malformed(what, f"the category {category!r} is not in detection_categories")
             confidence = self.confidence(what, detection.get("conf"))
             found[category] = max(confidence, found.get(category, 0))
-            for pair in detection.get("classifications") or ():
+            pairs = detection.get("classifications")
+            if not isinstance(pairs, list | None):
+                raise self.malformed(what, f"its classifications are {pairs!r}, not a list")
+            for pair in pairs or ():
                 if not isinstance(pair, list) or len(pair) != 2:
                     raise self.malformed(what, f"the classification {pair!r} is not a category and a confidence")
                 score = self.confidence(what, pair[1])

@@ -73,7 +73,7 @@ class Reader(abc.ABC):
 
     def malformed(self, what: str, message: str) -> InputError:
         """Return the error for an entry that is not what it should be."""
-        return InputError(f"{self.name}, {what}: {message}; nothing was changed")
+        return InputError(f"{self.name}, {_brief(what)}: {_brief(message)}; nothing was changed")
 
     def confidence(self, what: str, value: Any) -> float:
         """Return a confidence as a number.
@@ -84,6 +84,10 @@ class Reader(abc.ABC):
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
             raise self.malformed(what, f"the confidence {value!r} is not a number between 0 and 1")
         return value
+
+
+def _brief(text: str) -> str:
+    return text if len(text) <= 200 else f"{text[:140]}...{text[-50:]}"
 
 
 _KINDS = {

@@ -46,6 +46,8 @@ class SpeciesNet(Reader):
     def _payload(self, what: str, image: Mapping[str, Any]) -> Any:
         found: dict[str, float] = {}
         detections = image.get("detections")
+        if not isinstance(detections, list | None):
+            raise self.malformed(what, f"its detections are {detections!r}, not a list")
         for detection in detections or ():
             kind = _KINDS.get(str(detection.get("category"))) if isinstance(detection, dict) else None
             if kind is None:

@@ -17,6 +17,7 @@ from typing import Any
 
 from ctstate.capture import Scores
 from ctstate.errors import InputError
+from ctstate.formats.opening import text
 from ctstate.formats.predictions.records import Combined, Entry, Reader, highest, kind_of, most
 
 CAPTURE_COLUMNS = ("capture_id", "#capture_id")
@@ -37,7 +38,7 @@ class Table(Reader):
 
     def __init__(self, file: str, source: str) -> None:
         super().__init__(file, source)
-        with self._opened() as stream:
+        with text(self.name) as stream:
             self._delimiter = _delimiter(stream.readline())
             stream.seek(0)
             names = [n.strip().lower() for n in next(csv.reader(stream, delimiter=self._delimiter), [])]
@@ -60,29 +61,18 @@ class Table(Reader):
                 f"machine_zebra; the columns are: {', '.join(names[:8])}"
             )
 
-    def _opened(self) -> Any:
-        try:
-            return open(self.name, encoding="utf-8-sig", newline="")
-        except OSError as error:
-            raise InputError(f"{self.name}: {error.strerror or error}") from None
-
     def entries(self) -> Iterator[Entry]:
         number = 0
-        try:
-            with self._opened() as stream:
-                rows = csv.reader(stream, delimiter=self._delimiter)
-                next(rows, None)
-                for number, cells in enumerate(rows, start=1):
-                    if not any(cells):
-                        continue
-                    key = cells[self._key].strip() if self._key < len(cells) else ""
-                    if not key:
-                        raise self.malformed(f"row {number + 1}", "names no capture and no image")
-                    yield Entry(number, key, self._payload(f"row {number + 1} ({key})", cells, key))
-        except UnicodeError as error:
-            raise InputError(f"{self.name}: not text in UTF-8 ({error}); save it as UTF-8") from None
-        except csv.Error as error:
-            raise InputError(f"{self.name}, row {number + 2}: not a readable CSV ({error})") from None
+        with text(self.name, place=lambda: f", row {number + 2}", hint="; save it as UTF-8") as stream:
+            rows = csv.reader(stream, delimiter=self._delimiter)
+            next(rows, None)
+            for number, cells in enumerate(rows, start=1):
+                if not any(cells):
+                    continue
+                key = cells[self._key].strip() if self._key < len(cells) else ""
+                if not key:
+                    raise self.malformed(f"row {number + 1}", "names no capture and no image")
+                yield Entry(number, key, self._payload(f"row {number + 1} ({key})", cells, key))
 
     def _payload(self, what: str, cells: Sequence[str], key: str) -> Any:
         found: dict[str, float] = {}
