@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test simulate defects lint docs oldest clean
+.PHONY: demo test simulate defects fuzz lint docs oldest clean
 
 demo: $(VENV)/installed
 	$(BIN)/ctstate demo
@@ -18,6 +18,10 @@ simulate: $(VENV)/installed
 # Seasons with deliberate defects of the protocol: each must be found (about eight minutes on two cores).
 defects: $(VENV)/installed
 	$(BIN)/python -m tests.simulation --defects
+
+# Damaged files for every parser, for two minutes; the seed is random, and printed.
+fuzz: $(VENV)/installed
+	$(BIN)/python -m tests.fuzz --minutes 2
 
 lint: $(VENV)/linters
 	$(BIN)/ruff check .

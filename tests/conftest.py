@@ -101,7 +101,7 @@ class SeasonCsv:
 
     def arguments(self, *more: str) -> tuple[str, ...]:
         """`manifest` with all that it needs."""
-        return ("manifest", str(self.csv), "--images-root", str(self.root), *ACCOUNT, *more)
+        return ("manifest", str(self.csv), "--images-root", str(self.root), "--allow-missing", *ACCOUNT, *more)
 
 
 def row(number: int = 1, rank: int = 1, site: str = "B04", season: str = "TST_S1", **more: Any) -> dict[str, Any]:

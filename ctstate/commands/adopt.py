@@ -32,8 +32,8 @@ def adopt(
 
     From a subject set alone, or from what `ctstate import` read: everything is checked on Zooniverse first.
     """
-    with where.open(create=True) as ledger:
-        report = carry_out(
+    report = where.open_or_make(
+        lambda ledger: carry_out(
             ledger,
             connect(where, password_file),
             project_id,
@@ -43,6 +43,7 @@ def adopt(
             images_root=images_root,
             even_if_gone=even_if_gone,
         )
+    )
     click.echo(
         f"Season {report.season} ({', '.join(report.batches) or 'no batch'}): {report.captures_new:,} captures new "
         f"to the ledger, {report.adopted:,} adopted as uploaded."

@@ -45,6 +45,7 @@ def doctor(
         nodes=nodes,
         partition=partition,
         account=account,
+        insecure_http=where.insecure_http,
     )
     checks = []
     for check in library.examine(patient):

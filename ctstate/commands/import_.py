@@ -1,12 +1,9 @@
 """ctstate import"""
 
-from pathlib import Path
-
 import click
 
 from ctstate.commands.root import Places
 from ctstate.commands.shared import places
-from ctstate.errors import InputError
 from ctstate.verbs.import_ import ImportReport, import_manifest, import_tracker
 
 
@@ -32,10 +29,9 @@ def import_a_manifest(
     where: Places, file: str, images_root: str | None, manifest_id: str | None, batch: str | None
 ) -> None:
     """Read a JSON manifest, ID__BATCH__manifest.json or ID__BATCH__manifest_uploaded.json."""
-    if not Path(file).is_file():  # before a ledger is made for it
-        raise InputError(f"{file}: no such file")
-    with where.open(create=True) as ledger:
-        report = import_manifest(ledger, file, images_root=images_root, manifest_id=manifest_id, batch=batch)
+    report = where.open_or_make(
+        lambda ledger: import_manifest(ledger, file, images_root=images_root, manifest_id=manifest_id, batch=batch)
+    )
     click.echo(
         f"Season {report.season}, {report.batch}: {report.captures:,} captures, {report.new:,} of them new; "
         f"{report.batched:,} put into the batch, {report.predicted:,} with predictions."

@@ -1,13 +1,13 @@
 """ctstate manifest"""
 
 import sys
-from pathlib import Path
+from typing import Any
 
 import click
 
 from ctstate.commands.root import Places
 from ctstate.commands.shared import places
-from ctstate.errors import InputError, UsageError
+from ctstate.errors import UsageError
 from ctstate.formats.camtrap_dp import GAP_SECONDS
 from ctstate.verbs.manifest import check_manifest_id, load_camtrap
 from ctstate.verbs.manifest import manifest as carry_out
@@ -27,6 +27,7 @@ from ctstate.verbs.manifest import manifest as carry_out
     help="Pass this column on to the subject.",
 )
 @click.option("--update", is_flag=True, help="Let the CSV change captures that are not on their way yet.")
+@click.option("--allow-missing", is_flag=True, help="Also where most of the images are not there.")
 @click.option("--encoding", default="utf-8-sig", show_default=True, help="Of the CSV.")
 @click.option(
     "--format",
@@ -52,6 +53,7 @@ def manifest(
     manifest_id: str | None,
     metadata_columns: tuple[str, ...],
     update: bool,
+    allow_missing: bool,
     encoding: str,
     format: str,
     gap_seconds: float,
@@ -62,45 +64,32 @@ def manifest(
     """
     if manifest_id is not None:
         check_manifest_id(manifest_id)
-    # Before a ledger is made for it:
-    if not Path(captures_csv).exists():
-        raise InputError(f"{captures_csv}: no such file")
     if format == "camtrap-dp" and (metadata_columns or encoding != "utf-8-sig"):
         raise UsageError("--metadata-column and --encoding are for a captures CSV")
-    if format == "csv" and Path(captures_csv).is_dir():
-        raise InputError(f"{captures_csv}: that is a folder; name the captures CSV")
     show = sys.stderr.isatty()
 
     def progress(rows: int) -> None:
         if show:
             click.echo(f"\r{rows:,} rows read", nl=False, err=True)
 
-    with where.open(create=True) as ledger:
-        if format == "camtrap-dp":
-            report = load_camtrap(
-                ledger,
-                captures_csv,
-                attribution=attribution,
-                license=license,
-                images_root=images_root,
-                manifest_id=manifest_id,
-                gap_seconds=gap_seconds,
-                update=update,
-                on_progress=progress,
-            )
-        else:
-            report = carry_out(
-                ledger,
-                captures_csv,
-                attribution=attribution,
-                license=license,
-                images_root=images_root,
-                manifest_id=manifest_id,
-                metadata_columns=metadata_columns,
-                update=update,
-                encoding=encoding,
-                on_progress=progress,
-            )
+    more: dict[str, Any] = {"gap_seconds": gap_seconds}
+    if format == "csv":
+        more = {"metadata_columns": metadata_columns, "encoding": encoding}
+    read = load_camtrap if format == "camtrap-dp" else carry_out
+    report = where.open_or_make(
+        lambda ledger: read(
+            ledger,
+            captures_csv,
+            attribution=attribution,
+            license=license,
+            images_root=images_root,
+            manifest_id=manifest_id,
+            update=update,
+            allow_missing=allow_missing,
+            on_progress=progress,
+            **more,
+        )
+    )
     if show:
         click.echo("\r", nl=False, err=True)
     click.echo(

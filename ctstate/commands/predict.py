@@ -102,7 +102,5 @@ def predict(
         click.echo(f"{report.unknown:,} entries name nothing in the ledger.", err=True)
     for example in report.examples:
         click.echo(f"  {example}", err=True)
-    if report.a_path is not None:
-        click.echo(f"  The ledger's paths look like {report.a_path}: see --strip-prefix, --base-folder.", err=True)
     if not report.changed:
         click.echo("Nothing new.")

@@ -139,7 +139,7 @@ def conclude(plan: Plan, report: Report) -> None:
 
 
 def _ask(plan: Plan, endpoint: str) -> None:
-    if not sys.stdin.isatty():
+    if sys.stdin is None or sys.stdin.closed or not sys.stdin.isatty():
         raise UsageError("nobody is there to ask, so nothing was changed; --yes goes ahead without asking")
     what = "Delete" if plan.verb == DELETE else "Take out"
     forever = ", for good" if plan.verb == DELETE else ""

@@ -1,15 +1,19 @@
 """The group of all verbs, and what they share."""
 
 import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from ctstate import __version__
 from ctstate.cluster.queue import SLURM
 from ctstate.ledger import Ledger
+from ctstate.ledger.fresh import open_or_make
 from ctstate.zooniverse import DEFAULT_ENDPOINT
+
+T = TypeVar("T")
 
 # Verbs are loaded when they are called: `ctstate status` need not import an image library.
 VERBS = {
@@ -51,17 +55,30 @@ class Places:
 
     ledger: str
     endpoint: str
+    insecure_http: bool = False
 
-    def open(self, *, create: bool = False, read_only: bool = False) -> Ledger:
+    def open(self, *, read_only: bool = False) -> Ledger:
         """Open the ledger; say so where an older one was brought up to date."""
-        ledger = Ledger.open(self.ledger, create=create, read_only=read_only, jobs=SLURM)
-        if ledger.backup is not None:
-            click.echo(
-                "The ledger was of an older version and is now up to date; "
-                f"a copy of it as it was: {ledger.backup}",
-                err=True,
-            )
+        ledger = Ledger.open(self.ledger, read_only=read_only, jobs=SLURM)
+        _say_that_it_was_older(ledger)
         return ledger
+
+    def open_or_make(self, work: Callable[[Ledger], T]) -> T:
+        """Do some work with the ledger; where there is none, make it if the work ends well."""
+
+        def with_it(ledger: Ledger) -> T:
+            _say_that_it_was_older(ledger)
+            return work(ledger)
+
+        return open_or_make(self.ledger, with_it, SLURM)
+
+
+def _say_that_it_was_older(ledger: Ledger) -> None:
+    if ledger.backup is not None:
+        click.echo(
+            f"The ledger was of an older version and is now up to date; a copy of it as it was: {ledger.backup}",
+            err=True,
+        )
 
 
 class _Verbs(click.Group):
@@ -94,12 +111,18 @@ class _Verbs(click.Group):
     metavar="URL",
     help="Zooniverse, or a sandbox (also PANOPTES_ENDPOINT).",
 )
+@click.option(
+    "--insecure-http",
+    envvar="CTSTATE_INSECURE_HTTP",
+    is_flag=True,
+    help="Let the password go to another machine unencrypted (also CTSTATE_INSECURE_HTTP=1).",
+)
 @click.pass_context
-def cli(ctx: click.Context, ledger: str, endpoint: str) -> None:
+def cli(ctx: click.Context, ledger: str, endpoint: str, insecure_http: bool) -> None:
     """Camera-trap seasons onto Zooniverse, each capture exactly once.
 
     \b
     Exit codes: 0 done; 1 failed, or something is off; 2 wrong call;
     75 stopped cleanly before all was done: run the same command again.
     """
-    ctx.obj = Places(ledger, endpoint.rstrip("/"))
+    ctx.obj = Places(ledger, endpoint.strip().rstrip("/"), insecure_http)

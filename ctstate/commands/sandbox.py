@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from ctstate.verbs.sandbox import SandboxSettings, run_sandbox
+from ctstate.zooniverse import Credentials, read_credentials
 
 DEFAULTS = SandboxSettings()
 
@@ -12,8 +13,11 @@ DEFAULTS = SandboxSettings()
 @click.command(name="sandbox")
 @click.option("--directory", default="ctstate-sandbox", show_default=True, help="Where its state is kept.")
 @click.option("--port", type=int, default=8099, show_default=True, help="Port on 127.0.0.1; 0 for a free one.")
-@click.option("--login", default=DEFAULTS.login, show_default=True, help="User name of the account.")
-@click.option("--password", default=DEFAULTS.password, show_default=True, help="Its password.")
+@click.option(
+    "--password-file",
+    type=click.Path(dir_okay=False),
+    help=f"Its account, as `ctstate upload` takes it; by default {DEFAULTS.login}, {DEFAULTS.password}.",
+)
 @click.option(
     "--subject-limit",
     type=click.IntRange(min=0),
@@ -33,8 +37,7 @@ DEFAULTS = SandboxSettings()
 def sandbox(
     directory: str,
     port: int,
-    login: str,
-    password: str,
+    password_file: str | None,
     subject_limit: int,
     token_lifetime: float,
     discard_images: bool,
@@ -44,9 +47,12 @@ def sandbox(
 
     It behaves like the real one, keeps what was uploaded in a directory, and shows it at its address in a browser.
     """
+    account = Credentials(DEFAULTS.login, DEFAULTS.password)
+    if password_file is not None:
+        account = read_credentials(password_file)
     settings = SandboxSettings(
-        login=login,
-        password=password,
+        login=account.username,
+        password=account.password,
         subject_limit=subject_limit,
         token_lifetime=token_lifetime,
         discard_images=discard_images,
@@ -59,5 +65,8 @@ def _announce(about: dict[str, Any]) -> None:
     click.echo(f"Zooniverse sandbox at {about['url']} (open it in a browser to see what is there)")
     click.echo(f"Project {about['project_id']}, workflow {about['workflow_id']}. To use it:")
     click.echo(f"  export PANOPTES_ENDPOINT={about['url']}")
-    click.echo(f"  export PANOPTES_USERNAME={about['login']} PANOPTES_PASSWORD={about['password']}")
+    if about["password"] == DEFAULTS.password:
+        click.echo(f"  export PANOPTES_USERNAME={about['login']} PANOPTES_PASSWORD={about['password']}")
+    else:
+        click.echo(f"  and the account {about['login']}, by --password-file")
     click.echo("Ctrl-C stops it.")

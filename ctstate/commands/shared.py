@@ -5,13 +5,11 @@ import io
 import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
 
 import click
 
 from ctstate.commands.root import Places
-from ctstate.errors import UsageError
-from ctstate.zooniverse import DEFAULT_ENDPOINT, read_credentials
+from ctstate.zooniverse import read_credentials
 
 if TYPE_CHECKING:
     from ctstate.zooniverse import Zooniverse
@@ -54,16 +52,13 @@ def connect(where: Places, password_file: str | None, **more: Any) -> "Zoonivers
     """Return a connection to Zooniverse with the user's account (nothing is sent yet).
 
     Raises:
-        UsageError: the endpoint is no address of a web server.
+        UsageError: the endpoint is no address of a web server, or the password would go there unencrypted.
         InputError: see `read_credentials`.
     """
     # Loaded only where it is needed: the client brings much with it.
     from ctstate.zooniverse import Zooniverse
 
-    parts = urlsplit(where.endpoint)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError(f"--endpoint {where.endpoint!r}: not an address such as {DEFAULT_ENDPOINT}")
-    return Zooniverse(where.endpoint, read_credentials(password_file), **more)
+    return Zooniverse(where.endpoint, read_credentials(password_file), insecure_http=where.insecure_http, **more)
 
 
 def echo_json(value: Any) -> None:

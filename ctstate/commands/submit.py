@@ -114,6 +114,8 @@ def _echo_submitted(done: jobs.Submitted, workers: int | None) -> None:
 
 
 def _order(ctx: click.Context, where: Places, season: str, given: dict[str, Any]) -> jobs.Order:
+    if where.insecure_http and not os.environ.get("CTSTATE_INSECURE_HTTP"):
+        raise UsageError("set CTSTATE_INSECURE_HTTP=1 in the environment, from where the jobs have it")
     logs = os.path.abspath(given["log_dir"] or _beside(where.ledger))
     name = given["log_filename"] or f"{season}_upload"
     return jobs.Order(

@@ -22,7 +22,7 @@ from ctstate.errors import InputError
 LONGEST_LINE = 1 << 26
 """A text file with a longer line is none."""
 
-LONGEST_TEXT = 1 << 24
+LONGEST_TEXT = 1 << 22
 """In JSON, a text or number of more bytes is none that anybody meant; each byte of it costs more than the last."""
 
 _BUFFER = 1 << 18

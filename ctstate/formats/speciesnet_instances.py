@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import IO, Any
 
+from ctstate.errors import UsageError
+
 
 @dataclass(frozen=True)
 class Whereabouts:
@@ -14,12 +16,20 @@ class Whereabouts:
         country: ISO 3166-1 alpha-3, such as ZAF.
         admin1_region: such as a state of the USA, two letters.
         latitude, longitude: in degrees.
+
+    Raises:
+        UsageError: there is no such place.
     """
 
     country: str | None = None
     admin1_region: str | None = None
     latitude: float | None = None
     longitude: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value, most in (("latitude", self.latitude, 90), ("longitude", self.longitude, 180)):
+            if value is not None and not -most <= value <= most:
+                raise UsageError(f"the {name} must be between {-most} and {most} degrees, not {value}")
 
     def fields(self) -> dict[str, Any]:
         """Return the fields that are given."""

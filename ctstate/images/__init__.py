@@ -27,6 +27,8 @@ the plain one.
 
 import hashlib
 import io
+import os
+import stat
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -142,17 +144,18 @@ class _Source:
             raise BrokenImageError(self.path, _reason(error)) from error
 
 
-def encode_image(path: str | Path, options: ImageOptions) -> EncodedImage:
+def encode_image(path: str | Path, options: ImageOptions, below: str | None = None) -> EncodedImage:
     """Make an image file fit for Zooniverse.
 
     Args:
         path: the file.
         options: what to do to it.
+        below: folder (its real path) that it must be in, links resolved; None: anywhere.
 
     Raises:
-        BrokenImageError: the file cannot be read, is no image, is damaged or is larger than any camera's.
+        BrokenImageError: the file cannot be read, is no image, lies elsewhere, is damaged or too large.
     """
-    source = _open(str(path))
+    source = _open(str(path), below)
     if options.compress:
         return _compressed(source, options, ())
     return _as_it_is(source, options)
@@ -250,8 +253,8 @@ def _first_of(source: _Source) -> str:
     return f"first picture of {'an' if name == 'MPO' else 'a'} {name}"
 
 
-def _open(path: str) -> _Source:
-    data, kind = _read(path)
+def _open(path: str, below: str | None) -> _Source:
+    data, kind = _read(path, below)
     try:
         if kind == "JPEG":
             metadata.check_jpeg(data)
@@ -281,10 +284,17 @@ def _open(path: str) -> _Source:
     )
 
 
-def _read(path: str) -> tuple[bytes, str]:
-    """A file's bytes and its format by content."""
+def _read(path: str, below: str | None) -> tuple[bytes, str]:
+    """A file's bytes and its format by content.
+
+    What is looked at is the file that was opened: its name may have become a link, or a pipe, since the manifest.
+    """
     try:
-        with open(path, "rb") as file:
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise BrokenImageError(path, "it is no regular file")
+            if below is not None and not _is_below(os.readlink(f"/proc/self/fd/{file.fileno()}"), below):
+                raise BrokenImageError(path, f"it is a link that leads out of {below}")
             head = file.read(_HEAD)
             kind = _kind(head)
             # The rest only now: cameras make films too, of gigabytes.
@@ -294,6 +304,8 @@ def _read(path: str) -> tuple[bytes, str]:
         raise BrokenImageError(path, "there is no such file") from error
     except IsADirectoryError as error:
         raise BrokenImageError(path, "it is a folder") from error
+    except ValueError as error:
+        raise BrokenImageError(path, "no file has such a name here") from error
     except PermissionError as error:
         raise BrokenImageError(path, "no permission to read it") from error
     except OSError as error:
@@ -303,6 +315,10 @@ def _read(path: str) -> tuple[bytes, str]:
     if kind is None:
         raise BrokenImageError(path, "it is no JPEG, PNG, TIFF, BMP, WebP or GIF")
     return data, kind
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return path.startswith(folder.rstrip("/") + "/")
 
 
 def _kind(head: bytes) -> str | None:

@@ -80,6 +80,7 @@ class Ledger:
         create: bool = False,
         read_only: bool = False,
         jobs: Jobs | None = None,
+        name: str | None = None,
     ) -> Self:
         """Open a ledger; bring an older one up to date after a backup copy beside it (`ledger.backup`).
 
@@ -89,6 +90,7 @@ class Ledger:
             read_only: nothing can be written through it, by construction.
             jobs: where runs are jobs of a cluster, who can tell what becomes of them, such as
                 `ctstate.cluster.queue.SLURM`; None: a run that dies on another host is found out by its lease.
+            name: for messages; by default where it is.
 
         Raises:
             LedgerMissingError: there is none and `create` is False.
@@ -98,7 +100,7 @@ class Ledger:
         """
         url = parse_url(url_or_path)
         path = ledger_path(url)
-        name = str(path) if path is not None else url.render_as_string(hide_password=True)
+        name = name or (str(path) if path is not None else url.render_as_string(hide_password=True))
         if path is not None:
             check_place(path, create=create and not read_only)
             if path.exists() and path.stat().st_size == 0 and not create:

@@ -15,6 +15,11 @@ HEAD = "0006"
 """The revision this code works with; a test holds it against the migrations."""
 
 
+_TABLES = frozenset({"alembic_version", "season", "batch", "capture", "image", "run", "event", "meta"})
+_COLUMNS = frozenset({"capture_id", "season_id", "state", "subject_id", "claim"})
+"""What every ledger has had from the first revision on; others have tables called `capture`, too."""
+
+
 def migrations_folder() -> Path:
     """Return where the migrations are: beside the package in a checkout, inside it once installed."""
     package = Path(__file__).resolve().parent.parent
@@ -29,7 +34,7 @@ def version_of(connection: Connection) -> str | None:
         LedgerError: the database holds tables, but not a ledger's.
     """
     tables = set(inspect(connection).get_table_names())
-    if "alembic_version" in tables and "capture" in tables:
+    if tables >= _TABLES and {column["name"] for column in inspect(connection).get_columns("capture")} >= _COLUMNS:
         version = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
         return None if version is None else str(version)
     if tables:

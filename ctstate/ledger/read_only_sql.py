@@ -138,6 +138,7 @@ def captures_where(ledger: "Ledger", condition: str) -> Iterator[str]:
 
     Raises:
         UsageError: it is no condition, or names a column that is not there.
+        InputError: it is about predictions that nobody has.
         LedgerError: the ledger cannot be read.
     """
     if ledger.path is None:
@@ -148,6 +149,7 @@ def captures_where(ledger: "Ledger", condition: str) -> Iterator[str]:
         except sqlite3.Error as error:
             raise LedgerError(f"ledger {ledger.name}: {error}") from error
         _check(condition, columns)
+        _check_that_there_are_values(connection, condition, columns)
         try:
             # The line break ends a comment at the condition's end.
             rows = connection.execute(f"SELECT capture_id FROM {VIEW} WHERE (\n{condition}\n)")
@@ -155,6 +157,30 @@ def captures_where(ledger: "Ledger", condition: str) -> Iterator[str]:
                 yield str(capture_id)
         except (sqlite3.Error, sqlite3.Warning) as error:  # a warning: Python 3.11's word for several statements
             raise UsageError(_explained(condition, error, columns)) from None
+
+
+_MEANS_NULL = re.compile(r"\b(null|coalesce|ifnull|nullif|iif|case|distinct)\b", re.IGNORECASE)
+
+
+def _check_that_there_are_values(connection: sqlite3.Connection, condition: str, columns: Sequence[str]) -> None:
+    """Refuse a condition on predictions that are not there: it holds for nobody, and people would be shown.
+
+    Who asks for what is NULL in so many words knows.
+    """
+    if _MEANS_NULL.search(condition):
+        return
+    words = {word.lower() for word in re.findall(r"\w+", re.sub(r"'[^']*'", " ", condition))}
+    named = [column for column in columns if column.lower() in words]
+    if not named:
+        return
+    counts = ", ".join(f'count("{column}")' for column in named)
+    found = connection.execute(f"SELECT count(*), {counts} FROM {VIEW}").fetchone()
+    for column, count in zip(named, found[1:], strict=True):
+        if found[0] and not count:
+            raise InputError(
+                f"--where {condition!r}: no capture has a value in {column}, so it says nothing; were the "
+                f"predictions read in? (`{column} IS NULL` is a condition)"
+            )
 
 
 _PARTS = re.compile(

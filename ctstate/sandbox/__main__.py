@@ -2,12 +2,13 @@
 
 import argparse
 import json
+import os
 import sys
 from typing import Any
 
 from ctstate.errors import CtstateError
 from ctstate.sandbox.server import read_plan, serve
-from ctstate.sandbox.settings import SandboxSettings
+from ctstate.sandbox.settings import SETTINGS, SandboxSettings
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -15,7 +16,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m ctstate.sandbox", description=__doc__)
     parser.add_argument("--directory", required=True, help="where the state is kept")
     parser.add_argument("--port", type=int, default=0, help="port to listen on (default: a free one)")
-    parser.add_argument("--settings", default="{}", help="settings as a JSON object")
+    parser.add_argument("--settings", help=f"settings as a JSON object (also {SETTINGS})")
     parser.add_argument("--faults", help="a fault plan (JSON file)")
     parser.add_argument("--parent", type=int, default=0, help="stop when this is no longer the parent process")
     parser.add_argument("--json", action="store_true", help="print the first line as JSON")
@@ -28,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{about['url']} (project {about['project_id']}, login {about['login']})", flush=True)
 
     try:
-        settings = SandboxSettings.from_json(given.settings)
+        settings = SandboxSettings.from_json(given.settings or os.environ.get(SETTINGS) or "{}")
         plan = read_plan(given.faults) if given.faults else None
         serve(given.directory, settings, port=given.port, faults=plan, on_ready=ready, parent=given.parent)
     except CtstateError as e:

@@ -82,6 +82,9 @@ class Blobs:
             "ETag": _etag(image),
             "Content-Type": image.content_type,
             "x-ms-blob-type": "BlockBlob",
+            # The sandbox's own page shows images from here: what else was put must not run in it.
+            "X-Content-Type-Options": "nosniff",
+            "Content-Security-Policy": "sandbox",
         }
         if head:
             return Response(b"", 200, {**headers, "Content-Length": str(image.size)})

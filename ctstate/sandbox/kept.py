@@ -181,7 +181,7 @@ class Kept:
 
 def _store_in(directory: Path) -> Store:
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as e:
         raise InputError(f"{directory}: cannot make the sandbox's directory ({e.strerror})") from e
     return Store(directory / "state.sqlite")

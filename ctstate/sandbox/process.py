@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from ctstate.errors import CtstateError
-from ctstate.sandbox.settings import SandboxSettings
+from ctstate.sandbox.settings import SETTINGS, SandboxSettings
 
 START_SECONDS = 30.0
 
@@ -52,9 +52,17 @@ class SandboxProcess:
         """
         command: list[str] = [sys.executable, "-m", "ctstate.sandbox"]
         command += ["--directory", str(self.directory), "--port", str(self.port), "--json"]
-        command += ["--settings", self.settings.to_json(), "--parent", str(os.getpid())]
+        command += ["--parent", str(os.getpid())]
         self._child = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command,
+            env={
+                **os.environ,
+                SETTINGS: self.settings.to_json(),
+            },  # others see arguments, and a password is in them
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         line = self._first_line(self._child)
         if not line:

@@ -6,6 +6,9 @@ from typing import Any
 
 from ctstate.errors import UsageError
 
+SETTINGS = "CTSTATE_SANDBOX_SETTINGS"
+"""Environment variable by which a sandbox is given its settings."""
+
 
 @dataclass(frozen=True)
 class SandboxSettings:

@@ -5,6 +5,7 @@ acknowledged survives the death of the process, not that of the machine.
 """
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -84,6 +85,7 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         try:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # it holds the accounts
             self._db = sqlite3.connect(str(path), isolation_level=None, timeout=2.0, check_same_thread=False)
             self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
             self._db.execute("PRAGMA journal_mode=WAL")
@@ -92,6 +94,8 @@ class Store:
             for table, columns in TABLES.items():
                 self._db.execute(_create(table, columns))
             self._db.execute("COMMIT")
+        except OSError as e:
+            raise InputError(f"{path}: cannot open the sandbox's state ({e.strerror})") from e
         except sqlite3.OperationalError as e:
             hint = "another sandbox is using it" if "locked" in str(e) else str(e)
             raise InputError(f"{path}: cannot open the sandbox's state ({hint})") from e

@@ -16,6 +16,8 @@ from ctstate.formats.captures_csv import CapturesCsv
 from ctstate.formats.reader import CaptureReader, short
 from ctstate.ledger import Ledger, intake_captures, runs, staging
 
+LONGEST_GAP_S = 366 * 86400
+
 RESERVED = frozenset(
     {
         "#capture_id", "#site", "#roll", "#season", "#capture", "attribution", "license", "#original_images",
@@ -61,6 +63,7 @@ def manifest(
     manifest_id: str | None = None,
     metadata_columns: Sequence[str] = (),
     update: bool = False,
+    allow_missing: bool = False,
     encoding: str = "utf-8-sig",
     on_progress: Callable[[int], None] = lambda rows: None,
 ) -> ManifestReport:
@@ -74,6 +77,7 @@ def manifest(
         manifest_id: name of the season in the ledger; by default the CSV's one season.
         metadata_columns: further columns to pass to the subject, under their own names.
         update: let the CSV change captures that are not on their way to Zooniverse yet.
+        allow_missing: also where most of the images are not there.
         encoding: of the CSV.
         on_progress: called with the number of rows read so far.
 
@@ -100,6 +104,7 @@ def manifest(
         _SeasonTexts(attribution, license, root),
         manifest_id,
         update,
+        allow_missing,
         on_progress,
     )
 
@@ -114,12 +119,13 @@ def load_camtrap(
     manifest_id: str | None = None,
     gap_seconds: float = GAP_SECONDS,
     update: bool = False,
+    allow_missing: bool = False,
     on_progress: Callable[[int], None] = lambda rows: None,
 ) -> ManifestReport:
     """Read a Camtrap DP into the ledger, in one transaction; see `ctstate.formats.camtrap_dp`.
 
     Args:
-        ledger, attribution, license, update, on_progress: as for `manifest`.
+        ledger, attribution, license, update, allow_missing, on_progress: as for `manifest`.
         datapackage: the file datapackage.json, or the folder that holds it.
         images_root: folder below which the media are; by default the package's own.
         manifest_id: name of the season in the ledger; by default the package's name.
@@ -130,8 +136,8 @@ def load_camtrap(
         UsageError: a bad manifest id or gap, or a folder that is not there.
         LedgerError: the ledger could not be written.
     """
-    if not gap_seconds >= 0:
-        raise UsageError(f"--gap-seconds must be 0 or more, not {gap_seconds}")
+    if not 0 <= gap_seconds <= LONGEST_GAP_S:
+        raise UsageError(f"--gap-seconds must be between 0 and {LONGEST_GAP_S}, not {gap_seconds}")
     package = Package.open(datapackage)
     manifest_id = manifest_id or package.name
     if manifest_id is None:
@@ -146,6 +152,7 @@ def load_camtrap(
         _SeasonTexts(attribution, license, root),
         manifest_id,
         update,
+        allow_missing,
         on_progress,
     )
     report.rules = dict(reader.rules)
@@ -205,6 +212,7 @@ def _load(
     texts: _SeasonTexts,
     manifest_id: str | None,
     update: bool,
+    allow_missing: bool,
     on_progress: Callable[[int], None],
 ) -> ManifestReport:
     """Bring what a reader yields into the ledger: read all of it, check it, merge it."""
@@ -219,6 +227,8 @@ def _load(
             if manifest_id is None:
                 manifest_id = _the_one_season(reader.name, seasons)
             contents = intake_captures.check_incoming(reading, reader.name)
+            if not allow_missing:
+                _check_that_they_are_there(reader, contents, texts.images_root)
         with ledger.atomic_run("manifest", {**arguments, "manifest_id": manifest_id}, connection) as (write, run):
             season = intake_captures.put_season(
                 write, manifest_id, texts.attribution, texts.license, texts.images_root, update
@@ -243,6 +253,21 @@ def _load(
             if not report.changed:
                 runs.forget(write, run)
     return report
+
+
+def _check_that_they_are_there(
+    reader: CaptureReader, contents: intake_captures.Contents, images_root: str | None
+) -> None:
+    """Refuse a season most of whose images are not there: the folder is not the right one, or not mounted."""
+    looked_for = contents.usable + contents.missing + contents.empty
+    if 2 * contents.missing <= looked_for:
+        return
+    first = next((f"{reader.unit} {row}: {short(path)}" for row, path, _ in contents.examples), "")
+    where = f"is --images-root {images_root} the right folder" if images_root else "is their disk mounted"
+    raise InputError(
+        f"{reader.name}: {contents.missing:,} of {looked_for:,} images are not there (the first, {first}); "
+        f"{where}? Nothing was changed; --allow-missing reads them in all the same"
+    )
 
 
 def _the_one_season(name: str, seasons: Sequence[str]) -> str:

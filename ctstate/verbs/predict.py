@@ -18,10 +18,11 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ctstate.capture import pages
-from ctstate.errors import UsageError
+from ctstate.errors import InputError, UsageError
 from ctstate.formats.paths import PathRule
 from ctstate.formats.predictions.detect import FORMATS, reader_of
 from ctstate.formats.predictions.records import Reader
+from ctstate.formats.reader import short
 from ctstate.ledger import Ledger, Transaction, runs
 from ctstate.ledger import intake_predictions as intake
 from ctstate.ledger.intake_predictions import FileEntry, FileOfPredictions, MadePrediction, Scope
@@ -54,7 +55,6 @@ class PredictReport:
         outside: captures that the files name beyond the season or batch asked for.
         unknown: entries that name nothing in the ledger.
         examples: a few lines on these.
-        a_path: where all image paths were unknown, one as the ledger has them.
     """
 
     files: list[tuple[str, str]] = field(default_factory=list)
@@ -67,7 +67,6 @@ class PredictReport:
     outside: int = 0
     unknown: int = 0
     examples: list[str] = field(default_factory=list)
-    a_path: str | None = None
 
 
 def predict(
@@ -119,8 +118,8 @@ def predict(
                 entries = _read(reading, reader, rule, report, on_progress)
                 found = _combine(reading, reader, scope, entries, report)
                 _see_unknown(reading, reader, found, report)
-            if report.unknown == report.entries and any(reader.keyed_by_path for reader in readers):
-                report.a_path = intake.an_image_path(reading)
+                if entries and not any(found):
+                    raise _none_of_it(reading, reader, entries)
         arguments = {
             "files": [reader.name for reader in readers],
             "season": season,
@@ -199,6 +198,20 @@ def _see_unknown(connection: Transaction, reader: Reader, found: bytearray, repo
         number = found.index(0, number + 1)
         key = intake.key_of_entry(connection, number)
         report.examples.append(f"{reader.name}, entry {number}: not in the ledger: {key}")
+
+
+def _none_of_it(connection: Transaction, reader: Reader, entries: int) -> InputError:
+    """Return the error for a file that is about something else: who excludes by it would exclude nobody."""
+    what, hint = "a capture", ""
+    if reader.keyed_by_path:
+        what = "an image"
+        hint = (
+            f"; the ledger's paths look like {intake.an_image_path(connection)}: see --strip-prefix, --base-folder"
+        )
+    return InputError(
+        f"{reader.name}: none of its {entries:,} entries is {what} of the ledger (the first: "
+        f"{short(intake.key_of_entry(connection, 1))}){hint}; nothing was changed"
+    )
 
 
 def _facts(reader: Reader) -> FileOfPredictions:

@@ -55,7 +55,7 @@ class LogIn(Panoptes):  # type: ignore[misc]
         self.bearer_token: str | None = None
         self.refresh_token: str | None = None
         self._token_good_until = 0.0
-        super().__init__(endpoint=endpoint.rstrip("/"), username="", password="")
+        super().__init__(endpoint=endpoint, username="", password="")
         self.username = credentials.username
         self.password = credentials.password
 

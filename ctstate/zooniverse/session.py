@@ -10,6 +10,7 @@ from ctstate.errors import StrangeReplyError, UnavailableError
 from ctstate.zooniverse.backoff import Backoff, Patience, Timeouts, keep_trying
 from ctstate.zooniverse.connections import Connections
 from ctstate.zooniverse.credentials import Credentials
+from ctstate.zooniverse.endpoint import checked
 from ctstate.zooniverse.failures import no_answer
 from ctstate.zooniverse.log_in import LogIn
 from ctstate.zooniverse.replies import count_of, json_of, meta_of, refusal_of, rows_of
@@ -47,8 +48,12 @@ class Session(LogIn):
         endpoint: such as `https://www.zooniverse.org`.
         credentials: the account.
         timeouts, backoff: how long to wait, and to keep trying.
+        insecure_http: let the password go to another machine unencrypted.
         connections: how many are kept alive.
         patience: told when waiting is over (a run that is to stop).
+
+    Raises:
+        UsageError: `endpoint` is no address, or the password would go there unencrypted.
 
     Every method raises LoginError where the account is refused, WrongAddressError where something else than
     Zooniverse is at that address, UnavailableError after `backoff.give_up` seconds of failing, RequestRefusedError
@@ -64,13 +69,14 @@ class Session(LogIn):
         backoff: Backoff = _BACKOFF,
         connections: int = 8,
         patience: Patience | None = None,
+        insecure_http: bool = False,
     ) -> None:
         self._timeouts = timeouts
         self._connections = connections
         self.backoff = backoff
         self.patience = patience or Patience()
         self.counts = Counts()
-        super().__init__(endpoint, credentials)
+        super().__init__(checked(endpoint, insecure_http=insecure_http), credentials)
         self.session = self._new_session(timeouts)
         self._images = self._new_session(replace(timeouts, read=timeouts.blob))
 

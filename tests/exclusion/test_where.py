@@ -4,7 +4,7 @@ import contextlib
 
 import pytest
 
-from ctstate.errors import UsageError
+from ctstate.errors import InputError, UsageError
 from ctstate.ledger.read_only_sql import captures_where
 from tests.builders.season_files import SeasonFiles
 
@@ -25,7 +25,10 @@ def test_a_condition_on_the_view_finds_captures(season: SeasonFiles) -> None:
 
 
 def test_the_columns_of_predictions_can_be_used(season: SeasonFiles) -> None:
-    assert found(season, "machine_person > 0.5 OR machine_species = 'human' OR machine_blank > 0.9") == []
+    for condition in ("machine_person > 0.5", "site = 'B04' OR machine_species = 'human'", '"machine_blank" > 0.9'):
+        with pytest.raises(InputError, match="no capture has a value in machine_"):  # people would be shown
+            found(season, condition)
+    assert len(found(season, "machine_person IS NULL")) == len(found(season, "'machine_person' > ''"))
 
 
 @pytest.mark.parametrize(

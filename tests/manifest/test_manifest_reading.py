@@ -49,7 +49,7 @@ def other_season(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("other")
     (folder / "captures.csv").write_text(HEADER + "OTHER,A,1,1,1,/a.jpg,0\n")
     with Ledger.open(folder / "ledger.db", create=True) as ledger:
-        manifest(ledger, folder / "captures.csv", attribution="a", license="l")
+        manifest(ledger, folder / "captures.csv", attribution="a", license="l", allow_missing=True)
     return folder / "ledger.db"
 
 

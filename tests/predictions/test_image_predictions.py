@@ -152,11 +152,12 @@ def test_paths_of_other_machines(season: SeasonFiles, style: str) -> None:
 
 
 def test_where_no_path_fits_one_of_the_ledger_is_shown(season: SeasonFiles) -> None:
-    report = attach(season, megadetector([seen("D:/x.jpg")]))
-    assert (report.unknown, report.captures, report.a_path) == (1, 0, season.path(1, 1))
+    with pytest.raises(InputError, match="none of its 1 entries is an image of the ledger") as caught:
+        attach(season, megadetector([seen("D:/x.jpg")]))
+    assert season.path(1, 1) in str(caught.value)
     done = season.run("predict", str(season.folder / "p.json"))
-    assert done.returncode == 0
-    assert "not in the ledger: D:/x.jpg" in done.stderr
+    assert done.returncode == 1  # who excludes by them would exclude nobody
+    assert "the first: 'D:/x.jpg'" in done.stderr
     assert "--strip-prefix" in done.stderr
 
 

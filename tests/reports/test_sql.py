@@ -22,7 +22,7 @@ def filled(empty_ledger: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     )
     path = Path(shutil.copy(empty_ledger, folder / "ledger.db"))
     with Ledger.open(path) as ledger:
-        manifest(ledger, folder / "c.csv", attribution="a", license="l")
+        manifest(ledger, folder / "c.csv", attribution="a", license="l", allow_missing=True)
     return path
 
 

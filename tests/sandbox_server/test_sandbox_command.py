@@ -23,13 +23,17 @@ def run(*arguments: str) -> Any:
 
 def test_it_says_how_to_use_it_and_stops_when_told(tmp_path: Path) -> None:
     code = "from ctstate.commands.sandbox import sandbox; sandbox()"
-    command = [sys.executable, "-c", code, "--directory", str(tmp_path), "--port", "0", "--login", "me"]
+    account = tmp_path / "account.ini"
+    account.write_text("[zooniverse]\nusername = me\npassword = of my own\n")
+    command = [sys.executable, "-c", code, "--directory", str(tmp_path), "--port", "0"]
+    command += ["--password-file", str(account)]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert child.stdout is not None
     said = "".join(child.stdout.readline() for _ in range(5))
     url = re.search(r"PANOPTES_ENDPOINT=(http://127\.0\.0\.1:\d+)", said)
     assert url, said
-    assert "PANOPTES_USERNAME=me PANOPTES_PASSWORD=demo-password" in said
+    assert "the account me, by --password-file" in said
+    assert "of my own" not in said
     assert "Project 1001" in said
     assert requests.get(url[1], timeout=20).status_code == 200
     child.send_signal(signal.SIGINT)

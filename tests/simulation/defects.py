@@ -25,8 +25,11 @@ from ctstate.zooniverse import Zooniverse, failures
 from tests.simulation.season import Season
 from tests.simulation.sim_ledger import SimDatabase, new_template
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 """A defect that is not found in so many seconds was not found."""
+
+LINKED = {"subject_sets": [{"id": "1", "links": {"project": "1"}}]}
+"""What a links call answers."""
 
 Patch = Callable[[], AbstractContextManager[None]]
 DEFECTS: dict[str, Patch] = {}
@@ -334,7 +337,7 @@ def _() -> AbstractContextManager[None]:
         except UnavailableError as error:
             if error.status == 409:
                 raise
-            return {"subject_sets": [{"id": "1"}]}
+            return LINKED
 
     original = Zooniverse._unless_conflict
     return patched((Zooniverse, "_unless_conflict", once))
@@ -348,7 +351,7 @@ def _() -> AbstractContextManager[None]:
         except UnavailableError as error:
             if error.status != 409:
                 raise
-            return {"subject_sets": [{"id": "1"}]}
+            return LINKED
 
     original = Zooniverse._unless_conflict
     return patched((Zooniverse, "_unless_conflict", once), (set_lease, "take", _no_turns))

@@ -202,7 +202,8 @@ class Kernel:
         current: the task that runs; None in callbacks and outside of `run`.
         dangers: for each kind of pause ("begin", "commit", "send", "reply", "sleep", "wait", "lock", "*" for all
             others) how likely a mortal worker is killed, and suspended, at each.
-        seldom: steps that hardly ever come, and how much likelier danger is there, so that it strikes there, too.
+        seldom: steps (or the first ten letters of some) that hardly ever come, and how much likelier danger is
+            there, so that it strikes there, too.
         suspensions_s: between the two of one of these lies how long a worker is suspended.
         delays: how likely a task dawdles at a pause, and for how long at most, so that timers overtake it.
         stickiness: how likely a task just goes on at a pause.
@@ -543,7 +544,7 @@ class Kernel:
         dangers = self.dangers
         kill, suspend = dangers.get(kind) or dangers.get("*") or _NO_DANGER
         if self.seldom and detail:
-            more = max(self.seldom.get(step, 1.0) for step in detail.split(","))
+            more = max(self.seldom.get(step) or self.seldom.get(step[:10], 1.0) for step in detail.split(","))
             kill, suspend = min(0.4, kill * more), min(0.4, suspend * more)
         if worker.danger != 1.0:
             kill, suspend = kill * worker.danger, suspend * worker.danger
@@ -561,7 +562,7 @@ class Kernel:
 
     def _note_where(self, what: str, worker: Worker, kind: str, detail: str) -> None:
         side = _SIDES.get(kind)
-        for step in detail.split(",") if side is not None else ():
+        for step in detail.split(",") if side is not None and detail else ():
             self.where[f"{worker.verb}: {_IDS.sub('ID', step)}", f"{what} {side}"] += 1
 
     def accident(self, name: str, probability: float) -> bool:

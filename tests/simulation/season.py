@@ -76,14 +76,23 @@ SORE: tuple[tuple[str, float, tuple[str, ...]], ...] = (
 )
 """Steps at which these accidents are so many times likelier than elsewhere."""
 
-SELDOM = {"note_moved failed": 12.0, "note_subject_gone": 12.0}
-"""Commits that hardly ever come; whoever makes one is struck so many times likelier."""
+SELDOM = {"note_moved failed": 12.0, "note_subject_gone": 12.0, "GET /blob/": 6.0}
+"""Steps that hardly ever come; whoever takes one is struck so many times likelier."""
 
-OFTEN = {"reconcile": 0.7, "remove": 0.2, "delete": 0.2}
+OFTEN = {"reconcile": 0.7, "retry": 0.6, "remove": 0.3, "delete": 0.2}
 """In which share of the seasons a verb is called; what is taken back on purpose hides what is lost."""
+
+CALLS = {"reconcile": 4, "retry": 4}
+"""So often a verb is called then; others once or twice."""
+
+LATER = frozenset({"remove", "retry"})
+"""Verbs that find something to do only once something was done."""
 
 IDLE = 0.04
 """How much rarer accidents strike a worker that holds no claims: there is less to break."""
+
+MOST_STEPS = 60_000
+"""A season that takes more does not come to its end; a long one takes a tenth."""
 
 ROUNDS = 9
 """So often a data manager follows the verbs' advice before the season must be whole."""
@@ -109,15 +118,15 @@ class World:
     @classmethod
     def of(cls, chance: random.Random, deadly: bool) -> "World":
         """Choose one; where it is deadly, workers die again and again."""
-        harm = chance.choice((0.0, 0.3, 1.0, 2.0, 4.0, 6.0))
+        harm = chance.choice((0.1, 0.3, 1.0, 2.0, 4.0, 6.0))
         kinds = [kind for kind in KINDS if chance.random() < chance.choice((0.2, 0.6, 1.0))]
         return cls(
             captures=chance.randint(3, 6),
             batches=chance.choice((0, 0, 1, 2)),
-            workers=chance.choice((1, 2, 2, 2, 3, 3)),
-            storm_s=900.0 if deadly else chance.choice((120.0, 400.0, 900.0)),
+            workers=chance.choice((1, 2, 2, 3, 3, 3)),
+            storm_s=900.0 if deadly else chance.choice((120.0, 450.0, 900.0)),
             kill=chance.choice((0.03, 0.06, 0.12) if deadly else (0.0, 0.01, 0.03, 0.08)),
-            suspend=chance.choice((0.0, 0.01, 0.03)),
+            suspend=chance.choice((0.0, 0.01, 0.03, 0.06)),
             rates={
                 **{kind: rate * harm for kind, rate in ROUGH.items() if kind in kinds},
                 # What hurts most is most often tried.
@@ -177,7 +186,7 @@ class SimEncoders:
     def warm_up(self) -> None:
         """Nothing to start."""
 
-    def encode(self, paths: list[str], then: WhenEncoded) -> None:
+    def encode(self, paths: list[str], below: str | None, then: WhenEncoded) -> None:
         """Encode in a task of its own."""
         kernel = self.kernel
         task = kernel.current
@@ -265,10 +274,10 @@ class Season:
             try:
                 self._begin_storm()
                 kernel.run(
-                    until=lambda: kernel.time >= world.storm_s, limit_s=world.storm_s + 10, limit_steps=500_000
+                    until=lambda: kernel.time >= world.storm_s, limit_s=world.storm_s + 10, limit_steps=MOST_STEPS
                 )
                 self._end_storm()
-                kernel.run(limit_s=5 * 86400.0, limit_steps=2_000_000)
+                kernel.run(limit_s=2 * 86400.0, limit_steps=MOST_STEPS)
             except Violation:
                 pass
             except Stuck as stuck:
@@ -307,8 +316,9 @@ class Season:
         for number in range(world.workers):
             kernel.after(self.chance.uniform(0, 20), lambda n=number: self._upload_worker(n))
         for verb in world.verbs:
-            for _ in range(4 if verb == "reconcile" else self.chance.choice((1, 1, 2))):
-                self._some_time(f"a verb is called: {verb}", lambda v=verb: self._call(v))
+            for _ in range(CALLS.get(verb) or self.chance.choice((1, 1, 2))):
+                early = 1.0 if verb in LATER else 3.0
+                self._some_time(f"a verb is called: {verb}", lambda v=verb: self._call(v), early)
         if world.foreign:
             for _ in range(self.chance.choice((1, 2))):
                 self._some_time("a colleague deletes something", self._colleague)
@@ -317,9 +327,9 @@ class Season:
         for _ in range(world.restores):
             self._some_time("an older copy of the ledger is put back", self._put_back)
 
-    def _some_time(self, accident: str, act: Callable[[], None]) -> None:
+    def _some_time(self, accident: str, act: Callable[[], None], early: float = 3.0) -> None:
         """Let something happen at some time of the storm; most of it while there is still work."""
-        when = self.chance.uniform(0, 1) ** 3 * self.world.storm_s
+        when = self.chance.uniform(0, 1) ** early * self.world.storm_s
 
         def strike() -> None:
             if not self._calm and (not accident or self.kernel.accident(accident, 1.0)):
@@ -420,7 +430,10 @@ class Season:
 
     def retry(self, ledger: Ledger, zooniverse: SimZooniverse) -> None:
         """`ctstate retry`."""
-        retry(ledger, states=self.chance.choice((["failed"], ["removed"], ["deleted"], ["failed", "removed"])))
+        retry(
+            ledger,
+            states=self.chance.choice((["failed"], ["removed"], ["failed", "removed", "deleted"])),
+        )
 
     def update_metadata(self, ledger: Ledger, zooniverse: SimZooniverse) -> None:
         """`ctstate update-metadata`, after predictions that changed."""

@@ -1,6 +1,7 @@
 """Where the promise once had seams: ledgers that are behind, answers that prove nothing, runs that end badly."""
 
 import contextlib
+import os
 import re
 import shutil
 import sqlite3
@@ -456,3 +457,28 @@ def test_failed_captures_of_one_worker_do_not_stop_the_others_work(new_season) -
     with Ledger.open(season.path) as ledger:
         assert retry(ledger) == 1
         assert ledger.count(Selection(states=[State.BATCHED])) == 1
+
+
+def test_an_image_swapped_for_a_link_after_the_manifest_is_not_uploaded(new_season, tmp_path: Path) -> None:
+    season = new_season(2)
+    ((path,),) = season.rows("SELECT path FROM image WHERE capture_id = 1 AND rank = 1")
+    image = season.folder / "images" / path
+    elsewhere = tmp_path / "private.jpg"
+    image.rename(elsewhere)
+    image.symlink_to(elsewhere)
+    report = season.upload()
+    assert (report.counts.uploaded, report.counts.failed) == (1, 1)
+    ((reason,),) = season.rows("SELECT reason FROM capture WHERE state = 'failed'")
+    assert "leads out of" in reason
+
+
+def test_a_pipe_among_the_images_holds_up_nobody(new_season) -> None:
+    season = new_season(2)
+    ((path,),) = season.rows("SELECT path FROM image WHERE capture_id = 1 AND rank = 1")
+    image = season.folder / "images" / path
+    image.unlink()
+    os.mkfifo(image)
+    report = season.upload()
+    assert (report.counts.uploaded, report.counts.failed) == (1, 1)
+    ((reason,),) = season.rows("SELECT reason FROM capture WHERE state = 'failed'")
+    assert "no regular file" in reason

@@ -47,8 +47,8 @@ def reader_of(
     header: dict[str, Any] = {}
     if format is None:
         format, header = _detect(name)
-    elif format == "megadetector":
-        header = _header(name)
+    elif format in _LISTS:
+        header = _header(name, _LISTS[format])
     source = source or SOURCES.get(format, format)
     if format == "legacy-empty":
         return EmptyModel(name, source)
@@ -125,8 +125,14 @@ def _legacy_format(name: str, capture_id: str, entry: dict[str, Any]) -> str | N
     return "legacy-species" if isinstance(entry.get("predictions_top"), dict) and entry["predictions_top"] else None
 
 
-def _header(name: str) -> dict[str, Any]:
-    return {key: value for key, value in _top_level(name) if key in HEADER and value is not _ARRAY}
+_LISTS = {"megadetector": "images", "speciesnet": "predictions"}
+
+
+def _header(name: str, wanted: str) -> dict[str, Any]:
+    top = dict(_top_level(name))
+    if top.get(wanted) is not _ARRAY:
+        raise InputError(f"{name}: has no list {wanted!r}")
+    return {key: value for key, value in top.items() if key in HEADER and value is not _ARRAY}
 
 
 _ARRAY = object()

@@ -52,6 +52,7 @@ class Table(Reader):
                 f"{self.name}, row 1: no column capture_id or path; the columns are: {', '.join(names[:8])}"
             )
         self._key = key
+        self._width = len(names)
         label, confidence = _first(names, LABEL_COLUMNS), _first(names, CONFIDENCE_COLUMNS)
         self._long = (label, confidence) if label is not None and confidence is not None else None
         self._wide = {index: _label(name) for index, name in enumerate(names) if _label(name)}
@@ -69,6 +70,9 @@ class Table(Reader):
             for number, cells in enumerate(rows, start=1):
                 if not any(cells):
                     continue
+                if len(cells) > self._width and any(cells[self._width :]):
+                    # A decimal comma, perhaps: its number would be another one.
+                    raise self.malformed(f"row {number + 1}", f"has {len(cells)} fields, its header {self._width}")
                 key = cells[self._key].strip() if self._key < len(cells) else ""
                 if not key:
                     raise self.malformed(f"row {number + 1}", "names no capture and no image")

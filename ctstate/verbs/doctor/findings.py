@@ -52,6 +52,7 @@ class Patient:
         log_dir: where logs will go; None: the working directory.
         nodes: 2 lets two Slurm nodes contend for a lock.
         partition, account: for that, as Slurm takes them.
+        insecure_http: see `Zooniverse`.
     """
 
     ledger: str
@@ -62,6 +63,7 @@ class Patient:
     nodes: int = 1
     partition: str | None = None
     account: str | None = None
+    insecure_http: bool = False
 
 
 @dataclass

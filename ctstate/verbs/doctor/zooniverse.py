@@ -42,6 +42,7 @@ def log_in(facts: Facts) -> Result:
         facts.credentials,
         timeouts=Timeouts(connect=10, read=30),
         backoff=Backoff(first=0.5, most=2.0, give_up=5.0),
+        insecure_http=facts.patient.insecure_http,
     )
     facts.me = connection.me()
     facts.zooniverse = connection

@@ -16,6 +16,9 @@ from ctstate.verbs.upload.story import EncoderDiedError, StopAskedError
 
 Encoded = EncodedImage | BrokenImageError
 
+END_S = 60.0
+"""So long an image may take that is being encoded when the processes are to end."""
+
 NEVER_STARTED = (
     "the encoding processes do not start; a program that calls upload() must do so under"
     " `if __name__ == '__main__':`, as they import its main module"
@@ -29,12 +32,12 @@ _PRELOAD = ["ctstate.verbs.upload.encoding", "PIL.JpegImagePlugin", "numpy", "si
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
-def encode_all(paths: Sequence[str], options: ImageOptions) -> list[Encoded]:
+def encode_all(paths: Sequence[str], options: ImageOptions, below: str | None = None) -> list[Encoded]:
     """Encode the images of a capture; a broken one is returned as its error."""
     results: list[Encoded] = []
     for path in paths:
         try:
-            results.append(encode_image(path, options))
+            results.append(encode_image(path, options, below))
         except BrokenImageError as error:
             results.append(error)
     return results
@@ -88,8 +91,8 @@ class Encoders:
     def _warm(self, future: Future[list[Encoded]]) -> None:
         self._worked = self._worked or (not future.cancelled() and future.exception() is None)
 
-    def encode(self, paths: Sequence[str], when_encoded: WhenEncoded) -> None:
-        """Encode a capture's images in a process; `when_encoded` gets the results, or the error.
+    def encode(self, paths: Sequence[str], below: str | None, when_encoded: WhenEncoded) -> None:
+        """Encode a capture's images, which are below a folder; `when_encoded` gets the results, or the error.
 
         The errors: EncoderDiedError where a process of the pool was killed; StopAskedError after `close`.
         """
@@ -109,15 +112,21 @@ class Encoders:
 
         with self._lock:
             try:
-                future = self._pool.submit(encode_all, list(paths), self._options)
+                future = self._pool.submit(encode_all, list(paths), self._options, below)
             except BrokenProcessPool:
                 # A process of the pool was killed (out of memory?); the next ones get a new pool.
                 self._pool.shutdown(wait=False)
                 self._pool = self._new_pool()
-                future = self._pool.submit(encode_all, list(paths), self._options)
+                future = self._pool.submit(encode_all, list(paths), self._options, below)
         future.add_done_callback(done)
 
     def close(self) -> None:
         """End the processes; what they have not begun is dropped. May be called again."""
         # Without the lock: whoever is answered now may want it.
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        pool, alive = self._pool, self._alive
+        pool.shutdown(wait=False, cancel_futures=True)
+        last = threading.Timer(END_S, alive.close)  # the processes end with the pipe, whatever they hang on
+        last.daemon = True
+        last.start()
+        pool.shutdown(wait=True)
+        last.cancel()

@@ -4,8 +4,6 @@ A subject that such a create made lies above every subject id that was known whe
 uploaded by the run's account, and carries the ledger's own mark. One listing resolves all that wait.
 """
 
-import heapq
-import itertools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -27,10 +25,8 @@ class Lost(NamedTuple):
 def look(ledger: Ledger, zooniverse: Zooniverse, lost: Sequence[Lost]) -> dict[int, int | None]:
     """Find the subjects that lost creates made: one listing for each account that sent some.
 
-    Only to be asked once the server can no longer be at work on any of them.
-
     Returns:
-        by the capture's key: the subject, or None where there is none.
+        by the capture's key: the subject; None where there is none, or none yet: the server may still be at work.
     """
     ledger_id = ledger.ledger_id
     with ledger.read() as connection:
@@ -52,8 +48,31 @@ def look(ledger: Ledger, zooniverse: Zooniverse, lost: Sequence[Lost]) -> dict[i
 Told = Callable[[Lost, int | None, CtstateError | None], None]
 
 
+EARLY_S = (3.0, 9.0, 27.0)
+"""So long after a reply was lost its subject is looked for already: one that is found is found."""
+
+TOGETHER_S = 1.0
+"""Looks that fall due within so many seconds are one."""
+
+
+class _Waiting(NamedTuple):
+    """A lost create whose subject is still to be found: since when, and until when it may yet turn up."""
+
+    item: Lost
+    since: float
+    until: float
+
+    def next_look(self, moment: float) -> float:
+        """Return when to look next."""
+        early = (self.since + wait for wait in EARLY_S)
+        return next((at for at in early if moment + TOGETHER_S < at < self.until - TOGETHER_S), self.until)
+
+
 class LostCreates:
-    """A thread that waits until the server can no longer be at work on a lost request, then looks.
+    """A thread that looks for the subjects of lost creates, all that wait with one listing.
+
+    What it finds, early or late, is found. That there is none is believed only once the server can no longer be at
+    work on the request.
 
     Args:
         ledger, zooniverse: of the upload.
@@ -75,8 +94,7 @@ class LostCreates:
         self._settle = settle
         self._told = told
         self._fatal = fatal
-        self._heap: list[tuple[float, int, Lost]] = []
-        self._ticket = itertools.count()
+        self._waiting: list[tuple[float, _Waiting]] = []  # when to look next
         self._looking = 0
         self._closing = False
         self._condition = machine().condition()
@@ -91,18 +109,20 @@ class LostCreates:
         since = item.doubt.since
         wait = 0.0 if since is not None and clock.surely_older(since, self._settle) else self._settle
         with self._condition:
-            heapq.heappush(self._heap, (machine().monotonic() + wait, next(self._ticket), item))
+            moment = machine().monotonic()
+            waiting = _Waiting(item, moment, moment + wait)
+            self._waiting.append((waiting.next_look(moment), waiting))
             self._condition.notify_all()
 
     def __len__(self) -> int:
         with self._condition:
-            return len(self._heap) + self._looking
+            return len(self._waiting) + self._looking
 
     def give_up(self, error: CtstateError) -> None:
         """Answer all that still wait with an error: the run is to stop."""
         with self._condition:
-            waiting = [item for _, _, item in self._heap]
-            self._heap.clear()
+            waiting = [waiting.item for _, waiting in self._waiting]
+            self._waiting.clear()
         for item in waiting:
             self._told(item, None, error)
 
@@ -113,31 +133,40 @@ class LostCreates:
             self._condition.notify_all()
         self._thread.join()
 
-    def _due(self) -> list[Lost]:
+    def _due(self) -> list[_Waiting]:
+        """Wait for the next look; return all that wait then."""
         with self._condition:
             while not self._closing:
+                first = min((at for at, _ in self._waiting), default=None)
                 moment = machine().monotonic()
-                due = []
-                while self._heap and self._heap[0][0] <= moment:
-                    due.append(heapq.heappop(self._heap)[2])
-                if due:
+                if first is not None and first <= moment:
+                    due = [waiting for _, waiting in self._waiting]
+                    self._waiting.clear()
                     self._looking = len(due)
                     return due
-                self._condition.wait(self._heap[0][0] - moment if self._heap else None)
+                self._condition.wait(first - moment if first is not None else None)
             return []
 
     def _work(self) -> None:
         while due := self._due():
+            began = machine().monotonic()
             answers: dict[int, int | None] = {}
             failure: CtstateError | None = None
             try:
-                answers = look(self._ledger, self._zooniverse, due)
+                answers = look(self._ledger, self._zooniverse, [waiting.item for waiting in due])
             except CtstateError as error:
                 failure = error
             except BaseException as error:  # noqa: BLE001 - handed to the run, which ends with it
                 self._fatal(error)
                 failure = StopAskedError(str(error))
+            answered: list[Lost] = []
             with self._condition:
+                moment = machine().monotonic()
+                for waiting in due:
+                    if failure is not None or answers.get(waiting.item.key) is not None or waiting.until <= began:
+                        answered.append(waiting.item)
+                    else:
+                        self._waiting.append((waiting.next_look(moment), waiting))
                 self._looking = 0
-            for item in due:
+            for item in answered:
                 self._told(item, answers.get(item.key), failure)

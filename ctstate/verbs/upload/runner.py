@@ -376,7 +376,11 @@ class Runner:
                 self._tell(story, None, stopped)
                 continue
             paths = [self._place(image.path) for image in story.want.images]
-            self._encoders.encode(paths, lambda made, error, story=story: self._tell(story, made, error))  # type: ignore[misc]
+            self._encoders.encode(
+                paths,
+                self._assignment.root,
+                lambda made, error, story=story: self._tell(story, made, error),  # type: ignore[misc]
+            )
 
     def _let_go(self, story: StoryUnderWay) -> None:
         """A story holds no images any more: another one may."""
