@@ -43,6 +43,7 @@ MOST_BYTES = 64 << 20
 """Of a datapackage.json; it only names the tables."""
 
 _MISSING = frozenset({"", "NA", "NaN", "nan"})
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _PROFILE = re.compile(r"camtrap-dp/(?P<version>\d+(\.\d+)*)")
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _MOMENT = re.compile(
@@ -81,6 +82,8 @@ class Package(NamedTuple):
             file = file / "datapackage.json"
         with json_bytes(file) as stream:
             content = json.loads(stream.read(MOST_BYTES))
+            if _SURROGATE.search(json.dumps(content, ensure_ascii=False)):
+                raise ValueError("it holds half of a character")
         if not isinstance(content, dict) or not isinstance(content.get("resources"), list):
             raise InputError(f"{file}: no data package: it has no resources")
         version = _PROFILE.search(str(content.get("profile")))
@@ -219,7 +222,7 @@ class CamtrapDp(CaptureReader):
     def _read_deployments(self, tables: sqlite3.Connection) -> None:
         resource = self._package.resources["deployments"]
         for number, row in _rows(resource, ("deploymentID",)):
-            key = row["deploymentID"]
+            key = row.get("deploymentID", "")
             site = row.get("locationName") or row.get("locationID") or key
             try:
                 if not key:

@@ -63,7 +63,7 @@ class Call:
             )
         try:
             value = json.loads(self.body, parse_constant=_no_constant) if self.body.strip() else {}
-        except ValueError:
+        except (ValueError, RecursionError):
             raise refusal(400, "There was a problem in the JSON you submitted") from None
         if b"\\u" in self.body and not _storable(value):
             raise broken()

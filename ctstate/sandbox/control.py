@@ -73,7 +73,7 @@ def _json(body: Any, status: int = 200) -> Response:
 def _body(call: Call) -> Any:
     try:
         return json.loads(call.body)
-    except ValueError as e:
+    except (ValueError, RecursionError) as e:
         raise ApiError(_json({"error": f"the body is not JSON: {e}"}, 400)) from None
 
 

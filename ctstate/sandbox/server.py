@@ -110,7 +110,7 @@ def read_plan(path: str | Path) -> dict[str, Any]:
         plan: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as e:
         raise InputError(f"{path}: cannot read the fault plan ({e.strerror})") from e
-    except ValueError as e:
+    except (ValueError, RecursionError) as e:
         raise InputError(f"{path}: the fault plan is not JSON ({e})") from e
     try:
         Plan.parse(plan)

@@ -1,6 +1,7 @@
 """The address of a Zooniverse: one that passwords may go to."""
 
 import ipaddress
+import re
 from urllib.parse import urlsplit
 
 from ctstate.errors import UsageError
@@ -26,7 +27,7 @@ def checked(endpoint: str, *, insecure_http: bool = False) -> str:
             ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
         host, port = None, None
-    if host is None or parts.scheme not in ("http", "https") or port == 0 or not endpoint.isprintable():
+    if host is None or parts.scheme not in ("http", "https") or port == 0 or not re.fullmatch(r"[!-~]+", endpoint):
         raise UsageError(f"--endpoint {shown(endpoint)!r}: not an address such as {DEFAULT_ENDPOINT}")
     if parts.username is not None or parts.query or parts.fragment:
         raise UsageError(

@@ -40,7 +40,9 @@ def test_neither_output_nor_logs_nor_ledger_know_the_password(
 ) -> None:
     zooniverse = make_sandbox(password=PASSWORD)
     season = new_season(3, zooniverse)
-    zooniverse.set_faults({"faults": [{"endpoint": "create subject", "at": [2], "status": 503}]})
+    zooniverse.set_faults(
+        {"rules": [{"route": "create subject", "kind": "status_after", "status": 503, "count": 1}]}
+    )
     passwords = tmp_path / "passwords.ini"
     passwords.write_text(f"[zooniverse]\nusername = {zooniverse.login}\npassword = {PASSWORD}\n")
     account = ("--project-id", zooniverse.project_id, "--password-file", str(passwords))

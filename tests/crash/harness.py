@@ -184,7 +184,7 @@ class Round:
         zooniverse = Zooniverse(self.sandbox.url, Credentials(self.sandbox.login, self.sandbox.password))
         sets = zooniverse.sets(int(self.sandbox.project_id))
         if sets:
-            delete_set(zooniverse, int(self.rng.choice(sets)["id"]))
+            delete_set(zooniverse, self.rng.choice(sets).id)
             self.totals.sets_deleted += 1
 
     def finish(self) -> list[str]:

@@ -96,7 +96,11 @@ class Ground:
             lambda data: read_credentials(self._file(data)),
             [b"[zooniverse]\nusername = a\npassword = b%c\n"],
         )
-        self._target("fault plan", lambda data: read_plan(self._file(data)), [b'{"faults": []}', b"{}"])
+        self._target(
+            "fault plan",
+            lambda data: read_plan(self._file(data)),
+            [b'{"rules": [{"route": "me", "kind": "cut"}]}', b"{}"],
+        )
         conditions = [b"machine_person > 0.5", b"site = 'B04' AND (roll = '1' OR 1)", b"\"site\" LIKE '%'"]
         self._target("--where", lambda data: list(captures_where(self._ledger, data.decode("latin-1"))), conditions)
         self._target(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ctstate.errors import LoginError, UnavailableError, WrongAddressError
+from ctstate.errors import LoginError, UnavailableError, UsageError, WrongAddressError
 from ctstate.machine import Machine, running_on
 from ctstate.sandbox import SandboxProcess
 from ctstate.zooniverse import Backoff
@@ -196,10 +196,15 @@ def test_a_token_lives_on_when_somebody_sets_the_clock(web: Web, connect) -> Non
 
 @pytest.mark.parametrize(
     "endpoint",
-    ["http://127.0.0.1:99999", "http://[::1", "http://a" + "b" * 64 + ".invalid", "gopher://a", "a.invalid"],
+    ["http://127.0.0.1:99999", "http://[::1", "gopher://a", "a.invalid"],
 )
-def test_an_endpoint_that_is_no_address_is_not_tried_for_half_an_hour(endpoint: str, connect) -> None:
-    z = connect(endpoint, backoff=PATIENT)
+def test_an_endpoint_that_is_no_address_is_not_tried_at_all(endpoint: str, connect) -> None:
+    with pytest.raises(UsageError):
+        connect(endpoint, backoff=PATIENT)
+
+
+def test_a_host_that_cannot_be_is_not_tried_for_half_an_hour(connect) -> None:
+    z = connect("https://a" + "b" * 64 + ".invalid", backoff=PATIENT)
     with pytest.raises(WrongAddressError):
         z.me()
     with pytest.raises(WrongAddressError):

@@ -133,7 +133,7 @@ def test_a_proxy_that_is_not_there_has_sent_nothing(
 
 def test_a_server_that_is_not_there_has_got_nothing(connect: Connect) -> None:
     assert not create(connect(f"http://127.0.0.1:{closed_port()}")).maybe_done
-    assert not create(connect("http://no-such-host.invalid")).maybe_done
+    assert not create(connect("http://no-such-host.invalid", insecure_http=True)).maybe_done
 
 
 def test_a_log_in_that_breaks_has_sent_no_create(web: Web, connect: Connect) -> None:

@@ -77,7 +77,7 @@ def _form(call: Call) -> dict[str, Any]:
     if "json" in call.headers.get("content-type", ""):
         try:
             value = json.loads(call.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return {}
         return value if isinstance(value, dict) else {}
     return dict(parse_qsl(call.body.decode("utf-8", "replace"), keep_blank_values=True))
