@@ -9,7 +9,7 @@ demo: $(VENV)/installed
 	$(BIN)/ctstate demo
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 3 --dist loadgroup
 
 # Whole seasons under kills and faults on a virtual clock, for two minutes; the seed is random, and printed.
 simulate: $(VENV)/installed

@@ -194,8 +194,8 @@ DEFECTS["a create whose connection broke counts as never sent"] = _counts_as_nev
 
 @defect("a lost create that was found is made again")
 def _() -> AbstractContextManager[None]:
-    def search(ledger: Any, zooniverse: Any, lost: Any) -> Any:
-        return dict.fromkeys(look(ledger, zooniverse, lost), None)
+    def search(*given: Any, **more: Any) -> Any:
+        return look(*given, **more)._replace(found={})
 
     look = lost_creates.look
     return patched((lost_creates, "look", search))
@@ -203,9 +203,9 @@ def _() -> AbstractContextManager[None]:
 
 @defect("the look for a lost create ends one page, or subject, too early")
 def _() -> AbstractContextManager[None]:
-    def look(ledger: Any, zooniverse: Any, lost: Any) -> Any:
+    def look(ledger: Any, zooniverse: Any, lost: Any, **more: Any) -> Any:
         late = [item._replace(doubt=story.Doubt(item.doubt.run_id, item.doubt.floor + 1)) for item in lost]
-        return original(ledger, zooniverse, late)
+        return original(ledger, zooniverse, late, **more)
 
     original = lost_creates.look
     return patched((lost_creates, "look", look))
