@@ -1,5 +1,6 @@
 """The command line: each verb parses its arguments, calls one function of the library and prints what it did."""
 
+import contextlib
 import io
 import os
 import sys
@@ -100,6 +101,9 @@ def _complain(message: str) -> None:
     """Print an error in one line, not too long, whatever a file or server has put into it."""
     import click
 
+    # Names that are no text in this system's encoding come as halves of characters: as what they are in UTF-8.
+    with contextlib.suppress(UnicodeEncodeError):
+        message = message.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     shown = " ".join("".join(letter if letter.isprintable() else " " for letter in message).split())
     if len(shown) > LONGEST_MESSAGE:
         shown = f"{shown[: LONGEST_MESSAGE - 205]} ... {shown[-200:]}"

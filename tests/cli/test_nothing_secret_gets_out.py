@@ -183,6 +183,16 @@ def test_a_database_with_tables_of_our_names_is_not_touched(call_ctstate: Any, l
     assert [path.name for path in ledger_path.parent.iterdir()] == [ledger_path.name]
 
 
+def test_a_path_that_is_no_name_in_this_systems_encoding(run_ctstate: Any, season_csv: Any, row: Any) -> None:
+    season_csv([row(path="\N{ZEBRA FACE}/a.jpg")])
+    plain = {"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    line = run_ctstate(*season_csv.arguments(), **plain).error()
+    assert "row 2: the path '\\U0001f993/a.jpg' can be no file's name" in line
+    assert "--encoding" not in line
+    nowhere = ("manifest", "\N{ZEBRA FACE}.csv", "--attribution", "a", "--license", "l")
+    assert "\\U0001f993.csv: no such file" in run_ctstate(*nowhere, **plain).error()
+
+
 def test_no_such_place_on_earth() -> None:
     for latitude, longitude in ((float("nan"), 0.0), (91.0, 0.0), (0.0, float("inf")), (0.0, -181.0)):
         with pytest.raises(UsageError):
