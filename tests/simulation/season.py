@@ -65,7 +65,7 @@ log = logging.getLogger("ctstate")
 
 SORE: tuple[tuple[str, float, tuple[str, ...]], ...] = (
     ("create subject", 4, (*LATE, *AFTER, *BEFORE)),
-    ("create subject", 8, LATE),
+    ("create subject", 14, LATE),
     ("list subjects", 30, TOKEN),
     ("list subjects", 15, ("slow",)),
     ("put image", 4, ("portal", "url expired", "body cut", "no md5")),
@@ -118,14 +118,14 @@ class World:
     @classmethod
     def of(cls, chance: random.Random, deadly: bool) -> "World":
         """Choose one; where it is deadly, workers die again and again."""
-        harm = chance.choice((0.1, 0.3, 1.0, 2.0, 4.0, 6.0))
-        kinds = [kind for kind in KINDS if chance.random() < chance.choice((0.2, 0.6, 1.0))]
+        harm = chance.choice((0.1, 1.0, 3.0, 5.0, 6.0))
+        kinds = [kind for kind in KINDS if chance.random() < chance.choice((0.4, 0.8, 1.0))]
         return cls(
             captures=chance.randint(3, 6),
             batches=chance.choice((0, 0, 1, 2)),
             workers=chance.choice((1, 2, 2, 3, 3, 3)),
             storm_s=900.0 if deadly else chance.choice((120.0, 450.0, 900.0)),
-            kill=chance.choice((0.03, 0.06, 0.12) if deadly else (0.0, 0.01, 0.03, 0.08)),
+            kill=chance.choice((0.03, 0.06, 0.12) if deadly else (0.0, 0.01, 0.03, 0.06)),
             suspend=chance.choice((0.0, 0.01, 0.03, 0.06)),
             rates={
                 **{kind: rate * harm for kind, rate in ROUGH.items() if kind in kinds},
