@@ -3,7 +3,7 @@
 import click
 
 from ctstate.commands.root import Places
-from ctstate.commands.shared import account_options, batch_option, connect, places, season_option
+from ctstate.commands.shared import ID, account_options, batch_option, connect, places, season_option
 from ctstate.commands.survey import echo_survey
 from ctstate.verbs.adopt import adopt as carry_out
 
@@ -12,7 +12,7 @@ from ctstate.verbs.adopt import adopt as carry_out
 @account_options
 @season_option
 @batch_option
-@click.option("--subject-set-id", type=int, help="Take in this set; else the sets of the season's batches.")
+@click.option("--subject-set-id", type=ID, help="Take in this set; else the sets of the season's batches.")
 @click.option("--images-root", type=click.Path(), help="Where the images are, for a season new to the ledger.")
 @click.option(
     "--even-if-gone", is_flag=True, help="Free what files claim also where most of it is not on Zooniverse."

@@ -5,12 +5,12 @@ from collections import Counter
 import click
 
 from ctstate.commands.root import Places
-from ctstate.commands.shared import echo_json, json_option, places
+from ctstate.commands.shared import ID, echo_json, json_option, places
 from ctstate.verbs import doctor as library
 
 
 @click.command()
-@click.option("--project-id", type=int, help="Check the account's rights in this Zooniverse project.")
+@click.option("--project-id", type=ID, help="Check the account's rights in this Zooniverse project.")
 @click.option(
     "--password-file",
     type=click.Path(dir_okay=False),

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import click
 
 from ctstate.commands.root import Places
-from ctstate.commands.shared import account_options, connect, places, season_option
+from ctstate.commands.shared import ID, account_options, connect, places, season_option
 from ctstate.verbs import link as library
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -15,7 +15,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 def _of_a_batch(function: F) -> F:
     """Add what says which set and which workflow."""
     batch = click.option("--batch", metavar="NAME", required=True, help="The batch whose subject set it is.")
-    workflow = click.option("--workflow-id", type=int, required=True, help="See `ctstate workflows`.")
+    workflow = click.option("--workflow-id", type=ID, required=True, help="See `ctstate workflows`.")
     return account_options(workflow(season_option(batch(function))))
 
 

@@ -4,6 +4,7 @@ import click
 
 from ctstate.commands.root import Places
 from ctstate.commands.shared import (
+    ID,
     account_options,
     batch_option,
     connect,
@@ -18,7 +19,7 @@ from ctstate.verbs import progress as library
 
 @click.command()
 @account_options
-@click.option("--workflow-id", type=int, help="This workflow only; else all that show the batches.")
+@click.option("--workflow-id", type=ID, help="This workflow only; else all that show the batches.")
 @season_option
 @batch_option
 @json_option

@@ -4,6 +4,7 @@ import click
 
 from ctstate.commands.root import Places
 from ctstate.commands.shared import (
+    ID,
     account_options,
     batch_option,
     connect,
@@ -21,12 +22,12 @@ from ctstate.verbs.survey import survey
 @account_options
 @season_option
 @batch_option
-@click.option("--subject-set-id", type=int, help="The batch that has this set.")
+@click.option("--subject-set-id", type=ID, help="The batch that has this set.")
 @click.option("--check-images", is_flag=True, help="Ask the store for every image, not only the doubtful ones.")
 @click.option("--apply", "carry_out", is_flag=True, help="Carry the plan out.")
 @click.option(
     "--accept",
-    type=int,
+    type=ID,
     multiple=True,
     metavar="SUBJECT",
     help="This stranger is fine in its set; remembered. May be given several times.",

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import click
 
 from ctstate.commands.root import Places
-from ctstate.commands.shared import account_options, batch_option, connect, echo_table, places, season_option
+from ctstate.commands.shared import ID, account_options, batch_option, connect, echo_table, places, season_option
 from ctstate.errors import UsageError
 from ctstate.ledger import Selection, State
 from ctstate.verbs.choose import Wanted
@@ -24,7 +24,7 @@ def choice_options(function: F) -> F:
     for option in reversed(
         (
             click.argument("capture_ids", metavar="[CAPTURE]...", nargs=-1),
-            click.option("--subject-id", "subject_ids", type=int, multiple=True, help="By subject (repeatable)."),
+            click.option("--subject-id", "subject_ids", type=ID, multiple=True, help="By subject (repeatable)."),
             click.option(
                 "--from-file",
                 "listed",

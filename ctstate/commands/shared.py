@@ -18,6 +18,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 places = click.make_pass_decorator(Places)
 
+ID = click.IntRange(1, 2**63 - 1)
+"""A number of Zooniverse's, or of the ledger's: what a database can hold."""
+
 
 def season_option(function: F) -> F:
     """Add --season."""
@@ -39,7 +42,7 @@ def account_options(function: F) -> F:
         help="INI file with username and password in its section [zooniverse]; "
         "else PANOPTES_USERNAME and PANOPTES_PASSWORD, or ~/.panoptes/config.yml.",
     )
-    project = click.option("--project-id", type=int, required=True, help="The Zooniverse project.")
+    project = click.option("--project-id", type=ID, required=True, help="The Zooniverse project.")
     return project(password(function))
 
 

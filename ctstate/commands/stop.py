@@ -3,13 +3,13 @@
 import click
 
 from ctstate.commands.root import Places
-from ctstate.commands.shared import places
+from ctstate.commands.shared import ID, places
 from ctstate.errors import UsageError
 from ctstate.verbs.stop import stop_runs
 
 
 @click.command()
-@click.argument("run_ids", nargs=-1, type=int, metavar="[RUN]...")
+@click.argument("run_ids", nargs=-1, type=ID, metavar="[RUN]...")
 @click.option("--all", "everything", is_flag=True, help="All uploads, and the chains that `submit` began.")
 @places
 def stop(where: Places, run_ids: tuple[int, ...], everything: bool) -> None:

@@ -12,7 +12,7 @@ from types import FrameType
 import click
 
 from ctstate.commands.root import Places
-from ctstate.commands.shared import account_options, batch_option, connect, places, season_option
+from ctstate.commands.shared import ID, account_options, batch_option, connect, places, season_option
 from ctstate.images import ImageOptions
 from ctstate.verbs.upload import SETTLE_S, Counts, StopSignal, UploadOptions, UploadPlan, UploadReport, plan_upload
 from ctstate.verbs.upload import upload as carry_out
@@ -24,7 +24,7 @@ LOG_EVERY_S = 30.0
 @account_options
 @season_option
 @batch_option
-@click.option("--subject-set-id", type=int, help="Use this set; refused if its name is not SEASON_BATCH.")
+@click.option("--subject-set-id", type=ID, help="Use this set; refused if its name is not SEASON_BATCH.")
 @click.option("--subject-set-name", help="Name of the set instead of SEASON_BATCH.")
 @click.option(
     "--image-root-path", type=click.Path(), help="Where the images are now, if not where manifest found them."

@@ -121,7 +121,8 @@ class _Entry:
     @property
     def number(self) -> int | None:
         """The subject id that it may be."""
-        return int(self.text) if self.kind != CAPTURE and self.text.isdecimal() else None
+        is_one = self.kind != CAPTURE and self.text.isascii() and self.text.isdigit() and len(self.text) < 19
+        return int(self.text) if is_one else None
 
 
 def _look_up(

@@ -4,10 +4,14 @@ import configparser
 import json
 import os
 import re
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ctstate.errors import InputError, UsageError
+
+MOST_BYTES = 100_000
+"""Of a file that holds a user name and a password."""
 
 DEFAULT_ENDPOINT = "https://www.zooniverse.org"
 
@@ -48,11 +52,10 @@ def _from_ini(path: Path) -> Credentials:
     parser = configparser.ConfigParser(interpolation=None)  # passwords may hold %
     example = "it needs a section [zooniverse] with the lines `username = ...` and `password = ...`"
     try:
-        with path.open(encoding="utf-8-sig") as file:
-            parser.read_file(file)
+        parser.read_string(_text_of(path))
     except FileNotFoundError:
         raise InputError(f"password file {path}: no such file") from None
-    except (OSError, UnicodeError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"password file {path}: cannot be read ({error})") from None
     except configparser.Error:
         raise InputError(f"password file {path}: not an INI file; {example}") from None
@@ -61,6 +64,17 @@ def _from_ini(path: Path) -> Credentials:
     if not username or not password:
         raise InputError(f"password file {path}: {example}")
     return Credentials(username, password)
+
+
+def _text_of(path: Path) -> str:
+    """Return what a small file says; it may be a pipe (from a password store), but no device that never ends."""
+    with path.open("rb") as file:
+        if stat.S_ISCHR(os.fstat(file.fileno()).st_mode):
+            raise ValueError("it is a device")
+        data = file.read(MOST_BYTES + 1)
+    if len(data) > MOST_BYTES:
+        raise ValueError(f"it has more than {MOST_BYTES:,} bytes")
+    return data.decode("utf-8-sig")
 
 
 def _plain_yaml(path: Path) -> dict[str, str]:

@@ -190,7 +190,8 @@ def test_a_path_that_is_no_name_in_this_systems_encoding(run_ctstate: Any, seaso
     assert "row 2: the path '\\U0001f993/a.jpg' can be no file's name" in line
     assert "--encoding" not in line
     nowhere = ("manifest", "\N{ZEBRA FACE}.csv", "--attribution", "a", "--license", "l")
-    assert "\\U0001f993.csv: no such file" in run_ctstate(*nowhere, **plain).error()
+    line = run_ctstate(*nowhere, **plain).error()
+    assert "\\U0001f993.csv: no such file" in line or "\N{ZEBRA FACE}.csv: no such file" in line
 
 
 def test_no_such_place_on_earth() -> None:
@@ -211,3 +212,32 @@ def test_excel_gets_no_formulas() -> None:
     out = io.StringIO()
     write_csv(out, ["a"] * 9, rows)
     assert out.getvalue().splitlines()[1].startswith("=1+1,+1+1")
+
+
+BIG = str(10**30)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [("verify", "--project-id", BIG), ("verify", "--project-id", "0"), ("stop", BIG), ("stop", "-1"),
+     ("upload", "--project-id", "1", "--subject-set-id", BIG),
+     ("progress", "--project-id", "1", "--workflow-id", BIG),
+     ("reconcile", "--project-id", "1", "--accept", BIG), ("link", "--project-id", "1", "--workflow-id", "0"),
+     ("remove", "--project-id", "1", "--subject-id", BIG, "--reason", "x"), ("workflows", "--project-id", "²")],
+    ids=" ".join,
+)  # fmt: skip
+def test_a_number_that_no_database_can_hold(season: Any, call_ctstate: Any, call: tuple[str, ...]) -> None:
+    result = call_ctstate("--ledger", season.ledger_path, *call)
+    result.error()
+    assert result.code == 2
+
+
+def test_a_password_file_that_never_ends(season: Any, call_ctstate: Any, tmp_path: Path) -> None:
+    (tmp_path / "long.ini").write_text("# x\n" * 100_000)
+    for file, says in (
+        ("/dev/zero", "device"),
+        (str(tmp_path / "long.ini"), "more than"),
+        ("a\x1b[31m.ini", "no such"),
+    ):
+        line = call_ctstate("--ledger", season.ledger_path, "verify", "--project-id", "1", "--password-file", file)
+        assert says in line.error()

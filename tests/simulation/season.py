@@ -118,8 +118,9 @@ class World:
     @classmethod
     def of(cls, chance: random.Random, deadly: bool) -> "World":
         """Choose one; where it is deadly, workers die again and again."""
-        harm = chance.choice((0.1, 1.0, 3.0, 5.0, 6.0))
-        kinds = [kind for kind in KINDS if chance.random() < chance.choice((0.4, 0.8, 1.0))]
+        harm = chance.choice((0.1, 0.3, 1.0, 2.0, 4.0, 6.0) if deadly else (0.1, 1.0, 3.0, 5.0, 6.0))
+        shares = (0.2, 0.6, 1.0) if deadly else (0.4, 0.8, 1.0)
+        kinds = [kind for kind in KINDS if chance.random() < chance.choice(shares)]
         return cls(
             captures=chance.randint(3, 6),
             batches=chance.choice((0, 0, 1, 2)),
