@@ -18,7 +18,18 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 places = click.make_pass_decorator(Places)
 
-ID = click.IntRange(1, 2**63 - 1)
+
+class _Id(click.ParamType):
+    name = "integer"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        number = click.INT.convert(value, param, ctx)
+        if not 0 < number < 2**63:
+            self.fail(f"{str(value)[:40]} is no number of a project, subject, set, workflow or run", param, ctx)
+        return int(number)
+
+
+ID = _Id()
 """A number of Zooniverse's, or of the ledger's: what a database can hold."""
 
 

@@ -293,7 +293,7 @@ def _read(path: str, below: str | None) -> tuple[bytes, str]:
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise BrokenImageError(path, "it is no regular file")
-            if below is not None and not _is_below(os.readlink(f"/proc/self/fd/{file.fileno()}"), below):
+            if below is not None and not _is_below(_place_of(file.fileno(), path), below):
                 raise BrokenImageError(path, f"it is a link that leads out of {below}")
             head = file.read(_HEAD)
             kind = _kind(head)
@@ -315,6 +315,14 @@ def _read(path: str, below: str | None) -> tuple[bytes, str]:
     if kind is None:
         raise BrokenImageError(path, "it is no JPEG, PNG, TIFF, BMP, WebP or GIF")
     return data, kind
+
+
+def _place_of(descriptor: int, path: str) -> str:
+    """Where an open file is, links resolved."""
+    try:
+        return os.readlink(f"/proc/self/fd/{descriptor}")
+    except OSError:  # a machine that shows no /proc
+        return os.path.realpath(path)
 
 
 def _is_below(path: str, folder: str) -> bool:

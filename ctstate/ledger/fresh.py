@@ -1,6 +1,8 @@
 """A ledger that is made by what is written into it: there is none until all of that is there."""
 
+import contextlib
 import os
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -33,14 +35,29 @@ def open_or_make(url_or_path: str | os.PathLike[str], work: Callable[[Ledger], T
     try:
         with Ledger.open(beside, create=True, jobs=jobs, name=str(path)) as ledger:
             done = work(ledger)
+        with contextlib.closing(sqlite3.connect(beside)) as last:
+            last.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # all of it into the one file that is put in place
         try:
-            os.link(beside, path)
+            _put_in_place(beside, path)
         except FileExistsError:
             with Ledger.open(path, jobs=jobs) as ledger:
                 done = work(ledger)
-        except OSError:  # a file system without links
-            beside.rename(path)
     finally:
         for left in (beside, *(Path(f"{beside}{end}") for end in ("-wal", "-shm", "-journal"))):
             left.unlink(missing_ok=True)
     return done
+
+
+def _put_in_place(beside: Path, path: Path) -> None:
+    """Give a file its name, unless another has it.
+
+    Raises:
+        FileExistsError: another has it.
+    """
+    try:
+        os.link(beside, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links: its name is taken first
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        beside.replace(path)

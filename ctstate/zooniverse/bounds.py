@@ -63,7 +63,7 @@ class Watchdog:
         watch = Watch(whole_s)
         with self._condition:
             self._watches.add(watch)
-            if self._thread is None:
+            if self._thread is None or not self._thread.is_alive():  # the latter after a fork
                 self._thread = threading.Thread(target=self._work, name="watchdog", daemon=True)
                 self._thread.start()
             self._condition.notify()
@@ -83,6 +83,10 @@ class Watchdog:
                 for watch in self._watches:
                     watch.look()
             time.sleep(LOOKS_S)
+
+
+WATCHDOG = Watchdog()
+"""One for all connections of this process."""
 
 
 class _Watched:

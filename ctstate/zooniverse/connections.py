@@ -9,7 +9,7 @@ import requests
 
 from ctstate.errors import StrangeReplyError, WrongAddressError
 from ctstate.zooniverse.backoff import Timeouts
-from ctstate.zooniverse.bounds import Watchdog, WatchedAdapter
+from ctstate.zooniverse.bounds import WATCHDOG, WatchedAdapter
 from ctstate.zooniverse.wording import one_line, shown
 
 MOST_REDIRECTS = 5
@@ -29,7 +29,6 @@ class Connections(requests.Session):
         super().__init__()
         self._timeout = (timeouts.connect, timeouts.read)
         self._whole_s = timeouts.whole
-        self._watchdog = Watchdog()
         # No retries down here: a POST must never be sent twice by a layer that does not know what it is.
         adapter = WatchedAdapter(pool_connections=4, pool_maxsize=connections + 4, max_retries=0)
         self.mount("https://", adapter)
@@ -87,7 +86,7 @@ class Connections(requests.Session):
 
     def _whole(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
         """Send a request once, and read its reply to the end."""
-        with self._watchdog.watching(self._whole_s) as watch:
+        with WATCHDOG.watching(self._whole_s) as watch:
             try:
                 response = super().request(method, url, *args, **{**kwargs, "stream": True})
                 with contextlib.closing(response):

@@ -276,3 +276,12 @@ def test_a_bomb_is_not_unpacked_to_be_measured(web: Web, connect) -> None:
         assert tracemalloc.get_traced_memory()[1] < 60 << 20
     finally:
         tracemalloc.stop()
+
+
+def test_one_thread_looks_after_all_connections(web: Web, connect) -> None:
+    import threading
+
+    web.answers["GET /api/projects/1"] = says(200, {"projects": [{"id": "1"}]})
+    for _ in range(10):
+        connect(web.url).project(1)
+    assert sum(thread.name == "watchdog" for thread in threading.enumerate()) == 1
