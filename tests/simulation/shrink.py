@@ -8,7 +8,7 @@ from tests.simulation.season import Season
 PATIENCE_S = 60.0
 
 
-def shrink(seed: int, deadly: bool = False) -> str:
+def shrink(seed: int, deadly: bool = False, patience_s: float = PATIENCE_S) -> str:
     """Return the steps that led to the violation, in words.
 
     Accidents are taken away from the last one backwards (what comes before stays as it was), halves first.
@@ -18,7 +18,7 @@ def shrink(seed: int, deadly: bool = False) -> str:
     if not found:
         return "it holds when it is played again: something is not decided by the seed"
     kind = _kind(found)
-    until = time.monotonic() + PATIENCE_S
+    until = time.monotonic() + patience_s
     size = max(1, len(season.kernel.struck) // 2)
     while size and time.monotonic() < until:
         numbers = [number for number, _ in season.kernel.struck]

@@ -66,7 +66,7 @@ def test_a_season_that_broke_is_told_in_words_and_made_smaller(database: SimData
     with DEFECTS["what a dead run had announced is not in doubt"]():
         broken = next(seed for seed in range(1000, 1150) if Season(seed, database=database, tracing=False).play())
         struck = len(Season(broken).kernel.struck)
-        told = shrink(broken)
+        told = shrink(broken, patience_s=8.0)
     assert "accidents are left" in told
     assert "POST /api/subjects: 201" in told
     assert int(told.split(" accidents are left")[0].rsplit("\n", 1)[-1]) <= max(struck, 60)
