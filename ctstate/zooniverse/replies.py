@@ -27,6 +27,8 @@ MOST_ASKED_S = 300.0
 """The longest wait that a server's Retry-After is granted: a run is not put to sleep by a mistaken proxy."""
 
 
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
 MOST_OF_A_PAGE = 8192
 """So much of a page is read for what it says: looking for tags takes the square of it."""
 
@@ -40,7 +42,11 @@ def json_of(response: requests.Response) -> Any:
     if response.status_code == 204 or not response.content:
         return None
     try:
-        return json.loads(response.content)
+        found = json.loads(response.content)
+        if _SURROGATE.search(response.content):
+            # Half of a character, perhaps, which no database takes: JSON can say it, the server never does.
+            found = json.loads(json.dumps(found, ensure_ascii=False).encode("utf-8", "replace"))
+        return found
     except (ValueError, RecursionError):
         raise UnavailableError(
             f"{response.request.method} {response.request.path_url.partition('?')[0]}: cut off, or no JSON",

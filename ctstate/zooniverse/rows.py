@@ -194,7 +194,7 @@ def read_row(row: type[R], value: Any, what: str) -> R:
     """
     try:
         return msgspec.convert(value, row, dec_hook=_id)
-    except (msgspec.ValidationError, RecursionError) as error:
+    except (msgspec.ValidationError, RecursionError, UnicodeError) as error:
         raise StrangeReplyError(
             f"{what}: an answer that Zooniverse does not give ({one_line(str(error))})"
         ) from None

@@ -228,6 +228,10 @@ MANNERS = [
     Manner("cookies of all kinds", project,
            Reply(200, {**JSON, "Set-Cookie": "a" * 60_000 + "=\x01; Domain=..; Expires=never; Max-Age=²"},
                  b'{"projects": [{"id": "1"}]}'), True),
+    Manner("half of a character in a name", project,
+           Reply(200, JSON, b'{"projects": [{"id": "1", "display_name": "\\ud800 \\ud83e\\udd93"}]}'), True),
+    Manner("half of a character in a key", subject,
+           Reply(200, JSON, b'{"subjects": [{"id": "1", "li\\ud800nks": {"project": "1"}}]}')),
     Manner("a date that is none", project,
            Reply(200, {**JSON, "Date": "²", "ETag": "\x7f"}, b'{"projects": [{"id": "1"}]}'), True),
 ]  # fmt: skip
@@ -276,6 +280,14 @@ def test_a_bomb_is_not_unpacked_to_be_measured(web: Web, connect) -> None:
         assert tracemalloc.get_traced_memory()[1] < 60 << 20
     finally:
         tracemalloc.stop()
+
+
+def test_half_of_a_character_comes_no_further(web: Web, connect) -> None:
+    name = b'"\\ud800 \\ud83e\\udd93"'
+    web.answers["GET /api/projects/1"] = Reply(
+        200, JSON, b'{"projects": [{"id": "1", "display_name": ' + name + b"}]}"
+    )
+    assert connect(web.url).project(1).display_name == "? \N{ZEBRA FACE}"
 
 
 def test_one_thread_looks_after_all_connections(web: Web, connect) -> None:
