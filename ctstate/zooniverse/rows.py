@@ -1,8 +1,8 @@
 """What Panoptes' resources look like: every row of a reply is checked against one of these types before it is used.
 
 docs/panoptes-api.md. The server writes ids as text; here they are numbers that a database can hold. msgspec reads
-them: pydantic does the same with ten times the time to import and to check, and a reader by hand is the sum of all
-the checks that were once forgotten.
+them: pydantic does the same in twice the time, to import and to check, and a reader by hand is the sum of all the
+checks that were once forgotten.
 """
 
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
