@@ -15,7 +15,7 @@ test: $(VENV)/installed
 simulate: $(VENV)/installed
 	$(BIN)/python -m tests.simulation --minutes 2
 
-# Seasons with deliberate defects of the protocol: each must be found (about eight minutes on two cores).
+# Seasons with deliberate defects of the protocol: each must be found (about seven minutes on two cores).
 defects: $(VENV)/installed
 	$(BIN)/python -m tests.simulation --defects
 

@@ -68,7 +68,7 @@ def one_line(
         raise InputError(f"{name}{place()}: not a readable CSV ({error}); nothing was changed") from None
     except (ijson.JSONError, json.JSONDecodeError) as error:
         reason = " ".join(str(error).split("\n")[0].split()) or "it ends too early"
-        raise InputError(f"{name}: not readable as JSON ({_cut(reason)}); is the file whole?") from None
+        raise InputError(f"{name}: not readable as JSON ({brief(reason)}); is the file whole?") from None
     except RecursionError:
         raise InputError(f"{name}{place()}: nested too deeply; nothing was changed") from None
     except (ValueError, OverflowError) as error:
@@ -78,11 +78,12 @@ def one_line(
 def _brief(error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError):  # its own words would print what stands there
         return f"byte {error.start:,} of what was read is {error.object[error.start]:#04x}"
-    return _cut(str(error))
+    return brief(str(error))
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= 200 else f"{text[:199]}…"
+def brief(text: str) -> str:
+    """Return a text for a message, its middle left out where it is long."""
+    return text if len(text) <= 200 else f"{text[:120]}...{text[-60:]}"
 
 
 def open_bytes(name: str, *, mark: bytes, most: int) -> IO[bytes]:

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from ctstate.capture import PAGE, IncomingImage, pages
 from ctstate.errors import InputError
+from ctstate.formats.opening import brief
 
 CHUNK = 10_000
 """So many images at a time: memory is bounded, whatever the file's size."""
@@ -165,4 +166,4 @@ def is_below(path: str, root: str) -> bool:
 
 def short(value: str) -> str:
     """Quote a value for a message, its middle left out where it is long."""
-    return repr(value if len(value) <= 200 else f"{value[:120]}...{value[-60:]}")
+    return repr(brief(value))

@@ -127,7 +127,7 @@ def _kind(values: Sequence[Value]) -> str | None:
 # -- conditions ------------------------------------------------------------------------------------------------
 
 
-def captures_where(ledger: "Ledger", condition: str) -> Iterator[str]:
+def captures_where(ledger: "Ledger", condition: str, *, on_values: bool = False) -> Iterator[str]:
     """Yield the ids of the captures for which a condition on `v_captures` holds.
 
     All is read in one transaction that lasts until the iterator is used up: use it up before writing.
@@ -135,10 +135,11 @@ def captures_where(ledger: "Ledger", condition: str) -> Iterator[str]:
     Args:
         ledger: the ledger.
         condition: what follows WHERE, such as `machine_person > 0.5 AND site = 'B04'`.
+        on_values: refuse one about a column in which no capture has a value.
 
     Raises:
         UsageError: it is no condition, or names a column that is not there.
-        InputError: it is about predictions that nobody has.
+        InputError: `on_values`, and there are none.
         LedgerError: the ledger cannot be read.
     """
     if ledger.path is None:
@@ -149,7 +150,8 @@ def captures_where(ledger: "Ledger", condition: str) -> Iterator[str]:
         except sqlite3.Error as error:
             raise LedgerError(f"ledger {ledger.name}: {error}") from error
         _check(condition, columns)
-        _check_that_there_are_values(connection, condition, columns)
+        if on_values:
+            _check_that_there_are_values(connection, condition, columns)
         try:
             # The line break ends a comment at the condition's end.
             rows = connection.execute(f"SELECT capture_id FROM {VIEW} WHERE (\n{condition}\n)")

@@ -77,7 +77,7 @@ def exclude(
     if reason in exclusions.OWN_REASONS:
         raise UsageError(f"the reason {reason!r} is ctstate's own; word it otherwise")
     with ledger.connection() as connection:
-        report = _choose(ledger, connection, where, listed, whole_captures)
+        report = _choose(ledger, connection, where, listed, whole_captures, on_values=True)
         arguments = _arguments(where, listed, whole_captures, reason=reason)
         with ledger.write(connection) as writing:
             run_id = ledger.begin_run(writing, "exclude", arguments)
@@ -126,6 +126,8 @@ def _choose(
     where: str | None,
     listed: str | os.PathLike[str] | None,
     whole_captures: bool,
+    *,
+    on_values: bool = False,
 ) -> ExclusionReport:
     """Choose the captures and images, on this connection; the ledger is only read."""
     if (where is None) == (listed is None):
@@ -133,7 +135,8 @@ def _choose(
     with ledger.read(connection) as staging:
         if where is not None:
             entries: Iterator[Entry] = (
-                Entry(0, capture_id, True, None) for capture_id in captures_where(ledger, where)
+                Entry(0, capture_id, True, None)
+                for capture_id in captures_where(ledger, where, on_values=on_values)
             )
         else:
             assert listed is not None

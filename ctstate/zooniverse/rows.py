@@ -35,20 +35,25 @@ class Links(Row, frozen=True, kw_only=True):
     subject_sets: tuple[Id, ...] | None = ()
 
 
-class Subject(Row, frozen=True, kw_only=True):
-    """A subject: its images' addresses by type, in order; its metadata; the mark of who made it."""
+class Described(Row, frozen=True, kw_only=True):
+    """What somebody wrote about a resource."""
 
-    id: Id
-    links: Links
     written: dict[str, Any] | None = field(name="metadata", default=None)
-    locations: tuple[dict[str, str], ...] = ()
-    external_id: Any = None
-    created_at: str = ""
 
     @property
     def metadata(self) -> dict[str, Any]:
         """Its metadata; empty where it has none."""
         return self.written or {}
+
+
+class Subject(Described, frozen=True, kw_only=True):
+    """A subject: its images' addresses by type, in order; its metadata; the mark of who made it."""
+
+    id: Id
+    links: Links
+    locations: tuple[dict[str, str], ...] = ()
+    external_id: Any = None
+    created_at: str = ""
 
     @property
     def sets(self) -> tuple[int, ...]:
@@ -78,19 +83,13 @@ class Placed(Row, frozen=True, kw_only=True):
         return [url for location in self.locations for url in location.values() if url]
 
 
-class SubjectSet(Row, frozen=True, kw_only=True):
+class SubjectSet(Described, frozen=True, kw_only=True):
     """A subject set."""
 
     id: Id
     links: Links
     display_name: str = ""
-    written: dict[str, Any] | None = field(name="metadata", default=None)
     created_at: str = ""
-
-    @property
-    def metadata(self) -> dict[str, Any]:
-        """Its metadata; empty where it has none."""
-        return self.written or {}
 
 
 class Workflow(Row, frozen=True, kw_only=True):

@@ -358,11 +358,15 @@ def test_a_first_manifest_that_is_refused_leaves_no_ledger(
 
 
 @pytest.mark.parametrize("device", ["/dev/zero", "/dev/full", "/dev/random"])
-@pytest.mark.parametrize("verb", [MANIFEST, ("predict", "{file}"), IMPORT, TRACKER, EXCLUDE], ids=lambda v: v[0])
+@pytest.mark.parametrize(
+    "verb",
+    [MANIFEST, ("predict", "{file}"), (*IMPORT, "--manifest-id", "N", "--batch", "b"), TRACKER, EXCLUDE],
+    ids=lambda v: v[0],
+)
 def test_a_device_is_no_file(
     device: str, verb: tuple[str, ...], ledger_with_a_season: Path, ledger_path: Path, tmp_path: Path,
     call_ctstate: Any,
 ) -> None:  # fmt: skip
     shutil.copy(ledger_with_a_season, ledger_path)
     line = call_ctstate(*(part.format(file=device, images=tmp_path) for part in verb)).error()
-    assert "that is a device" in line or "name" in line
+    assert f"{device}: that is a device" in line

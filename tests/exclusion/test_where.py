@@ -9,9 +9,9 @@ from ctstate.ledger.read_only_sql import captures_where
 from tests.builders.season_files import SeasonFiles
 
 
-def found(season: SeasonFiles, condition: str) -> list[str]:
+def found(season: SeasonFiles, condition: str, **how: bool) -> list[str]:
     with season.open() as ledger:
-        return sorted(captures_where(ledger, condition))
+        return sorted(captures_where(ledger, condition, **how))
 
 
 def test_a_condition_on_the_view_finds_captures(season: SeasonFiles) -> None:
@@ -27,8 +27,13 @@ def test_a_condition_on_the_view_finds_captures(season: SeasonFiles) -> None:
 def test_the_columns_of_predictions_can_be_used(season: SeasonFiles) -> None:
     for condition in ("machine_person > 0.5", "site = 'B04' OR machine_species = 'human'", '"machine_blank" > 0.9'):
         with pytest.raises(InputError, match="no capture has a value in machine_"):  # people would be shown
-            found(season, condition)
-    assert len(found(season, "machine_person IS NULL")) == len(found(season, "'machine_person' > ''"))
+            found(season, condition, on_values=True)
+        found(season, condition)  # what takes nobody out need not mind
+    everybody = len(season.query("SELECT id FROM capture"))
+    assert len(found(season, "machine_person IS NULL", on_values=True)) == everybody
+    done = season.run("exclude", "--where", "machine_person > 0.5", "--reason", "people")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "no capture has a value in machine_person" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from ctstate.capture import Scores
 from ctstate.errors import InputError
+from ctstate.formats.opening import brief
 
 
 class Entry(NamedTuple):
@@ -73,7 +74,7 @@ class Reader(abc.ABC):
 
     def malformed(self, what: str, message: str) -> InputError:
         """Return the error for an entry that is not what it should be."""
-        return InputError(f"{self.name}, {_brief(what)}: {_brief(message)}; nothing was changed")
+        return InputError(f"{self.name}, {brief(what)}: {brief(message)}; nothing was changed")
 
     def confidence(self, what: str, value: Any) -> float:
         """Return a confidence as a number.
@@ -84,10 +85,6 @@ class Reader(abc.ABC):
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
             raise self.malformed(what, f"the confidence {value!r} is not a number between 0 and 1")
         return value
-
-
-def _brief(text: str) -> str:
-    return text if len(text) <= 200 else f"{text[:140]}...{text[-50:]}"
 
 
 _KINDS = {
