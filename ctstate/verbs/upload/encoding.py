@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 
 from ctstate.errors import BrokenImageError, UsageError
 from ctstate.images import EncodedImage, ImageOptions, encode_image
@@ -58,6 +59,12 @@ def _begin(alive: Connection) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _kill(processes: Sequence[BaseProcess]) -> None:
+    """End processes, whatever they hang on."""
+    for process in processes:
+        process.kill()
 
 
 class Encoders:
@@ -123,10 +130,10 @@ class Encoders:
     def close(self) -> None:
         """End the processes; what they have not begun is dropped. May be called again."""
         # Without the lock: whoever is answered now may want it.
-        pool, alive = self._pool, self._alive
-        pool.shutdown(wait=False, cancel_futures=True)
-        last = threading.Timer(END_S, alive.close)  # the processes end with the pipe, whatever they hang on
+        pool = self._pool
+        processes = list((pool._processes or {}).values())  # asked before: it forgets them
+        last = threading.Timer(END_S, _kill, [processes])
         last.daemon = True
         last.start()
-        pool.shutdown(wait=True)
+        pool.shutdown(wait=True, cancel_futures=True)
         last.cancel()
