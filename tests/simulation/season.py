@@ -57,6 +57,7 @@ from tests.simulation.sim_zooniverse import (
     NEVER_SENT,
     ROUGH,
     TOKEN,
+    WINDOWS,
     SimZooniverse,
     ZooniverseModel,
 )
@@ -68,15 +69,29 @@ SORE: tuple[tuple[str, float, tuple[str, ...]], ...] = (
     ("create subject", 14, LATE),
     ("list subjects", 30, TOKEN),
     ("list subjects", 15, ("slow",)),
-    ("put image", 4, ("portal", "url expired", "body cut", "no md5")),
+    ("put image", 4, ("portal", "url expired", "body cut")),
+    ("put image", 10, ("no md5",)),  # so that the store is asked what it has
     ("head image", 20, ("no md5",)),  # so that images are asked for as well
     ("get image", 10, (*NEVER_SENT, *AFTER, *BEFORE)),
+    ("get image", 30, ("portal window",)),
+    ("head image", 10, ("portal window",)),
+    *((route, 8, WINDOWS) for route in ("create subject", "change subject", "show subject", "link subjects")),
+    *((route, 30, WINDOWS) for route in ("get image", "head image")),
+    *((route, 30, WINDOWS) for route in ("delete subject", "unlink subjects", "list workflows", "list statuses")),
+    *(
+        (route, 12, (*NEVER_SENT, *BEFORE, *LATE, *AFTER, *TOKEN))
+        for route in ("unlink subjects", "list workflows", "list statuses")
+    ),
+    ("delete subject", 25, (*NEVER_SENT, *BEFORE, *LATE, *AFTER, *TOKEN)),
     ("link subjects", 4, (*AFTER, *BEFORE)),
     ("create set", 4, (*LATE, *AFTER)),
 )
 """Steps at which these accidents are so many times likelier than elsewhere."""
 
-SELDOM = {"note_moved failed": 12.0, "note_subject_gone": 12.0, "GET /blob/": 6.0}
+SELDOM = {
+    "note_moved failed": 12.0, "note_subject_gone": 12.0, "GET /blob/": 6.0, "HEAD /blob": 3.0,
+    "DELETE /ap": 10.0, "GET /api/w": 2.0, "PUT /api/s": 2.0,
+}  # fmt: skip
 """Steps that hardly ever come; whoever takes one is struck so many times likelier."""
 
 OFTEN = {"reconcile": 0.7, "retry": 0.6, "remove": 0.3, "delete": 0.2}
@@ -85,8 +100,11 @@ OFTEN = {"reconcile": 0.7, "retry": 0.6, "remove": 0.3, "delete": 0.2}
 CALLS = {"reconcile": 4, "retry": 4}
 """So often a verb is called then; others once or twice."""
 
-LATER = frozenset({"remove", "retry"})
+LATER = frozenset({"remove", "retry", "delete"})
 """Verbs that find something to do only once something was done."""
+
+REGRETS = 8
+"""So often at most, where a verb takes back, it is also called right after something was linked."""
 
 IDLE = 0.04
 """How much rarer accidents strike a worker that holds no claims: there is less to break."""
@@ -241,6 +259,7 @@ class Season:
         self._begun = 0
         self._snapshots: list[bytes] = []
         self._calm = False
+        self._regrets = 0
         self._going: set[int] = set()  # subjects that colleagues, or `delete`, take away
 
     # -- the season ----------------------------------------------------------------------------------------
@@ -394,7 +413,9 @@ class Season:
 
     def _call(self, verb: str) -> None:
         self.totals.verbs += 1
-        self._worker(verb, self.chance.randrange(3), lambda: self._verb(verb)).on_end = self._verb_ended
+        worker = self._worker(verb, self.chance.randrange(3), lambda: self._verb(verb))
+        worker.danger = 0.2 if verb == "delete" else 0.3  # it has far to go before it changes anything
+        worker.on_end = self._verb_ended
 
     def _verb_ended(self, how: str) -> None:
         self.totals.kills += how == "killed"
@@ -458,7 +479,14 @@ class Season:
 
     def take_back(self, verb: str, ledger: Ledger, zooniverse: SimZooniverse) -> None:
         """`ctstate remove` or `ctstate delete` of some captures."""
-        keys = [f"SIM_S1#A#1#{n}" for n in range(1, self.world.captures + 1) if self.chance.random() < 0.4]
+        with ledger.read() as connection:
+            up = connection.exec_driver_sql(
+                "SELECT capture_id FROM capture WHERE state IN ('uploaded', 'failed', 'removed') ORDER BY id"
+            )
+            some = [str(name) for (name,) in up]
+        if not some or self.chance.random() < 0.3:
+            some = [f"SIM_S1#A#1#{n}" for n in range(1, self.world.captures + 1)]
+        keys = [name for name in some if self.chance.random() < 0.4]
         if keys:
             plan_of, carry_out = {"remove": (plan_removal, remove), "delete": (plan_deletion, delete)}[verb]
             plan = plan_of(ledger, zooniverse, self.project, Wanted(capture_ids=keys))
@@ -607,6 +635,14 @@ class Season:
         if twins:
             self.kernel.violation(f"capture {mark.capture_key} was made again as subject {number}; it has {twins}")
 
+    def _regret(self) -> None:
+        """Where subjects are taken back on purpose, this happens while others are on their way, too."""
+        verbs = [verb for verb in ("remove", "delete") if verb in self.world.verbs]
+        if verbs and self._regrets < REGRETS and not self._calm:
+            self._regrets += 1
+            verb = self.chance.choice(verbs)
+            self.kernel.after(self.chance.uniform(1, 60), lambda: self._calm or self._call(verb))
+
     def _look_after_work(self, route: str, reply: Response) -> None:
         """No capture is twice before volunteers, at any instant."""
         world = self.model.world
@@ -614,6 +650,7 @@ class Season:
             self._made_once(max(world.subjects))
         if route != "link subjects":
             return
+        self._regret()
         seen = Counter(
             str(world.subjects[number].metadata.get(CAPTURE_ID))
             for subject_set in world.live_sets()
