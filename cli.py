@@ -1,6 +1,6 @@
 """Launcher for a checkout: `python cli.py ...` is `ctstate ...`."""
 
-from ctstate.commands import main
+from ctstate.__main__ import main
 
 if __name__ == "__main__":
     main()

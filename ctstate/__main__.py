@@ -1,5 +1,17 @@
-"""`python -m ctstate ...` is `ctstate ...`."""
+"""`python -m ctstate ...` is `ctstate ...`.
 
-from ctstate.commands import main
+Encoding processes import the program's main module, too: so nothing is imported here but by `main`.
+"""
 
-main()
+from typing import NoReturn
+
+
+def main() -> NoReturn:
+    """Run the command line."""
+    from ctstate import commands
+
+    commands.main()
+
+
+if __name__ == "__main__":
+    main()

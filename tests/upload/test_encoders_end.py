@@ -1,7 +1,9 @@
-"""The end of an upload does not wait for ever for a process that hangs."""
+"""Encoding processes: light at their beginning, and not waited for for ever at their end."""
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -27,3 +29,27 @@ def test_a_process_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.Monke
     encoders.close()
     assert 0.5 < time.monotonic() - began < 20.0
     assert len(answers) == 2
+
+
+LOADED = """
+import multiprocessing, sys
+from ctstate.images.encoding_process import PRELOAD, begin
+def heavy():
+    return [name for name in ("sqlalchemy", "requests", "click", "pandas") if name in sys.modules]
+"""
+
+
+def test_a_process_imports_no_more_than_it_needs(tmp_path: Path) -> None:
+    """A worker on a cluster starts many: each with a database and a client in it would cost half a second more."""
+    program = tmp_path / "program.py"
+    launcher = Path(sys.executable).with_name("ctstate").read_text()
+    start = launcher.index("from ctstate")
+    top = launcher[start : launcher.index("if __name__")]  # as an installed `ctstate` begins
+    program.write_text(
+        f"{top}\n{LOADED}\nif __name__ == '__main__':\n"
+        "    context = multiprocessing.get_context('forkserver')\n"
+        "    context.set_forkserver_preload(PRELOAD)\n"
+        "    with context.Pool(1) as pool: print(pool.apply(heavy))\n"
+    )
+    done = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "[]\n", done

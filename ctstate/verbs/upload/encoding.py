@@ -1,21 +1,16 @@
 """Encoding in processes of their own: all cores at work, and a decoder that dies takes no upload with it."""
 
-import contextlib
 import multiprocessing
-import os
-import signal
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
-from ctstate.errors import BrokenImageError, UsageError
-from ctstate.images import EncodedImage, ImageOptions, encode_image
+from ctstate.errors import UsageError
+from ctstate.images import ImageOptions
+from ctstate.images.encoding_process import PRELOAD, Encoded, begin, encode_all
 from ctstate.verbs.upload.story import EncoderDiedError, StopAskedError
-
-Encoded = EncodedImage | BrokenImageError
 
 END_S = 60.0
 """So long an image may take that is being encoded when the processes are to end."""
@@ -26,39 +21,6 @@ NEVER_STARTED = (
 )
 
 WhenEncoded = Callable[[list[Encoded] | None, BaseException | None], None]
-
-# Imported once, before the encoding processes fork from it; what is not installed is passed over.
-_PRELOAD = ["ctstate.verbs.upload.encoding", "PIL.JpegImagePlugin", "numpy", "simplejpeg", "cv2"]
-
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-
-
-def encode_all(paths: Sequence[str], options: ImageOptions, below: str | None = None) -> list[Encoded]:
-    """Encode the images of a capture; a broken one is returned as its error."""
-    results: list[Encoded] = []
-    for path in paths:
-        try:
-            results.append(encode_image(path, options, below))
-        except BrokenImageError as error:
-            results.append(error)
-    return results
-
-
-def _begin(alive: Connection) -> None:
-    # A Ctrl-C reaches the whole process group, and Slurm may signal every process of a step: only the run
-    # itself decides when to stop.
-    for number in _SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
-    # Encoding takes every core it gets; requests need little, but at once. The upload goes first.
-    os.nice(10)
-
-    def watch() -> None:
-        # Nothing is ever sent: the pipe ends when the run does, also when it is killed.
-        with contextlib.suppress(EOFError, OSError):
-            alive.recv()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _kill(processes: Sequence[BaseProcess]) -> None:
@@ -85,9 +47,9 @@ class Encoders:
     def _new_pool(self) -> ProcessPoolExecutor:
         # Not fork: the run has threads, and a lock one of them holds would stay locked in the child.
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(_PRELOAD)
+        context.set_forkserver_preload(PRELOAD)
         reader, self._alive = context.Pipe(duplex=False)
-        return ProcessPoolExecutor(self._processes, mp_context=context, initializer=_begin, initargs=(reader,))
+        return ProcessPoolExecutor(self._processes, mp_context=context, initializer=begin, initargs=(reader,))
 
     def warm_up(self) -> None:
         """Start the processes now, while the run still talks to Zooniverse about what there is to do."""
