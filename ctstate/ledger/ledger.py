@@ -26,11 +26,11 @@ from ctstate.ledger.migrate import HEAD, bring_up_to_date, look_at_version
 from ctstate.ledger.runs import Jobs
 from ctstate.ledger.schema import batch, capture, meta, season
 from ctstate.ledger.sqlite import (
-    check_place,
     ledger_path,
     make_engine,
     on_network,
     parse_url,
+    prepare_place,
     transaction,
 )
 
@@ -102,7 +102,7 @@ class Ledger:
         path = ledger_path(url)
         name = name or (str(path) if path is not None else url.render_as_string(hide_password=True))
         if path is not None:
-            check_place(path, create=create and not read_only)
+            prepare_place(path, create=create and not read_only)
             if path.exists() and path.stat().st_size == 0 and not create:
                 raise LedgerMissingError(f"ledger {name}: the file is empty; `ctstate manifest` makes a ledger")
         if path is not None and path.exists() and (read_only or not on_network(path)):

@@ -101,7 +101,8 @@ def make_engine(url: URL, *, read_only: bool = False) -> Engine:
     path = ledger_path(url)
     assert path is not None
     journal = "TRUNCATE" if on_network(path) else "WAL"
-    file_url = f"file:{quote(os.path.abspath(path))}?mode={'ro' if read_only else 'rwc'}"
+    # Never `rwc`: where a disk goes away under a run, the next connection would make an empty ledger in its place.
+    file_url = f"file:{quote(os.path.abspath(path))}?mode={'ro' if read_only else 'rw'}"
     if read_only and not os.access(path.absolute().parent, os.W_OK) and not Path(f"{path}-wal").exists():
         file_url += "&immutable=1"  # a reader who may not write in the folder, and nobody who writes meanwhile
 
@@ -193,8 +194,8 @@ def translated(name: str) -> Iterator[None]:
         raise LedgerError(f"ledger {name}: {message}") from error
 
 
-def check_place(path: Path, *, create: bool) -> None:
-    """Refuse a path where no ledger can be, before SQLite makes a file there.
+def prepare_place(path: Path, *, create: bool) -> None:
+    """Refuse a path where no ledger can be; make an empty file where there is none and one is wanted.
 
     Raises:
         LedgerMissingError: nothing is there and `create` is False.
@@ -212,6 +213,10 @@ def check_place(path: Path, *, create: bool) -> None:
         )
     if not path.absolute().parent.is_dir():
         raise LedgerError(f"ledger {path}: the folder {path.absolute().parent} does not exist")
+    try:
+        path.touch()
+    except OSError as error:
+        raise LedgerError(f"ledger {path}: cannot be made there ({error.strerror})") from error
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ctstate.errors import UsageError
+from ctstate.errors import LedgerError, UsageError
 from ctstate.ledger import Ledger
 from ctstate.ledger.fresh import open_or_make
 from ctstate.ledger.schema import season
@@ -74,3 +74,20 @@ def test_who_is_slower_adds_to_the_others_ledger(
 
     assert open_or_make(path, slow) == 2
     assert there(path) == ["FASTER", "SLOWER"]
+
+
+def test_one_whose_disk_goes_away_is_not_made_anew(tmp_path: Path) -> None:
+    """A share that is unmounted under a run leaves an empty folder: nothing may be made there in its place."""
+    place = tmp_path / "share"
+    place.mkdir()
+    with Ledger.open(place / "season.db", create=True) as ledger:
+        ledger.close()  # its next connection is a new one
+        place.rename(tmp_path / "away")
+        place.mkdir()
+        with pytest.raises(LedgerError, match="cannot be opened"), ledger.write():
+            pass
+        assert list(place.iterdir()) == []
+        place.rmdir()
+        (tmp_path / "away").rename(place)
+        with ledger.write():
+            pass

@@ -33,6 +33,7 @@ REVISIONS = [r.revision for r in reversed(list(ScriptDirectory.from_config(alemb
 
 def older(path: Path, revision: str) -> None:
     """Make a ledger as an older ctstate would have left it, with a capture in it."""
+    path.touch()
     engine = make_engine(parse_url(path))
     with transaction(engine, "old", write=True) as connection:
         config = alembic_config()
