@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test simulate defects fuzz lint docs oldest clean
+.PHONY: demo test simulate crash defects fuzz lint docs oldest clean
 
 demo: $(VENV)/installed
 	$(BIN)/ctstate demo
@@ -14,6 +14,10 @@ test: $(VENV)/installed
 # Whole seasons under kills and faults on a virtual clock, for two minutes; the seed is random, and printed.
 simulate: $(VENV)/installed
 	$(BIN)/python -m tests.simulation --minutes 2
+
+# Real processes on a real server behind a proxy, killed and hindered for a minute; the seed is random, and printed.
+crash: $(VENV)/installed
+	$(BIN)/python -m tests.crash.harness --minutes 1
 
 # Seasons with deliberate defects of the protocol: each must be found (about seven minutes on two cores).
 defects: $(VENV)/installed
