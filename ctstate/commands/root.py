@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from ctstate import __version__
 from ctstate.cluster.queue import SLURM
+from ctstate.commands.season_file import defaults
+from ctstate.formats.season_file import SeasonFile, find_season_file, read_season_file
 from ctstate.ledger import Ledger
 from ctstate.ledger.fresh import open_or_make
 from ctstate.zooniverse import DEFAULT_ENDPOINT
@@ -27,13 +30,16 @@ VERBS = {
     "history": "ctstate.commands.history",
     "import": "ctstate.commands.import_",
     "include": "ctstate.commands.exclude",
+    "init": "ctstate.commands.init",
     "link": "ctstate.commands.link",
     "manifest": "ctstate.commands.manifest",
+    "plan": "ctstate.commands.plan",
     "predict": "ctstate.commands.predict",
     "progress": "ctstate.commands.progress",
     "reconcile": "ctstate.commands.reconcile",
     "remove": "ctstate.commands.remove",
     "retry": "ctstate.commands.retry",
+    "run": "ctstate.commands.run",
     "runs": "ctstate.commands.runs",
     "sandbox": "ctstate.commands.sandbox",
     "sets": "ctstate.commands.workflows",
@@ -49,13 +55,18 @@ VERBS = {
 }
 
 
+_WITHOUT_SEASON_FILE = ("init", "demo", "sandbox")
+"""Verbs that have nothing to do with the season in whose folder they may be called."""
+
+
 @dataclass(frozen=True)
 class Places:
-    """Where the ledger and Zooniverse are, as the options before the verb say."""
+    """Where the ledger and Zooniverse are, and what the season's file says: from the options before the verb."""
 
     ledger: str
     endpoint: str
     insecure_http: bool = False
+    season_file: SeasonFile | None = None
 
     def open(self, *, read_only: bool = False) -> Ledger:
         """Open the ledger; say so where an older one was brought up to date."""
@@ -117,12 +128,29 @@ class _Verbs(click.Group):
     is_flag=True,
     help="Let the password go to another machine unencrypted (also CTSTATE_INSECURE_HTTP=1).",
 )
+@click.option(
+    "--season-file",
+    envvar="CTSTATE_SEASON_FILE",
+    type=click.Path(),
+    metavar="TOML",
+    help="What the verbs are not to be told again (also CTSTATE_SEASON_FILE); else the one *.toml in this folder "
+    "that names a season. See `ctstate init`.",
+)
 @click.pass_context
-def cli(ctx: click.Context, ledger: str, endpoint: str, insecure_http: bool) -> None:
+def cli(ctx: click.Context, ledger: str, endpoint: str, insecure_http: bool, season_file: str | None) -> None:
     """Camera-trap seasons onto Zooniverse, each capture exactly once.
 
     \b
     Exit codes: 0 done; 1 failed, or something is off; 2 wrong call;
     75 stopped cleanly before all was done: run the same command again.
     """
-    ctx.obj = Places(ledger, endpoint.strip().rstrip("/"), insecure_http)
+    said = None
+    found = season_file or (find_season_file() if ctx.invoked_subcommand not in _WITHOUT_SEASON_FILE else None)
+    if found:
+        said = read_season_file(found)
+        ctx.default_map = defaults(said)
+        if said.ledger is not None and ctx.get_parameter_source("ledger") is ParameterSource.DEFAULT:
+            ledger = said.ledger
+        if said.endpoint is not None and ctx.get_parameter_source("endpoint") is ParameterSource.DEFAULT:
+            endpoint = said.endpoint
+    ctx.obj = Places(ledger, endpoint.strip().rstrip("/"), insecure_http, said)

@@ -396,7 +396,7 @@ class Round:
 
     def condition(self) -> str:
         """A condition that few captures meet."""
-        return f"capture_number % 13 = {self.chance.randrange(13)}"
+        return f"CAST(capture AS INTEGER) % 13 = {self.chance.randrange(13)}"
 
     def predictions(self) -> Path:
         """A file with a prediction for each capture, other than before."""
