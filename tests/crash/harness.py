@@ -287,6 +287,9 @@ class Round:
         others = list(self.running.values())
         if kind != "kill" and others and self.chance.random() < 0.3:
             holding = others
+        elif self.chance.random() < 0.7:
+            # One that has only claimed is struck less often: it is to come farther.
+            holding = [running for running in holding if set(held[running.process.pid]) != {"claimed"}]
         if holding:
             self.strike(self.chance.choice(holding).name, kind)
         in_doubt = [running for running in workers if "in doubt" in held.get(running.process.pid, ())]
