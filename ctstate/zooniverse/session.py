@@ -166,10 +166,12 @@ class Session(LogIn):
             if response.status_code == 401 and not last:
                 self._forget_token(token)
                 continue
-            # To the server an unknown token is nobody: it answers 404 for what is there.
-            if response.status_code == 404 and not last and not self.token_is_alive(token):
+            # To the server an unknown token is nobody: it answers 404 for what is there. The last 404 proves no more.
+            if response.status_code == 404 and not self.token_is_alive(token):
                 self._forget_token(token)
-                continue
+                if not last:
+                    continue
+                raise UnavailableError(f"{what}: the token dies again and again", maybe_done=False)
             raise refusal_of(response, what)
         raise AssertionError("not reached")
 

@@ -233,3 +233,20 @@ def test_a_proxy_that_wants_a_password_is_to_blame_and_not_the_capture(web: Web,
     web.answers["POST /api/subjects"] = portal(407)
     with pytest.raises(WrongAddressError, match="the proxy wants a user name"):
         connect(web.url).create_subject(1, [], {}, "mark")
+
+
+@pytest.mark.parametrize("deaths", range(1, 8))
+def test_nobody_is_not_told_that_a_subject_is_gone(deaths: int, sandbox: SandboxProcess, connect) -> None:
+    """A token that the server forgot is nobody's, and nobody is shown nothing. Found by the simulator: `delete` wrote
+    down as deleted what three such tokens in a row were not shown."""
+    z = connect(sandbox.url, sandbox.login, sandbox.password)
+    made = z.create_subject(int(sandbox.project_id), ["image/jpeg"], {"#capture_id": "a"}, "mark")
+    for route, ask in (
+        ("list subjects", lambda: set(z.subjects_by_id([made.id]))),
+        ("show subject", lambda: {z.subject(made.id)[0].id}),
+    ):
+        sandbox.set_faults({"rules": [{"route": route, "kind": "unknown_token", "count": deaths}]})
+        try:
+            assert ask() == {made.id}
+        except UnavailableError as error:
+            assert "the token dies again and again" in str(error)  # noqa: PT017
