@@ -166,7 +166,7 @@ class Session(LogIn):
             if response.status_code == 401 and not last:
                 self._forget_token(token)
                 continue
-            # To the server an unknown token is nobody: it answers 404 for what is there. The last 404 proves no more.
+            # To the server an unknown token is nobody: it answers 404 for what is there, the last time as well.
             if response.status_code == 404 and not self.token_is_alive(token):
                 self._forget_token(token)
                 if not last:

@@ -545,7 +545,8 @@ class Kernel:
         kill, suspend = dangers.get(kind) or dangers.get("*") or _NO_DANGER
         if self.seldom and detail:
             more = max(self.seldom.get(step) or self.seldom.get(step[:10], 1.0) for step in detail.split(","))
-            kill, suspend = min(0.4, kill * more), min(0.4, suspend * more)
+            if more > 1.0:
+                kill, suspend = min(0.4, kill * more), min(0.4, max(kill, suspend) * more)
         if worker.danger != 1.0:
             kill, suspend = kill * worker.danger, suspend * worker.danger
         number = self._strikes(kill)

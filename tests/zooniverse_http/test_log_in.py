@@ -237,8 +237,8 @@ def test_a_proxy_that_wants_a_password_is_to_blame_and_not_the_capture(web: Web,
 
 @pytest.mark.parametrize("deaths", range(1, 8))
 def test_nobody_is_not_told_that_a_subject_is_gone(deaths: int, sandbox: SandboxProcess, connect) -> None:
-    """A token that the server forgot is nobody's, and nobody is shown nothing. Found by the simulator: `delete` wrote
-    down as deleted what three such tokens in a row were not shown."""
+    """A token that the server forgot is nobody's, and nobody is shown nothing. Found by the simulator: `delete`
+    wrote down as deleted what three such tokens in a row were not shown."""
     z = connect(sandbox.url, sandbox.login, sandbox.password)
     made = z.create_subject(int(sandbox.project_id), ["image/jpeg"], {"#capture_id": "a"}, "mark")
     for route, ask in (
