@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ctstate.commands.root import Places
+from ctstate.errors import LedgerMissingError, UsageError
 from ctstate.zooniverse import read_credentials
 
 if TYPE_CHECKING:
@@ -53,8 +54,32 @@ def account_options(function: F) -> F:
         help="INI file with username and password in its section [zooniverse]; "
         "else PANOPTES_USERNAME and PANOPTES_PASSWORD, or ~/.panoptes/config.yml.",
     )
-    project = click.option("--project-id", type=ID, required=True, help="The Zooniverse project.")
+    project = click.option(
+        "--project-id",
+        type=ID,
+        callback=_needed_project,
+        help="The Zooniverse project; may be left out once the ledger has a subject set there.",
+    )
     return project(password(function))
+
+
+def known_project(ctx: click.Context, param: click.Parameter, given: int | None) -> int | None:
+    """Return the project that was given, or the one that the ledger knows; None where it knows none."""
+    where = ctx.find_object(Places)
+    if given is not None or where is None or ctx.resilient_parsing:
+        return given
+    try:
+        with where.open(read_only=True) as ledger:
+            return ledger.project()
+    except LedgerMissingError:
+        return None
+
+
+def _needed_project(ctx: click.Context, param: click.Parameter, given: int | None) -> int | None:
+    found = known_project(ctx, param, given)
+    if found is None and not ctx.resilient_parsing:
+        raise UsageError("say which project: --project-id (the ledger has no subject set yet that tells)")
+    return found
 
 
 def json_option(function: F) -> F:

@@ -10,7 +10,7 @@ from click.core import ParameterSource
 
 from ctstate.cluster import scripts as script
 from ctstate.commands.root import Places
-from ctstate.commands.shared import places
+from ctstate.commands.shared import known_project, places
 from ctstate.commands.upload import upload
 from ctstate.errors import UsageError
 from ctstate.verbs import submit as jobs
@@ -19,12 +19,13 @@ _NOT_FOR_JOBS = ("dry_run",)
 
 
 def _options_of_upload() -> list[click.Parameter]:
-    """Return upload's own options: whatever it learns, its jobs can be told. None is required for `--continue`."""
+    """Return upload's own options: whatever it learns, its jobs can be told. `--continue` needs none of them."""
     options = []
     for parameter in upload.params:
         if parameter.name not in _NOT_FOR_JOBS:
             parameter = copy.copy(parameter)
-            parameter.required = False
+            if parameter.name == "project_id":
+                parameter.callback = known_project
             options.append(parameter)
     return options
 

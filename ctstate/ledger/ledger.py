@@ -289,6 +289,19 @@ class Ledger:
             raise UsageError(f"name a season with --season: the ledger holds {', '.join(r.name for r in rows)}")
         return rows[0]
 
+    def project(self) -> int | None:
+        """Return the project that its subject sets are in; None where it has none yet.
+
+        Raises:
+            UsageError: there are several.
+        """
+        found = sorted({row.project_id for row in self.batches(None) if row.project_id is not None})
+        if len(found) > 1:
+            raise UsageError(
+                f"name a project with --project-id: the ledger has sets in {', '.join(map(str, found))}"
+            )
+        return found[0] if found else None
+
     def batches(self, season_id: int | None, name: str | None = None) -> list[Batch]:
         """Return a season's batches (None: of all), or the one of that name, in the order they were made.
 

@@ -58,6 +58,8 @@ def steps(ledger: Ledger | None, said: SeasonFile, *, submit: bool = False) -> l
 
 
 def _steps(ledger: Ledger | None, said: SeasonFile, submit: bool) -> Iterator[Step]:
+    if ledger is None or ledger.project() is None:
+        _need(said, "project_id")
     if ledger is None or not _is_there(ledger, said.season):
         _need(said, "captures", "attribution", "license")
         yield Step("manifest", what=f"read {said.captures}")
@@ -98,13 +100,11 @@ def _steps(ledger: Ledger | None, said: SeasonFile, submit: bool) -> Iterator[St
 
 
 def _on_zooniverse(said: SeasonFile, sets: Sequence[str], what: str, submit: bool) -> Iterator[Step]:
-    _need(said, "project_id")
     yield Step("submit" if submit else "upload", what=f"upload {what}")
     yield from _at_the_end(said, sets)
 
 
 def _at_the_end(said: SeasonFile, sets: Sequence[str]) -> Iterator[Step]:
-    _need(said, "project_id")
     yield Step("verify", what="ask Zooniverse for every subject and image")
     if said.workflow_id is not None:
         flow = f"in workflow {said.workflow_id}"
@@ -215,9 +215,10 @@ def cost(ledger: Ledger, zooniverse: Zooniverse, said: SeasonFile) -> Cost:
     Raises:
         UsageError, NotFoundError, ZooniverseError: see `plan_upload`.
     """
-    _need(said, "project_id")
-    assert said.project_id is not None
-    options = UploadOptions(project_id=said.project_id, season=said.season)
+    project_id = said.project_id if said.project_id is not None else ledger.project()
+    if project_id is None:
+        raise UsageError(f"{said.path}: project_id is not said")
+    options = UploadOptions(project_id=project_id, season=said.season)
     plan = plan_upload(ledger, zooniverse, options)
     found = Cost(allowance=plan.account.allowance, warning=plan.warning)
     with ledger.read() as connection:
