@@ -17,6 +17,9 @@ from ctstate.verbs import submit as jobs
 
 _NOT_FOR_JOBS = ("dry_run",)
 
+JOB_CORES = 3
+"""So many cores a worker asks for; it encodes with all that it is given."""
+
 
 def _options_of_upload() -> list[click.Parameter]:
     """Return upload's own options: whatever it learns, its jobs can be told. `--continue` needs none of them."""
@@ -26,6 +29,8 @@ def _options_of_upload() -> list[click.Parameter]:
             parameter = copy.copy(parameter)
             if parameter.name == "project_id":
                 parameter.callback = known_project
+            if parameter.name == "n_processes":
+                parameter.default = JOB_CORES  # the cores of this node say nothing about those of the jobs
             options.append(parameter)
     return options
 

@@ -14,6 +14,7 @@ import click
 from ctstate.commands.root import Places
 from ctstate.commands.shared import ID, account_options, batch_option, connect, places, season_option
 from ctstate.images import ImageOptions
+from ctstate.images.cores import usable_cores
 from ctstate.verbs.upload import SETTLE_S, Counts, StopSignal, UploadOptions, UploadPlan, UploadReport, plan_upload
 from ctstate.verbs.upload import upload as carry_out
 
@@ -36,7 +37,13 @@ LOG_EVERY_S = 30.0
     "--keep-exif", is_flag=True, help="Leave EXIF in the images: it may tell where endangered animals live."
 )
 @click.option("--skip-broken-images", is_flag=True, help="Leave a broken image out if another remains.")
-@click.option("--n-processes", type=int, default=3, show_default=True, help="Encoding at the same time.")
+@click.option(
+    "--n-processes",
+    type=int,
+    default=usable_cores,
+    show_default="the cores it may use, at most 8",
+    help="Encoding at the same time.",
+)
 @click.option("--connections", type=int, default=8, show_default=True, help="To Zooniverse at the same time.")
 @click.option(
     "--link-batch-size", type=int, default=200, show_default=True, help="Subjects linked with one request."

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from ctstate.errors import UsageError
 from ctstate.images import ImageOptions
+from ctstate.images.cores import usable_cores
 
 SETTLE_S = 80.0
 """The server ends its own work on a request after 65 s (docs/panoptes-api.md, section 1); a margin on top."""
@@ -22,7 +23,7 @@ class UploadOptions:
         images_root: instead of the folder given to manifest.
         images: how images are made.
         skip_broken_images: leave a broken image out if another remains, instead of failing the capture.
-        processes: encoding at the same time.
+        processes: encoding at the same time; by default as many as there are cores to use.
         connections: to Zooniverse at the same time.
         link_batch_size: subjects put into their set with one request, at most 1,000.
         limit: claim no more captures than this.
@@ -37,7 +38,7 @@ class UploadOptions:
     images_root: str | None = None
     images: ImageOptions = field(default_factory=ImageOptions)
     skip_broken_images: bool = False
-    processes: int = 3
+    processes: int = field(default_factory=usable_cores)
     connections: int = 8
     link_batch_size: int = 200
     limit: int | None = None
