@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 MOST = 8
-"""More encoding processes would wait for the network: a core makes 20 images a second and more (benchmarks/images.py),
+"""More would wait for the network: a core makes 20 images a second and more (benchmarks/images.py),
 and the eight connections of an upload take about a hundred."""
 
 _VARIABLES = ("SLURM_CPUS_PER_TASK", "NCPUS", "PBS_NCPUS", "OMP_NUM_THREADS")
