@@ -2,9 +2,9 @@
 
     python benchmarks/verbs.py [--captures 50000 200000] [--steps manifest batch ...]
 
-Each step runs in a process of its own on a copy of the same ledger: once ctstate, once the floor (a readable file each
-in benchmarks/floors); both must have made the same of it. CPU is user and system, imports apart; MB is the process's
-peak. `ratio` is by CPU. What may be quoted is ratios of one run.
+Each step runs in a process of its own on a copy of the same ledger: once ctstate, once the floor (benchmarks/floors,
+a readable file each); both must have made the same of it. CPU is user and system, imports apart; MB is the peak of
+the process. `ratio` is by CPU. What may be quoted is ratios of one run.
 """
 
 import argparse
@@ -109,7 +109,7 @@ STEPS = {
         _predict,
         "predict_images",
         lambda files, _: (files.megadetector,),
-        "SELECT count(*), total(machine_animal), total(machine_blank) FROM prediction WHERE source = 'megadetector'",
+        "SELECT count(*), total(machine_animal), total(machine_blank) FROM prediction WHERE source LIKE 'mega%'",
     ),
     "batch": Step(
         _batch,

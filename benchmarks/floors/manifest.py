@@ -33,8 +33,8 @@ def manifest(ledger: str, captures_csv: str, root: str) -> int:
     run = connection.execute(RUN, ("manifest",)).lastrowid
     count = connection.execute(
         "INSERT INTO capture (capture_id, season_id, season, site, roll, capture, capture_number, state,"
-        " run_id, moved_at) SELECT season || '#' || site || '#' || roll || '#' || number, 1, season, site, roll, number,"
-        " number, 'manifested', ?, 't' FROM incoming GROUP BY season, site, roll, number",
+        " run_id, moved_at) SELECT season || '#' || site || '#' || roll || '#' || number, 1, season, site, roll,"
+        " number, number, 'manifested', ?, 't' FROM incoming GROUP BY season, site, roll, number",
         (run,),
     ).rowcount
     connection.execute(
