@@ -2,7 +2,7 @@
 
     python benchmarks/verbs.py [--captures 50000 200000] [--steps manifest batch ...]
 
-Each step runs in a process of its own on a copy of the same ledger: once ctstate, once the floor (benchmarks/floors,
+Each step runs in a process of its own on a copy of the same ledger: ctstate, and the floor (benchmarks/floors,
 a readable file each); both must have made the same of it. CPU is user and system, imports apart; MB is the peak of
 the process. `ratio` is by CPU. What may be quoted is ratios of one run.
 """
