@@ -5,8 +5,8 @@
 Each process does what an upload does to the ledger, without the network: claim 50 captures in one transaction, then
 write down what becomes of them in two group commits. All begin together, once the last has imported, and only what
 was done within the window counts. The floor (benchmarks/floors/claims_floor.py) is the driver alone, with SQLite's
-own waiting; both begin with a copy of the same ledger. `ratio` is by captures a second, of one run. --folder says on
-which disk: each commit waits for it, and on a slow one for nothing else.
+own waiting; both begin with a copy of the same ledger. `ratio` is by captures a second, of one run. --folder says
+on which disk: each commit waits for it, and on a slow one for nothing else.
 """
 
 import argparse
