@@ -1,16 +1,21 @@
-"""Claims and commits per second of 1, 4, 16 and 64 processes on one SQLite ledger of a million captures.
+"""Claims of 1, 4, 16 and 64 processes on one SQLite ledger, and how long they wait for its lock, beside a floor.
 
-    python benchmarks/claims.py [--captures 1000000] [--seconds 5]
+    python benchmarks/claims.py [--captures 300000] [--seconds 5] [--processes 1 4 16 64] [--size 50]
 
 Each process does what an upload does to the ledger, without the network: claim 50 captures in one transaction, then
-write down what becomes of them in group commits of 50. A second column claims one at a time.
+write down what becomes of them in two group commits. All begin together, once the last has imported, and only what
+was done within the window counts. The floor (benchmarks/floors/claims_floor.py) is the driver alone, with SQLite's
+own waiting; both begin with a copy of the same ledger. `ratio` is by captures a second, of one run. --folder says
+on which disk: each commit waits for it, and on a slow one for nothing else.
 """
 
 import argparse
 import multiprocessing
 import shutil
+import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,96 +25,131 @@ from ctstate.ledger import Ledger, claims, runs
 from ctstate.ledger.clock import now
 from ctstate.ledger.states import State
 
-PROCESSES = (1, 4, 16, 64)
+sys.path.insert(0, str(Path(__file__).parent / "floors"))
 
 
 def fill(path: Path, captures: int) -> None:
+    """Make a ledger with one batch of captures, an image each."""
     with Ledger.open(path, create=True) as ledger, ledger.atomic_run("fill", {}) as (connection, run_id):
-        connection.execute(
-            text("INSERT INTO season (name, attribution, license, created_at) VALUES ('S', 'a', 'l', 't')")
-        )
-        connection.execute(
-            text("INSERT INTO batch (id, season_id, name, created_at) VALUES (1, 1, 'complete', 't')")
-        )
-        connection.execute(
-            text(
-                "WITH RECURSIVE n(k) AS (SELECT 1 UNION ALL SELECT k + 1 FROM n WHERE k < :count)"
-                " INSERT INTO capture (id, capture_id, season_id, season, site, roll, capture, capture_number,"
-                " state, run_id, moved_at)"
-                " SELECT k, 'S#A#1#' || k, 1, 'S', 'A', '1', k, k, 'manifested', :run, :at FROM n"
-            ),
-            {"count": captures, "run": run_id, "at": now()},
-        )
-        connection.execute(text("INSERT INTO image (capture_id, rank, path) SELECT id, 1, 'x.jpg' FROM capture"))
-        connection.execute(
-            text("UPDATE capture SET state = 'batched', batch_id = 1, moved_at = :at"), {"at": now()}
-        )
+        for statement in (
+            "INSERT INTO season (name, attribution, license, created_at) VALUES ('S', 'a', 'l', 't')",
+            "INSERT INTO batch (id, season_id, name, created_at) VALUES (1, 1, 'complete', 't')",
+            "WITH RECURSIVE n(k) AS (SELECT 1 UNION ALL SELECT k + 1 FROM n WHERE k < :count)"
+            " INSERT INTO capture (id, capture_id, season_id, season, site, roll, capture, capture_number,"
+            " state, run_id, moved_at)"
+            " SELECT k, 'S#A#1#' || k, 1, 'S', 'A', '1', k, k, 'manifested', :run, 't' FROM n",
+            "INSERT INTO image (capture_id, rank, path) SELECT id, 1, 'x.jpg' FROM capture",
+            "UPDATE capture SET state = 'batched', batch_id = 1, moved_at = :at",
+        ):
+            values = {"count": captures, "run": run_id, "at": now()}
+            connection.execute(text(statement), {k: v for k, v in values.items() if f":{k}" in statement})
 
 
-def work(path: str, size: int, until: float, number: int, results: Any) -> None:
-    done = commits = 0
-    longest = 0.0
-    with Ledger.open(path) as ledger:
-        with ledger.write() as connection:
-            run_id = runs.start(connection, "upload", {})
-        while time.time() < until:
-            began = time.perf_counter()
-            with ledger.write() as connection:
-                got = claims.claim(connection, run_id, 1, 1, size)
-            longest = max(longest, time.perf_counter() - began)
-            if not got:
-                break
-            with ledger.write() as connection:
-                for mine in got:
-                    claims.note_create_intent(connection, mine, run_id, 1)
-            with ledger.write() as connection:
-                for mine in got:
-                    claims.note_created(connection, mine, mine.row.id)
-                    claims.note_moved(connection, mine, State.UPLOADED)
-            done += len(got)
-            commits += 3
-    results.put((done, commits, longest))
+class Worker:
+    """As `floors/claims_floor.py: Worker`, by ctstate."""
+
+    def __init__(self, path: str) -> None:
+        self.ledger = Ledger.open(path)
+        self.run_id = 0
+
+    def start(self) -> None:
+        with self.ledger.write() as connection:
+            self.run_id = runs.start(connection, "upload", {})
+            connection.execute(text("UPDATE run SET watermark = 0 WHERE id = :run"), {"run": self.run_id})
+
+    def round(self, size: int, waited: Callable[[Callable[[], Any]], Any]) -> int:
+        transaction = self.ledger.write()
+        connection = waited(transaction.__enter__)
+        got = claims.claim(connection, self.run_id, 1, 1, size)
+        transaction.__exit__(None, None, None)
+        transaction = self.ledger.write()
+        connection = waited(transaction.__enter__)
+        for mine in got:
+            claims.note_create_intent(connection, mine, self.run_id, 1)
+        transaction.__exit__(None, None, None)
+        transaction = self.ledger.write()
+        connection = waited(transaction.__enter__)
+        for mine in got:
+            claims.note_created(connection, mine, mine.row.id)
+            claims.note_moved(connection, mine, State.UPLOADED)
+        transaction.__exit__(None, None, None)
+        return len(got)
 
 
-def measure(path: Path, processes: int, size: int, seconds: float) -> tuple[float, float, float]:
-    """Return captures per second, commits per second, and the longest wait for a claim."""
+def work(who: str, path: str, size: int, seconds: float, barrier: Any, results: Any) -> None:
+    if who == "floor":
+        from claims_floor import Worker as Floor  # type: ignore[import-not-found]
+
+        worker = Floor(path)
+    else:
+        worker = Worker(path)
+    worker.start()
+    waits: list[float] = []
+
+    def waited(begin: Callable[[], Any]) -> Any:
+        began = time.perf_counter()
+        result = begin()
+        waits.append(time.perf_counter() - began)
+        return result
+
+    barrier.wait()
+    done, cpu = 0, time.process_time()
+    until = time.perf_counter() + seconds
+    while True:
+        got = worker.round(size, waited)
+        if time.perf_counter() > until:
+            break
+        assert got, "the ledger has no captures left: --captures more, or --seconds fewer"
+        done += got
+    results.put((done, time.process_time() - cpu, waits))
+
+
+def measure(who: str, path: Path, processes: int, size: int, seconds: float) -> tuple[float, str]:
+    """Return captures a second, and a line on them."""
     context = multiprocessing.get_context("spawn")
-    results: Any = context.Queue()
-    start = time.time() + 1.5 + processes * 0.15  # until all have started
+    results, barrier = context.Queue(), context.Barrier(processes)
     workers = [
-        context.Process(target=work, args=(str(path), size, start + seconds, n, results)) for n in range(processes)
+        context.Process(target=work, args=(who, str(path), size, seconds, barrier, results))
+        for _ in range(processes)
     ]
-    began = time.time()
     for worker in workers:
         worker.start()
     rows = [results.get() for _ in workers]
-    took = time.time() - began - 1.0
     for worker in workers:
         worker.join()
-    return sum(r[0] for r in rows) / took, sum(r[1] for r in rows) / took, max(r[2] for r in rows)
+    done, cpu = sum(row[0] for row in rows), sum(row[1] for row in rows)
+    waits = sorted(wait for row in rows for wait in row[2])
+    p99 = waits[int(0.99 * len(waits))]
+    line = f"{done / seconds:10,.0f} {1e6 * cpu / max(done, 1):7.0f} {p99:7.2f} {waits[-1]:7.2f}"
+    return done / seconds, line
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--captures", type=int, default=1_000_000)
+    parser.add_argument("--captures", type=int, default=300_000)
     parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--processes", type=int, nargs="+", default=[1, 4, 16, 64])
+    parser.add_argument("--size", type=int, default=50, help="captures claimed at a time")
+    parser.add_argument("--folder", help="where the ledger is made")
     arguments = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="bench-claims-"))
+    folder = Path(tempfile.mkdtemp(prefix="bench-claims-", dir=arguments.folder))
     try:
-        path = folder / "l.db"
-        fill(path, arguments.captures)
-        print(f"{arguments.captures:,} captures, ledger of {path.stat().st_size / 1e6:,.0f} MB", flush=True)
-        print("processes  claimed  captures/s  ratio  commits/s  longest wait for a claim")
-        for size in (50, 1):
-            first = 0.0
-            for processes in PROCESSES:
-                captures, commits, longest = measure(path, processes, size, arguments.seconds)
-                first = first or captures
-                print(
-                    f"{processes:9}  {size:7}  {captures:10,.0f}  {captures / first:5.2f}"
-                    f"  {commits:9,.0f}  {longest:8.2f} s",
-                    flush=True,
-                )
+        full, path = folder / "full.db", folder / "l.db"
+        fill(full, arguments.captures)
+        megabytes = full.stat().st_size / 1e6
+        print(f"{arguments.captures:,} captures, ledger of {megabytes:,.0f} MB, {arguments.size} claimed at a time")
+        head = "captures/s CPU us/c  p99 s worst s"
+        print(f"           ctstate{'':29}floor\nprocesses  {head}    {head}  ratio", flush=True)
+        for processes in arguments.processes:
+            rates, lines = [], []
+            for who in ("ctstate", "floor"):
+                shutil.copyfile(full, path)
+                for rest in folder.glob("l.db-*"):
+                    rest.unlink()
+                rate, line = measure(who, path, processes, arguments.size, arguments.seconds)
+                rates.append(rate)
+                lines.append(line)
+            print(f"{processes:9}  {'    '.join(lines)}  {rates[0] / rates[1]:5.2f}", flush=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

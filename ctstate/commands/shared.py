@@ -1,10 +1,12 @@
 """Options that several verbs take, and how tables are printed."""
 
+import contextlib
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
@@ -102,28 +104,72 @@ def connect(where: Places, password_file: str | None, **more: Any) -> "Zoonivers
 
 def echo_json(value: Any) -> None:
     """Print a value as JSON."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    click.echo(_as_json(value))
+
+
+def echo_json_list(values: Iterable[Any]) -> None:
+    """Print a list as JSON, of any length in bounded memory."""
+    before, after = "[", "[]"
+    with _printed() as out:
+        for value in values:
+            out(f"{before}\n{_as_json(value)}".replace("\n", "\n  "))  # a text holds no line break in JSON
+            before, after = ",", "\n]"
+        out(f"{after}\n")
+
+
+def _as_json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False, default=str)
 
 
 def echo_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Print rows in aligned columns, numbers to the right."""
-    shown = [["" if value is None else str(value) for value in row] for row in rows]
-    widths = [max(len(text) for text in column) for column in zip(header, *shown, strict=False)]
-    numeric = [
-        bool(shown) and all(_is_number(row[index]) for row in shown if row[index]) for index in range(len(header))
-    ]
+    """Print rows in aligned columns, numbers to the right; of any length in bounded memory."""
+    widths = list(map(len, header))
+    numeric = [True] * len(header)
+    # How wide a column is shows in its last row: what is long waits in a file.
+    with tempfile.SpooledTemporaryFile(max_size=_SPOOLED) as waiting:
+        for row in rows:
+            cells = ["" if value is None else str(value) for value in row]
+            widths = list(map(max, widths, map(len, cells)))
+            numeric = [
+                right and (not cell or _is_number(cell)) for right, cell in zip(numeric, cells, strict=False)
+            ]
+            waiting.write(json.dumps(cells).encode() + b"\n")
+        if waiting.tell() == 0:
+            numeric = [False] * len(header)
+        waiting.seek(0)
 
-    def line(cells: Sequence[str]) -> str:
-        parts = (
-            cell.rjust(width) if right else cell.ljust(width)
-            for cell, width, right in zip(cells, widths, numeric, strict=False)
-        )
-        return "  ".join(parts).rstrip()
+        def line(cells: Sequence[str]) -> str:
+            parts = (
+                cell.rjust(width) if right else cell.ljust(width)
+                for cell, width, right in zip(cells, widths, numeric, strict=False)
+            )
+            return "  ".join(parts).rstrip() + "\n"
 
-    click.echo(line(list(header)))
-    click.echo("  ".join("-" * width for width in widths))
-    for row in shown:
-        click.echo(line(row))
+        with _printed() as out:
+            out(line(header))
+            out("  ".join("-" * width for width in widths) + "\n")
+            for text in waiting:
+                out(line(json.loads(text)))
+
+
+_SPOOLED = 1 << 20
+_PRINTED = 1 << 16
+
+
+@contextlib.contextmanager
+def _printed() -> Iterator[Callable[[str], Any]]:
+    """Give a function that prints text, many pieces at once: each print goes out by itself."""
+    waiting = io.StringIO()
+
+    def out(text: str) -> None:
+        waiting.write(text)
+        if waiting.tell() > _PRINTED:
+            click.echo(waiting.getvalue(), nl=False)
+            waiting.seek(0)
+            waiting.truncate()
+
+    yield out
+    click.echo(waiting.getvalue(), nl=False)
 
 
 def _is_number(text: str) -> bool:
@@ -132,13 +178,13 @@ def _is_number(text: str) -> bool:
 
 def echo_csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Print rows as CSV."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(header)
-    for row in rows:
-        writer.writerow(row)
-        if out.tell() > 65536:
-            click.echo(out.getvalue(), nl=False)
-            out.seek(0)
-            out.truncate()
-    click.echo(out.getvalue(), nl=False)
+    with _printed() as out:
+        writer = csv.writer(_Writable(out), lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+class _Writable(NamedTuple):
+    """What the csv module writes to."""
+
+    write: Callable[[str], Any]

@@ -3,7 +3,7 @@
 import click
 
 from ctstate.commands.root import Places
-from ctstate.commands.shared import echo_csv, echo_json, echo_table, json_option, places
+from ctstate.commands.shared import echo_csv, echo_json_list, echo_table, json_option, places
 from ctstate.errors import UsageError
 from ctstate.verbs.sql import ask
 
@@ -22,7 +22,7 @@ def sql(where: Places, question: str, as_csv: bool, as_json: bool) -> None:
         raise UsageError("give either --csv or --json")
     with where.open(read_only=True) as ledger, ask(ledger, question) as answer:
         if as_json:
-            echo_json([dict(zip(answer.columns, row, strict=False)) for row in answer.rows])
+            echo_json_list(dict(zip(answer.columns, row, strict=False)) for row in answer.rows)
         elif as_csv:
             echo_csv(answer.columns, answer.rows)
         else:

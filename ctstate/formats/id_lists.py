@@ -92,7 +92,7 @@ def _lines(head: str, stream: IO[str]) -> Iterator[str]:
 def _from_json(name: str, order: tuple[str, ...]) -> Iterator[Listed]:
     from ctstate.formats.json_stream import items
 
-    for row, item in enumerate(items(name, "item"), start=1):
+    for row, item in enumerate(items(name), start=1):
         if isinstance(item, str):
             yield Listed(row, EITHER, item)
             continue

@@ -15,8 +15,6 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import IO, Any
 
-import ijson
-
 from ctstate.errors import InputError
 
 LONGEST_LINE = 1 << 26
@@ -66,9 +64,8 @@ def one_line(
         raise InputError(f"{name}{place()}: {text}") from None
     except csv.Error as error:
         raise InputError(f"{name}{place()}: not a readable CSV ({error}); nothing was changed") from None
-    except (ijson.JSONError, json.JSONDecodeError) as error:
-        reason = " ".join(str(error).split("\n")[0].split()) or "it ends too early"
-        raise InputError(f"{name}: not readable as JSON ({brief(reason)}); is the file whole?") from None
+    except json.JSONDecodeError as error:
+        raise InputError(f"{name}: not readable as JSON ({brief(error.msg)}); is the file whole?") from None
     except RecursionError:
         raise InputError(f"{name}{place()}: nested too deeply; nothing was changed") from None
     except (ValueError, OverflowError) as error:

@@ -3,12 +3,14 @@
 import csv
 import os
 from collections.abc import Iterable, Iterator
-from typing import IO, NamedTuple
+from typing import IO
 
 from ctstate.capture import LegacyEntry
 from ctstate.errors import InputError
 from ctstate.formats.legacy_manifest import subject_id_of
 from ctstate.formats.opening import text
+
+_HEADER = ["unique_id", "subject_id"]
 
 
 def read_tracker(file: str | os.PathLike[str]) -> Iterator[LegacyEntry]:
@@ -20,7 +22,7 @@ def read_tracker(file: str | os.PathLike[str]) -> Iterator[LegacyEntry]:
     with text(file) as stream:
         rows = csv.reader(stream)
         header = [cell.strip() for cell in next(rows, [])]
-        if header[:2] != ["unique_id", "subject_id"]:
+        if header[:2] != _HEADER:
             raise InputError(f"{file}, row 1: not an upload tracker file; its header is unique_id,subject_id")
         for number, cells in enumerate(rows, start=2):
             if not any(cell.strip() for cell in cells):
@@ -33,17 +35,10 @@ def read_tracker(file: str | os.PathLike[str]) -> Iterator[LegacyEntry]:
             yield LegacyEntry(number, cells[0].strip(), uploaded=True, subject_id=subject_id)
 
 
-class TrackedCapture(NamedTuple):
-    """A row of the file; no subject id: known to be uploaded, as what is not."""
-
-    unique_id: str
-    subject_id: int | None
-
-
-def write_tracker_file(stream: IO[str], rows: Iterable[TrackedCapture]) -> int:
-    """Write a tracker file; return how many captures are in it."""
+def write_tracker_file(stream: IO[str], rows: Iterable[tuple[str, int | None]]) -> int:
+    """Write capture ids and subject ids (None: uploaded, as what is not known); return how many."""
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(TrackedCapture._fields)
+    writer.writerow(_HEADER)
     count = 0
     for row in rows:
         writer.writerow(row)

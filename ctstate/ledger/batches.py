@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from sqlalchemy import delete, func, insert, or_, select
+from sqlalchemy import delete, exists, func, insert, or_, select
 from sqlalchemy.engine import Connection
 
 from ctstate.capture import COMPLETE
 from ctstate.ledger.clock import now
 from ctstate.ledger.orders import LEGACY_ORDER, MANIFEST_ORDER
 from ctstate.ledger.schema import batch, capture
+from ctstate.ledger.staging import AS_A_STREAM
 from ctstate.ledger.states import State
 from ctstate.ledger.transitions import NOT_BEGUN, note_batched
 
@@ -26,13 +27,6 @@ class FreeCapture(NamedTuple):
     season: str
     site: str
     roll: str
-
-
-class Place(NamedTuple):
-    """Where a capture is: its batch, and its position in the order of the split (None: it was not split)."""
-
-    batch_id: int
-    position: int | None
 
 
 class LeftAlone(NamedTuple):
@@ -57,30 +51,16 @@ def free_in_legacy_order(connection: Connection, season_id: int) -> list[int]:
 
     A shuffle repeats only if it begins with the same list.
     """
-    return list(
-        connection.execute(
-            select(capture.c.id).where(capture.c.season_id == season_id, _FREE).order_by(*LEGACY_ORDER)
-        ).scalars()
-    )
+    found = select(capture.c.id).where(capture.c.season_id == season_id, _FREE).order_by(*LEGACY_ORDER)
+    return list(connection.execute(found, execution_options=AS_A_STREAM).scalars())
 
 
-def places(connection: Connection, season_id: int) -> dict[int, Place]:
-    """Return where the captures of a season are that are in a batch, by primary key."""
-    found = connection.execute(
-        select(capture.c.id, capture.c.batch_id, capture.c.position).where(
-            capture.c.season_id == season_id, capture.c.batch_id.is_not(None)
-        )
-    )
-    return {key: Place(batch_id, position) for key, batch_id, position in found}
-
-
-def left_alone(connection: Connection, season_id: int) -> LeftAlone:
-    """Return how many captures of a season a split does not touch."""
+def left_alone(connection: Connection, season_id: int, free: int) -> LeftAlone:
+    """Return how many captures of a season a split does not touch, where so many are free: by the index alone."""
     of_season = select(func.count()).select_from(capture).where(capture.c.season_id == season_id)
-    return LeftAlone(
-        kept=connection.execute(of_season.where(~NOT_BEGUN)).scalar_one(),
-        excluded=connection.execute(of_season.where(NOT_BEGUN, capture.c.excluded.is_not(None))).scalar_one(),
-    )
+    captures = connection.execute(of_season).scalar_one()
+    excluded = connection.execute(of_season.where(NOT_BEGUN, capture.c.excluded.is_not(None))).scalar_one()
+    return LeftAlone(captures - free - excluded, excluded)
 
 
 # -- batches ---------------------------------------------------------------------------------------------------
@@ -118,7 +98,7 @@ def drop_empty(connection: Connection, season_id: int) -> None:
             batch.c.season_id == season_id,
             batch.c.subject_set_id.is_(None),
             batch.c.lease_run_id.is_(None),
-            batch.c.id.not_in(select(capture.c.batch_id).where(capture.c.batch_id.is_not(None))),
+            ~exists().where(capture.c.season_id == season_id, capture.c.batch_id == batch.c.id),
         )
     )
 

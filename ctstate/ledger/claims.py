@@ -15,7 +15,8 @@ from sqlalchemy.engine import Connection
 from ctstate.capture import CaptureContent, CaptureImage
 from ctstate.errors import FencedError
 from ctstate.ledger.clock import now
-from ctstate.ledger.schema import capture, image, prediction, run, season
+from ctstate.ledger.schema import capture, run
+from ctstate.ledger.sqlite import driver
 from ctstate.ledger.states import State
 
 
@@ -51,58 +52,48 @@ def read_captures(connection: Connection, ids: Sequence[int]) -> list[CaptureCon
 
     Images that must not go up are left out.
     """
-    rows = connection.execute(
-        select(
-            capture.c.id,
-            capture.c.capture_id,
-            capture.c.season,
-            capture.c.site,
-            capture.c.roll,
-            capture.c.capture,
-            capture.c.metadata,
-            capture.c.subject_id,
-            capture.c.state,
-            season.c.attribution,
-            season.c.license,
-        )
-        .join(season, season.c.id == capture.c.season_id)
-        .where(capture.c.id.in_(ids))
-    ).all()
+    marks = ",".join("?" * len(ids))
+    ask = driver(connection).execute
     images: dict[int, list[CaptureImage]] = {key: [] for key in ids}
-    for item in connection.execute(
-        select(image.c.capture_id, image.c.id, image.c.rank, image.c.path, image.c.md5, image.c.arrived_at)
-        .where(image.c.capture_id.in_(ids), image.c.problem.is_(None))
-        .order_by(image.c.capture_id, image.c.rank)
-    ):
-        images[item.capture_id].append(
-            CaptureImage(item.id, item.rank, item.path, item.md5, item.arrived_at is not None)
+    for key, image, rank, path, md5, arrived_at in ask(_IMAGES.format(marks), ids).fetchall():
+        images[key].append(CaptureImage(image, rank, path, md5, arrived_at is not None))
+    predictions: dict[int, dict[str, Any]] = {key: {} for key in ids}
+    made = ask(_PREDICTIONS.format(marks), ids).fetchall()
+    # One text for all: most of the time to read a short one goes into beginning with it.
+    whole = ",".join(metadata for _, metadata in made)
+    for (key, _), metadata in zip(made, json.loads(f"[{whole}]"), strict=True):
+        predictions[key].update(metadata)
+    by_id: dict[int, CaptureContent] = {}
+    for key, name, season, site, roll, number, attribution, license, extra, subject_id, state in ask(
+        _CONTENTS.format(marks), ids
+    ).fetchall():
+        by_id[key] = CaptureContent(
+            id=key,
+            capture_id=name,
+            season=season,
+            site=site,
+            roll=roll,
+            capture=number,
+            attribution=attribution,
+            license=license,
+            extra=json.loads(extra) if extra else {},
+            predictions=predictions[key],
+            images=tuple(images[key]),
+            subject_id=subject_id,
+            state=state,
         )
-    predictions: dict[int, dict[str, Any]] = {}
-    for made in connection.execute(
-        select(prediction.c.capture_id, prediction.c.metadata)
-        .where(prediction.c.capture_id.in_(ids))
-        .order_by(prediction.c.capture_id, prediction.c.id)
-    ):
-        predictions.setdefault(made.capture_id, {}).update(json.loads(made.metadata))
-    by_id = {
-        row.id: CaptureContent(
-            id=row.id,
-            capture_id=row.capture_id,
-            season=row.season,
-            site=row.site,
-            roll=row.roll,
-            capture=row.capture,
-            attribution=row.attribution,
-            license=row.license,
-            extra=json.loads(row.metadata) if row.metadata else {},
-            predictions=predictions.get(row.id, {}),
-            images=tuple(images[row.id]),
-            subject_id=row.subject_id,
-            state=row.state,
-        )
-        for row in rows
-    }
     return [by_id[key] for key in ids if key in by_id]
+
+
+_CONTENTS = (
+    "SELECT c.id, c.capture_id, c.season, c.site, c.roll, c.capture, s.attribution, s.license, c.metadata,"
+    " c.subject_id, c.state FROM capture c JOIN season s ON s.id = c.season_id WHERE c.id IN ({})"
+)
+_IMAGES = (
+    "SELECT capture_id, id, rank, path, md5, arrived_at FROM image WHERE capture_id IN ({}) AND problem IS NULL"
+    " ORDER BY capture_id, rank"
+)
+_PREDICTIONS = "SELECT capture_id, metadata FROM prediction WHERE capture_id IN ({}) ORDER BY capture_id, id"
 
 
 _ALIVE = select(run.c.id).where(run.c.id == bindparam("run"), run.c.ended_at.is_(None))

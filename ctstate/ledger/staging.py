@@ -17,6 +17,11 @@ MOST_EXAMPLES = 5
 """So many rows are shown of those that have the same thing wrong with them."""
 
 
+AS_A_STREAM = {"yield_per": 1_000}
+"""Execution options of a question that is answered with many rows: read a thousand at a time, which is faster than
+one by one, and in bounded memory."""
+
+
 def temporary(name: str, *columns: Column[Any]) -> Table:
     """Return the description of a temporary table; `fresh` makes it."""
     return Table(name, MetaData(), *columns, prefixes=["TEMPORARY"])

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from ctstate.errors import UsageError
 from ctstate.ledger import Ledger, Transaction, batches, runs
-from ctstate.ledger.batches import FreeCapture, Place
+from ctstate.ledger.batches import FreeCapture
 from ctstate.ledger.transitions import note_placed
 
 ORDERS = ("random", "sequential", "site", "roll")
@@ -154,20 +154,17 @@ def _assign(
 ) -> None:
     """Put the captures into batches; old ones that lose all their captures disappear."""
     taken = batches.names_in_use(connection, season_id)
-    before = batches.places(connection, season_id)
     free_names = (f"batch_{number}" for number in itertools.count(1))
-    report.unchanged = True
+    keys: list[int] = []
     for start, end in ranges:
         name = next(name for name in free_names if name not in taken)
-        key = batches.make(connection, season_id, name)
+        keys.append(batches.make(connection, season_id, name))
         report.sizes[name] = end - start
-        moving = {
-            capture_key: position
-            for position, capture_key in enumerate(ids[start:end], start=1)
-            if before.get(capture_key) != Place(key, position)
-        }
-        if moving:
-            note_placed(connection, run_id, key, moving)
-            report.unchanged = False
+    places = (
+        (capture, key, position)
+        for key, (start, end) in zip(keys, ranges, strict=True)
+        for position, capture in enumerate(ids[start:end], start=1)
+    )
+    report.unchanged = not note_placed(connection, run_id, places)
     batches.drop_empty(connection, season_id)
-    report.kept, report.excluded = batches.left_alone(connection, season_id)
+    report.kept, report.excluded = batches.left_alone(connection, season_id, len(ids))

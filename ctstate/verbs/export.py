@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from ctstate.capture import COMPLETE
+from ctstate.capture import COMPLETE, Season
 from ctstate.errors import UsageError
 from ctstate.formats.csv_table import write_csv
 from ctstate.formats.legacy_manifest import ManifestEntry, ManifestSubject, local_time, write_manifest
 from ctstate.formats.speciesnet_instances import Whereabouts, write_instances
-from ctstate.formats.tracker_file import TrackedCapture, write_tracker_file
+from ctstate.formats.tracker_file import write_tracker_file
 from ctstate.ledger import Ledger, exports
 from ctstate.ledger.exports import ExportedCapture
 from ctstate.ledger.views import CaptureFacts
@@ -60,13 +60,13 @@ def export_manifest(
     name = f"{found.name}__{batch or COMPLETE}__manifest{'_uploaded' if uploaded else ''}.json"
     report = ExportReport(_in_folder(folder, name))
     with _written(report.file) as stream:
-        entries = (_entry(each, uploaded) for each in _captures(ledger, found.id, batch))
-        report.count = write_manifest(stream, entries)
+        captures = exports.of_manifest(ledger.read, found.id, _known(ledger, found, batch), with_subjects=uploaded)
+        report.count = write_manifest(stream, map(_entry, captures))
     return report
 
 
-def _entry(each: ExportedCapture, uploaded: bool) -> ManifestEntry:
-    there = each.subject if uploaded else None
+def _entry(each: ExportedCapture) -> ManifestEntry:
+    there = each.subject
     return ManifestEntry(
         capture_id=each.capture.capture_id,
         upload_metadata=upload_metadata(each.capture),
@@ -101,11 +101,7 @@ def export_tracker(
     found = ledger.season(season)
     report = ExportReport(_in_folder(folder, f"{found.name}__{batch or COMPLETE}__upload_tracker_file.txt"))
     with _written(report.file) as stream:
-        rows = (
-            TrackedCapture(each.capture.capture_id, each.subject.subject_id)
-            for each in _captures(ledger, found.id, batch)
-            if each.subject is not None
-        )
+        rows = exports.of_tracker(ledger.read, found.id, _known(ledger, found, batch))
         report.count = write_tracker_file(stream, rows)
     return report
 
@@ -123,9 +119,8 @@ def captures_table(
     """
     season_id = None
     if season is not None or batch is not None:
-        season_id = ledger.season(season).id
-        if batch is not None:
-            ledger.batches(season_id, batch)
+        found = ledger.season(season)
+        season_id, batch = found.id, _known(ledger, found, batch)
     return CaptureFacts._fields, exports.of_table(ledger.read, season_id, batch)
 
 
@@ -177,17 +172,18 @@ def export_speciesnet_instances(
     with _written(report.file) as stream:
         paths = (
             os.path.join(found.images_root or "", image.path)
-            for each in _captures(ledger, found.id, batch)
+            for each in exports.of_manifest(ledger.read, found.id, _known(ledger, found, batch))
             for image in each.capture.images
         )
         report.count = write_instances(stream, paths, whereabouts or Whereabouts())
     return report
 
 
-def _captures(ledger: Ledger, season_id: int, batch: str | None) -> Iterator[ExportedCapture]:
+def _known(ledger: Ledger, season: Season, batch: str | None) -> str | None:
+    """Return the name of a batch once it is sure that the season has it."""
     if batch is not None:
-        ledger.batches(season_id, batch)
-    return exports.of_manifest(ledger.read, season_id, batch)
+        ledger.batches(season.id, batch)
+    return batch
 
 
 def _in_folder(folder: str | os.PathLike[str], name: str) -> Path:

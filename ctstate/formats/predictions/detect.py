@@ -1,14 +1,10 @@
 """Which format a file of predictions has: told by its content, never by its name."""
 
 import os
-from collections.abc import Iterator
 from typing import Any
 
-import ijson
-from ijson.common import ObjectBuilder
-
 from ctstate.errors import InputError, UsageError
-from ctstate.formats.json_stream import DEEPEST
+from ctstate.formats.json_stream import ARRAY, items, top_level
 from ctstate.formats.opening import json_bytes
 from ctstate.formats.predictions.legacy import EMPTY, SPECIES, EmptyModel, SpeciesModel, looks_empty
 from ctstate.formats.predictions.megadetector import HEADER, MegaDetector, PixelBoxes
@@ -67,7 +63,7 @@ def _detect(name: str) -> tuple[str, dict[str, Any]]:
     if not start:
         raise InputError(f"{name}: the file is empty")
     if start[:1] == b"[":
-        _check_list(name)
+        _check_list(name, start[1:].lstrip()[:1])
         return "pytorch-wildlife", {}
     if start[:1] != b"{":
         if b"\0" in start:
@@ -76,10 +72,11 @@ def _detect(name: str) -> tuple[str, dict[str, Any]]:
     return _detect_object(name)
 
 
-def _check_list(name: str) -> None:
-    with json_bytes(name) as stream:
-        first = next(ijson.items(stream, "item", use_float=True), None)
-    if first is not None and not (isinstance(first, dict) and "file" in first and "detections" in first):
+def _check_list(name: str, first: bytes) -> None:
+    if first in (b"]", b"n"):  # nothing, or null
+        return
+    entry: Any = next(items(name), {}) if first == b"{" else {}  # what begins with another sign may be anything
+    if not ("file" in entry and "detections" in entry):
         raise InputError(f"{name}: a JSON list, but not of objects with file and detections; {_HOW_TO_NAME}")
 
 
@@ -88,8 +85,8 @@ def _detect_object(name: str) -> tuple[str, dict[str, Any]]:
     header: dict[str, Any] = {}
     arrays: list[str] = []
     entries = 0
-    for key, value in _top_level(name):
-        if value is _ARRAY:
+    for key, value in top_level(name):
+        if value is ARRAY:
             arrays.append(key)
             if key == "instances":
                 raise InputError(f"{name}: this is SpeciesNet's input, not its predictions")
@@ -129,53 +126,7 @@ _LISTS = {"megadetector": "images", "speciesnet": "predictions"}
 
 
 def _header(name: str, wanted: str) -> dict[str, Any]:
-    top = dict(_top_level(name))
-    if top.get(wanted) is not _ARRAY:
+    top = dict(top_level(name))
+    if top.get(wanted) is not ARRAY:
         raise InputError(f"{name}: has no list {wanted!r}")
-    return {key: value for key, value in top.items() if key in HEADER and value is not _ARRAY}
-
-
-_ARRAY = object()
-
-
-def _top_level(name: str) -> Iterator[tuple[str, Any]]:
-    """Yield the keys of a JSON object with their values, but `_ARRAY` for lists, which are passed over unbuilt."""
-    with json_bytes(name) as stream:
-        depth, key, array = 0, "", 0
-        builder: ObjectBuilder | None = None
-        for event, value in ijson.basic_parse(stream, use_float=True, buf_size=1 << 18):
-            if array:
-                # The hot loop: of a list of millions of images only the brackets matter.
-                if event in _OPEN:
-                    array += 1
-                elif event in _CLOSE:
-                    array -= 1
-                continue
-            if depth == 1 and builder is None:
-                if event == "map_key":
-                    key = value
-                    continue
-                if event == "start_array":
-                    array = 1
-                    yield key, _ARRAY
-                    continue
-                if event == "start_map":
-                    builder = ObjectBuilder()
-                elif event not in _CLOSE:
-                    yield key, value
-                    continue
-            if event in _OPEN:
-                depth += 1
-                if depth > DEEPEST:
-                    raise InputError(f"{name}, at {key[:80]!r}: nested too deeply; nothing was changed")
-            elif event in _CLOSE:
-                depth -= 1
-            if builder is not None:
-                builder.event(event, value)
-                if depth == 1:
-                    yield key, builder.value
-                    builder = None
-
-
-_OPEN = frozenset({"start_map", "start_array"})
-_CLOSE = frozenset({"end_map", "end_array"})
+    return {key: value for key, value in top.items() if key in HEADER and value is not ARRAY}

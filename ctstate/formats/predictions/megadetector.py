@@ -48,7 +48,7 @@ class MegaDetector(Reader):
             raise InputError(f"{self.name}: format version {version}; ctstate reads MegaDetector's 1.3 to 1.6")
 
     def entries(self) -> Iterator[Entry]:
-        for number, image in enumerate(json_stream.items(self.name, "images.item"), start=1):
+        for number, image in enumerate(json_stream.items(self.name, "images"), start=1):
             file = image.get("file") if isinstance(image, dict) else None
             if not isinstance(file, str) or not file:
                 raise self.malformed(f"image {number}", "has no 'file'")
@@ -108,7 +108,7 @@ class PixelBoxes(Reader):
     format = "pytorch-wildlife"
 
     def entries(self) -> Iterator[Entry]:
-        for number, image in enumerate(json_stream.items(self.name, "item"), start=1):
+        for number, image in enumerate(json_stream.items(self.name), start=1):
             file = image.get("file") if isinstance(image, dict) else None
             if not isinstance(file, str) or not file:
                 raise self.malformed(f"entry {number}", "has no 'file'")

@@ -35,7 +35,7 @@ class SpeciesNet(Reader):
     _version: str | None = None
 
     def entries(self) -> Iterator[Entry]:
-        for number, image in enumerate(json_stream.items(self.name, "predictions.item"), start=1):
+        for number, image in enumerate(json_stream.items(self.name, "predictions"), start=1):
             file = image.get("filepath") if isinstance(image, dict) else None
             if not isinstance(file, str) or not file:
                 raise self.malformed(f"prediction {number}", "has no 'filepath'")
