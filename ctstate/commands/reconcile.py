@@ -16,6 +16,7 @@ from ctstate.commands.shared import (
 from ctstate.commands.survey import echo_survey, survey_as_json
 from ctstate.verbs import reconcile as library
 from ctstate.verbs.survey import survey
+from ctstate.words import counted
 
 
 @click.command()
@@ -71,7 +72,7 @@ def reconcile(
         echo_json({**survey_as_json(found), "applied": done})
         return
     if accept:
-        click.echo(f"{accepted:,} subjects accepted as they are.")
+        click.echo(f"{counted(accepted, 'subject')} accepted.")
     echo_survey(found)
     if not found.to_do:
         left = found.advice

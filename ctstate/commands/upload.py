@@ -16,6 +16,7 @@ from ctstate.commands.shared import ID, account_options, batch_option, connect, 
 from ctstate.images import ImageOptions
 from ctstate.verbs.upload import SETTLE_S, Counts, StopSignal, UploadOptions, UploadPlan, UploadReport, plan_upload
 from ctstate.verbs.upload import upload as carry_out
+from ctstate.words import counted
 
 LOG_EVERY_S = 30.0
 
@@ -116,17 +117,18 @@ def upload(
             options,
             stop=stop,
             log_file=log_file,
-            on_plan=lambda plan: shown.plan(plan, limit),
+            on_plan=shown.plan,
             on_progress=shown,
         )
         shown.end()
     counts = report.counts
     click.echo(
-        f"{counts.uploaded:,} captures uploaded ({counts.images:,} images, {counts.bytes / 1e6:,.1f} MB), "
-        f"{counts.failed:,} failed, {counts.given_back:,} given back; {report.requests:,} API requests."
+        f"{counted(counts.uploaded, 'capture')} uploaded ({counted(counts.images, 'image')}, "
+        f"{counts.bytes / 1e6:,.1f} MB), "
+        f"{counts.failed:,} failed, {counts.given_back:,} given back; {counted(report.requests, 'API request')}."
     )
     if counts.fenced:
-        click.echo(f"{counts.fenced:,} captures had been taken over by another run and were left to it.")
+        click.echo(f"{counted(counts.fenced, 'capture', 'were')} taken over by another run: left to it.")
     if report.stopped:
         click.echo(f"Stopped cleanly: {report.stopped}. Run the same command again to go on.")
     code = _say_what_is_left(report, limit)
@@ -139,15 +141,15 @@ def _say_what_is_left(report: UploadReport, limit: int | None) -> int:
     left = report.left
     if left.failed:
         click.echo(
-            f'{left.failed:,} captures are failed: see why with `ctstate sql "SELECT * FROM v_failures"`; '
-            "`ctstate retry` gives them another try."
+            f'{counted(left.failed, "capture", "are")} failed: see why with `ctstate sql "SELECT * FROM '
+            'v_failures"`; `ctstate retry` gives another try.'
         )
     if left.unbatched:
-        click.echo(f"{left.unbatched:,} captures are in no batch: `ctstate batch` puts them into some.")
+        click.echo(f"{counted(left.unbatched, 'capture', 'are')} in no batch: `ctstate batch` makes batches.")
     if left.pending:
         doubt = f", {left.in_doubt:,} of them to be looked for" if left.in_doubt else ""
         why = " (--limit)" if limit is not None and not report.stopped else ""
-        click.echo(f"{left.pending:,} captures are left{doubt}{why}: run the same command again.")
+        click.echo(f"{counted(left.pending, 'capture', 'are')} left{doubt}{why}: run the same command again.")
     if left.pending or report.stopped:
         return 75
     return 1 if left.failed or left.unbatched else 0
@@ -156,11 +158,17 @@ def _say_what_is_left(report: UploadReport, limit: int | None) -> int:
 def _echo_plan(plan: UploadPlan) -> None:
     click.echo(f"Project {plan.project}, account {plan.account.login}, season {plan.season}:")
     for planned in plan.batches:
+        if not planned.now:
+            continue
         where = f"subject set {planned.set_id}" if planned.set_id else "a subject set to be found or made"
-        click.echo(
-            f"  {planned.name}: {planned.pending:,} captures ({planned.images:,} images) "
-            f"-> {where}, {planned.set_name!r}"
-        )
+        what = f"{counted(planned.now, 'capture')} ({counted(planned.images, 'image')})"
+        if planned.now < planned.pending:
+            what = f"{planned.now:,} of {counted(planned.pending, 'capture')}"
+        click.echo(f"  {planned.name}: {what} -> {where}, {planned.set_name!r}")
+    if not plan.pending:
+        click.echo("  nothing is pending")
+    elif plan.now < plan.pending:
+        click.echo(f"  left for later (--limit): {counted(plan.pending - plan.now, 'capture')}")
     if plan.warning:
         click.echo(f"Warning: {plan.warning}.", err=True)
 
@@ -174,9 +182,9 @@ class _Progress:
         self._began = time.monotonic()
         self._said = self._began
 
-    def plan(self, plan: UploadPlan, limit: int | None) -> None:
+    def plan(self, plan: UploadPlan) -> None:
         _echo_plan(plan)
-        self._total = plan.pending if limit is None else min(limit, plan.pending)
+        self._total = plan.now
         self._began = self._said = time.monotonic()
 
     def __call__(self, counts: Counts) -> None:
@@ -191,7 +199,7 @@ class _Progress:
         share = done / self._total if self._total else 1.0
         doubts = f", {counts.in_doubt} in doubt" if counts.in_doubt else ""
         failed = f", {counts.failed} failed" if counts.failed else ""
-        line = f"{done:,}/{self._total:,} captures, {rate:.1f}/s, {eta} left{failed}{doubts}"
+        line = f"{done:,} of {counted(self._total, 'capture')}, {rate:.1f}/s, {eta} left{failed}{doubts}"
         if self._terminal:
             bar = "#" * int(share * 30)
             click.echo(f"\r[{bar:<30}] {share:4.0%}  {line}\x1b[K", nl=False, err=True)

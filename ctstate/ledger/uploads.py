@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, bindparam, case, func, select, update
+from sqlalchemy import ColumnElement, bindparam, case, exists, func, select, update
 from sqlalchemy.engine import Connection
 
 from ctstate.capture import PAGE, pages
@@ -115,6 +115,41 @@ def others_are_at_it(connection: Connection, run_id: int, season_id: int, batch_
         ).first()
         is not None
     )
+
+
+class UnderWay(NamedTuple):
+    """What a run has claimed and not brought to its end.
+
+    Attributes:
+        uploading: captures.
+        whole: of these, captures whose every image is on Zooniverse: they wait for their link.
+    """
+
+    uploading: int
+    whole: int
+
+
+_TO_COME = exists().where(
+    image.c.capture_id == capture.c.id, image.c.problem.is_(None), image.c.arrived_at.is_(None)
+)
+# From the batches, so that ix_capture_work leads to what is uploading: a run's captures have no index.
+_UNDER_WAY = (
+    select(
+        capture.c.run_id,
+        func.count(),
+        func.sum(case((capture.c.subject_id.is_not(None) & ~_TO_COME, 1), else_=0)),
+    )
+    .select_from(
+        batch.join(capture, (capture.c.season_id == batch.c.season_id) & (capture.c.batch_id == batch.c.id))
+    )
+    .where(capture.c.state == State.UPLOADING.value)
+    .group_by(capture.c.run_id)
+)
+
+
+def under_way(connection: Connection) -> dict[int, UnderWay]:
+    """Return by run what it has under way."""
+    return {run_id: UnderWay(*map(int, counts)) for run_id, *counts in connection.execute(_UNDER_WAY)}
 
 
 # -- whether the ledger is behind ------------------------------------------------------------------------------
