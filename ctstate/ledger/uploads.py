@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, bindparam, case, exists, func, select, upd
 from sqlalchemy.engine import Connection
 
 from ctstate.capture import PAGE, pages
-from ctstate.ledger.schema import accepted_subject, batch, capture, image, run
+from ctstate.ledger.schema import accepted_subject, batch, capture, image, run, season
 from ctstate.ledger.states import PENDING, State
 
 _PENDING = capture.c.state.in_([state.value for state in PENDING])
@@ -132,17 +132,18 @@ class UnderWay(NamedTuple):
 _TO_COME = exists().where(
     image.c.capture_id == capture.c.id, image.c.problem.is_(None), image.c.arrived_at.is_(None)
 )
-# From the batches, so that ix_capture_work leads to what is uploading: a run's captures have no index.
+# By season and batch, so that ix_capture_work leads to what is uploading: a run's captures have no index.
 _UNDER_WAY = (
     select(
         capture.c.run_id,
         func.count(),
         func.sum(case((capture.c.subject_id.is_not(None) & ~_TO_COME, 1), else_=0)),
     )
-    .select_from(
-        batch.join(capture, (capture.c.season_id == batch.c.season_id) & (capture.c.batch_id == batch.c.id))
+    .where(
+        capture.c.season_id.in_(select(season.c.id)),
+        capture.c.batch_id.in_(select(batch.c.id)),
+        capture.c.state == State.UPLOADING.value,
     )
-    .where(capture.c.state == State.UPLOADING.value)
     .group_by(capture.c.run_id)
 )
 
