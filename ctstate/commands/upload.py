@@ -1,25 +1,21 @@
 """ctstate upload"""
 
-import logging
 import os
 import signal
 import socket
-import sys
-import time
 from types import FrameType
 
 import click
 
+from ctstate.commands.bar import Bar, on_terminal
 from ctstate.commands.journal import Journal
 from ctstate.commands.root import Places
 from ctstate.commands.shared import ID, account_options, batch_option, connect, places, season_option
 from ctstate.images import ImageOptions
-from ctstate.verbs.upload import SETTLE_S, Counts, StopSignal, UploadOptions, UploadPlan, UploadReport, plan_upload
+from ctstate.verbs.upload import SETTLE_S, StopSignal, UploadOptions, UploadPlan, UploadReport, plan_upload
 from ctstate.verbs.upload import upload as carry_out
 from ctstate.words import counted
 from ctstate.zooniverse.wording import shown
-
-LOG_EVERY_S = 30.0
 
 
 @click.command()
@@ -110,20 +106,19 @@ def upload(
                 _say_plan(journal, plan_upload(ledger, zooniverse, options))
             click.echo("Dry run: nothing was done.")
             return
-        with Journal(log_dir, log_filename, terse=sys.stderr.isatty()) as journal:
+        with Journal(log_dir, log_filename, terse=on_terminal()) as journal:
             _note_what_runs(journal, ledger.name, zooniverse.endpoint)
             _listen(stop)
-            progress = _Progress(journal)
-            report = carry_out(
-                ledger,
-                zooniverse,
-                options,
-                stop=stop,
-                log_file=journal.path,
-                on_plan=progress.plan,
-                on_progress=progress,
-            )
-            progress.end()
+            with Bar() as bar:
+                report = carry_out(
+                    ledger,
+                    zooniverse,
+                    options,
+                    stop=stop,
+                    log_file=journal.path,
+                    on_plan=lambda plan: _say_plan(journal, plan),
+                    on_progress=bar,
+                )
             code = _say_report(journal, report, limit)
             if code:
                 raise SystemExit(code)
@@ -183,51 +178,6 @@ def _say_plan(journal: Journal, plan: UploadPlan) -> None:
         journal.say(f"  left for later (--limit): {counted(plan.pending - plan.now, 'capture')}")
     if plan.warning:
         journal.say(f"Warning: {plan.warning}.", err=True)
-
-
-class _Progress:
-    """A bar on a terminal, a line now and then elsewhere."""
-
-    def __init__(self, journal: Journal) -> None:
-        self._journal = journal
-        self._terminal = sys.stderr.isatty()
-        self._total = 0
-        self._began = time.monotonic()
-        self._said = self._began
-
-    def plan(self, plan: UploadPlan) -> None:
-        _say_plan(self._journal, plan)
-        self._total = plan.now
-        self._began = self._said = time.monotonic()
-
-    def __call__(self, counts: Counts) -> None:
-        now = time.monotonic()
-        if now - self._said < (0.2 if self._terminal else LOG_EVERY_S):
-            return
-        self._said = now
-        done = counts.uploaded + counts.failed
-        rate = done / max(now - self._began, 0.001)
-        left = (self._total - done) / rate if rate > 0 else None
-        eta = "?" if left is None else _duration(left)
-        share = done / self._total if self._total else 1.0
-        doubts = f", {counts.in_doubt} in doubt" if counts.in_doubt else ""
-        failed = f", {counts.failed} failed" if counts.failed else ""
-        line = f"{done:,} of {counted(self._total, 'capture')}, {rate:.1f}/s, {eta} left{failed}{doubts}"
-        if self._terminal:
-            bar = "#" * int(share * 30)
-            click.echo(f"\r[{bar:<30}] {share:4.0%}  {line}\x1b[K", nl=False, err=True)
-        else:
-            logging.getLogger("ctstate").info(line)
-
-    def end(self) -> None:
-        if self._terminal:
-            click.echo("\r\x1b[K", nl=False, err=True)
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
 
 
 def _listen(stop: StopSignal) -> None:
