@@ -13,22 +13,10 @@ from ctstate.words import counted
 
 @click.command()
 @click.argument("file", required=False, type=click.Path())
+@click.option("--empty", type=click.Path(), help="Legacy empty model.")
+@click.option("--species", type=click.Path(), help="Legacy species model.")
 @click.option(
-    "--empty", "--predictions-empty", "--predictions_empty", "empty", type=click.Path(), help="Legacy empty model."
-)
-@click.option(
-    "--species",
-    "--predictions-species",
-    "--predictions_species",
-    "species",
-    type=click.Path(),
-    help="Legacy species model.",
-)
-@click.option(
-    "--add-all-species-scores",
-    "--add_all_species_scores",
-    is_flag=True,
-    help="Legacy species model: also the confidence of every class.",
+    "--add-all-species-scores", is_flag=True, help="Legacy species model: also the confidence of every class."
 )
 @click.option("--format", type=click.Choice(FORMATS), help="Of FILE, where its content does not tell.")
 @click.option("--source", metavar="NAME", help="Keep FILE's predictions under this name instead of its format's.")
