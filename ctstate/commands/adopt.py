@@ -6,6 +6,7 @@ from ctstate.commands.root import Places
 from ctstate.commands.shared import ID, account_options, batch_option, connect, places, season_option
 from ctstate.commands.survey import echo_survey
 from ctstate.verbs.adopt import adopt as carry_out
+from ctstate.words import counted
 
 
 @click.command()
@@ -45,17 +46,22 @@ def adopt(
         )
     )
     click.echo(
-        f"Season {report.season} ({', '.join(report.batches) or 'no batch'}): {report.captures_new:,} captures new "
+        f"Season {report.season} ({', '.join(report.batches) or 'no batch'}): "
+        f"{counted(report.captures_new, 'capture')} new "
         f"to the ledger, {report.adopted:,} adopted as uploaded."
     )
     if report.to_finish:
         click.echo(
-            f"{report.to_finish:,} have a subject that is not whole or not linked: the next upload finishes them."
+            f"{counted(report.to_finish, 'capture', 'have')} a subject that is not whole or not linked: the "
+            "next upload finishes what is missing."
         )
     if report.released:
-        click.echo(f"{report.released:,} are not on Zooniverse, whatever the files say: free to be uploaded.")
+        click.echo(
+            f"{counted(report.released, 'capture', 'are')} not on Zooniverse, whatever the files say: free to "
+            "be uploaded."
+        )
     if report.without_id:
-        click.echo(f"{report.without_id:,} subjects have no #capture_id and were left alone.")
+        click.echo(f"{counted(report.without_id, 'subject', 'have')} no #capture_id: left alone.")
     if report.left is not None and report.left.findings:
         click.echo("Left for `ctstate reconcile`:")
         echo_survey(report.left)

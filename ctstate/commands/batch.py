@@ -6,6 +6,7 @@ from ctstate.commands.root import Places
 from ctstate.commands.shared import places, season_option
 from ctstate.verbs.batch import LEGACY_SEED, ORDERS
 from ctstate.verbs.batch import batch as carry_out
+from ctstate.words import counted
 
 
 @click.command()
@@ -37,10 +38,10 @@ def batch(
             seed=seed,
         )
     for name, size in report.sizes.items():
-        click.echo(f"{report.season} {name}: {size:,} captures")
+        click.echo(f"{report.season} {name}: {counted(size, 'capture')}")
     if report.excluded:
-        click.echo(f"{report.excluded:,} captures are excluded and were left alone.")
+        click.echo(f"{counted(report.excluded, 'capture', 'are')} excluded: left alone.")
     if report.kept:
-        click.echo(f"{report.kept:,} captures on their way or on Zooniverse stay in the batch they have.")
+        click.echo(f"Left in their batch, as on the way or on Zooniverse: {counted(report.kept, 'capture')}.")
     if report.unchanged:
         click.echo("Nothing new: the ledger is as it was.")

@@ -10,6 +10,7 @@ from ctstate.commands.shared import places
 from ctstate.verbs.exclude import ExclusionReport
 from ctstate.verbs.exclude import exclude as carry_out
 from ctstate.verbs.exclude import include as undo
+from ctstate.words import counted
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -36,24 +37,24 @@ def exclude(where: Places, listed: str | None, condition: str | None, whole_capt
     """
     with where.open() as ledger:
         report = carry_out(ledger, reason=reason, where=condition, listed=listed, whole_captures=whole_captures)
-    click.echo(f"Excluded: {report.captures:,} captures, {report.images:,} single images.")
+    click.echo(f"Excluded: {counted(report.captures, 'capture')}, {counted(report.images, 'single image')}.")
     _echo_rest(report, "excluded")
     if report.on_zooniverse:
         click.echo(
-            f"{report.on_zooniverse:,} of the captures have a subject on Zooniverse already; "
-            "`ctstate remove` takes them out.",
+            f"{counted(report.on_zooniverse, 'capture', 'have')} a subject on Zooniverse already: "
+            "`ctstate remove` takes such captures out.",
             err=True,
         )
     if report.uploading:
         click.echo(
-            f"{report.uploading:,} of the captures are being uploaded at this moment, or may be there already: "
-            "look again with `ctstate status` and take them out with `ctstate remove`.",
+            f"{counted(report.uploading, 'capture', 'are')} being uploaded at this moment, or may be there "
+            "already: look again with `ctstate status`; `ctstate remove` takes such captures out.",
             err=True,
         )
     if report.images_too_late:
         click.echo(
-            f"{report.images_too_late:,} images belong to captures that are on Zooniverse or on their way and "
-            "were left as they are: `ctstate remove` takes such captures out.",
+            f"{counted(report.images_too_late, 'image', 'belong')} to captures that are on Zooniverse or on "
+            "their way: left alone; `ctstate remove` takes such captures out.",
             err=True,
         )
     _echo_examples(report)
@@ -68,7 +69,7 @@ def include(where: Places, listed: str | None, condition: str | None, whole_capt
     """Let excluded captures or images be uploaded again: undoes `ctstate exclude`."""
     with where.open() as ledger:
         report = undo(ledger, where=condition, listed=listed, whole_captures=whole_captures)
-    click.echo(f"Included again: {report.captures:,} captures, {report.images:,} single images.")
+    click.echo(f"Included again: {counted(report.captures, 'capture')}, {counted(report.images, 'single image')}.")
     _echo_rest(report, "included, or have a reason that is not yours to undo")
     _echo_examples(report)
     if report.unknown:
@@ -80,11 +81,12 @@ def _echo_rest(report: ExclusionReport, what: str) -> None:
         click.echo("Nothing in the ledger fits.")
     if report.unchanged_captures or report.unchanged_images:
         click.echo(
-            f"As they were: {report.unchanged_captures:,} captures, {report.unchanged_images:,} images "
+            f"As before: {counted(report.unchanged_captures, 'capture')}, "
+            f"{counted(report.unchanged_images, 'image')} "
             f"(already {what})."
         )
     if report.unknown:
-        click.echo(f"{report.unknown:,} entries of the list name nothing in the ledger.", err=True)
+        click.echo(f"{counted(report.unknown, 'entry', 'name')} nothing in the ledger.", err=True)
 
 
 def _echo_examples(report: ExclusionReport) -> None:

@@ -9,7 +9,12 @@ from ctstate.verbs import export as exports
 from ctstate.verbs.export import ExportReport
 
 _folder_option = click.option(
-    "--output-dir", "folder", default=".", show_default=True, type=click.Path(), help="Where the file goes."
+    "--output-dir",
+    "folder",
+    default=".",
+    show_default=True,
+    type=click.Path(),
+    help="Where the file goes; made where it is missing.",
 )
 
 

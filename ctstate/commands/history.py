@@ -24,9 +24,10 @@ def history(where: Places, capture_id: str, as_json: bool) -> None:
             }
         )
         return
-    for key, value in found.facts._asdict().items():
-        if value is not None:
-            click.echo(f"{key:17} {value}")
+    known = {key: value for key, value in found.facts._asdict().items() if value is not None}
+    width = max(map(len, known))
+    for key, value in known.items():
+        click.echo(f"{key:{width}}  {value}")
     click.echo()
     echo_table(
         ("rank", "image", "problem", "bytes sent", "arrived", "note"),

@@ -5,6 +5,7 @@ import click
 from ctstate.commands.root import Places
 from ctstate.commands.shared import places
 from ctstate.verbs.import_ import ImportReport, import_manifest, import_tracker
+from ctstate.words import counted
 
 
 @click.group("import")
@@ -33,13 +34,16 @@ def import_a_manifest(
         lambda ledger: import_manifest(ledger, file, images_root=images_root, manifest_id=manifest_id, batch=batch)
     )
     click.echo(
-        f"Season {report.season}, {report.batch}: {report.captures:,} captures, {report.new:,} of them new; "
+        f"Season {report.season}, {report.batch}: {counted(report.captures, 'capture')}, {report.new:,} new; "
         f"{report.batched:,} put into the batch, {report.predicted:,} with predictions."
     )
     if report.images_missing:
-        click.echo(f"{report.images_missing:,} images are not there.")
+        click.echo(f"{counted(report.images_missing, 'image', 'are')} not there.")
     if report.differing:
-        click.echo(f"{report.differing:,} captures have other images in the ledger, which keeps them.", err=True)
+        click.echo(
+            f"{counted(report.differing, 'capture', 'have')} other images in the ledger, which keeps its own.",
+            err=True,
+        )
     _echo_claims(report)
 
 
@@ -50,24 +54,27 @@ def import_a_tracker(where: Places, file: str) -> None:
     """Read an upload tracker file, ID__BATCH__upload_tracker_file.txt."""
     with where.open() as ledger:
         report = import_tracker(ledger, file)
-    click.echo(f"{report.captures:,} captures in the tracker file.")
+    click.echo(f"{counted(report.captures, 'capture')} in the tracker file.")
     if report.unknown:
-        click.echo(f"{report.unknown:,} of them are not in the ledger.", err=True)
+        click.echo(f"{counted(report.unknown, 'capture', 'are')} not in the ledger.", err=True)
     _echo_claims(report)
 
 
 def _echo_claims(report: ImportReport) -> None:
     if report.claimed:
         click.echo(
-            f"{report.claimed:,} are uploaded by the file's word; they wait until `ctstate adopt` has looked on "
-            "Zooniverse."
+            f"{counted(report.claimed, 'capture', 'are')} uploaded by the file's word, and not believed until "
+            "`ctstate adopt` has looked on Zooniverse."
         )
     if report.confirmed:
-        click.echo(f"{report.confirmed:,} have that very subject in the ledger.")
+        click.echo(f"{counted(report.confirmed, 'capture', 'have')} that very subject in the ledger.")
     if report.conflicting:
-        click.echo(f"{report.conflicting:,} have another subject in the ledger.", err=True)
+        click.echo(f"{counted(report.conflicting, 'capture', 'have')} another subject in the ledger.", err=True)
     if report.uploading:
-        click.echo(f"{report.uploading:,} of them are being uploaded at this moment: see `ctstate stop`.", err=True)
+        click.echo(
+            f"{counted(report.uploading, 'capture', 'are')} being uploaded at this moment: see `ctstate stop`.",
+            err=True,
+        )
     for example in report.examples:
         click.echo(f"  {example}", err=True)
     if report.conflicting or report.uploading:

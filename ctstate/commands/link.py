@@ -8,6 +8,7 @@ import click
 from ctstate.commands.root import Places
 from ctstate.commands.shared import ID, account_options, connect, places, season_option
 from ctstate.verbs import link as library
+from ctstate.words import counted
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -38,7 +39,7 @@ def link(
     if done.active:
         click.echo("The workflow is active: volunteers see the set.")
     if done.pending:
-        click.echo(f"{done.pending:,} captures of the batch are not uploaded yet; they join as they are.")
+        click.echo(f"Not uploaded yet: {counted(done.pending, 'capture')} of the batch; what is uploaded joins.")
 
 
 @click.command()

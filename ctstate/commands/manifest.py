@@ -11,6 +11,7 @@ from ctstate.errors import UsageError
 from ctstate.formats.camtrap_dp import GAP_SECONDS
 from ctstate.verbs.manifest import check_manifest_id, load_camtrap
 from ctstate.verbs.manifest import manifest as carry_out
+from ctstate.words import counted
 
 
 @click.command()
@@ -70,7 +71,7 @@ def manifest(
 
     def progress(rows: int) -> None:
         if show:
-            click.echo(f"\r{rows:,} rows read", nl=False, err=True)
+            click.echo(f"\r{counted(rows, 'row')} read", nl=False, err=True)
 
     more: dict[str, Any] = {"gap_seconds": gap_seconds}
     if format == "csv":
@@ -93,24 +94,28 @@ def manifest(
     if show:
         click.echo("\r", nl=False, err=True)
     click.echo(
-        f"Season {report.season}: {report.captures_new:,} new captures, {report.captures_unchanged:,} as they were"
+        f"Season {report.season}: {counted(report.captures_new, 'new capture')}, {report.captures_unchanged:,} "
+        "as before"
         + (f", {report.captures_updated:,} updated" if report.captures_updated else "")
-        + f" ({report.rows:,} rows)."
+        + f" ({counted(report.rows, 'row')})."
     )
     if report.captures_kept:
         click.echo(
-            f"{report.captures_kept:,} captures differ from the CSV but are on their way or uploaded: left alone."
+            f"{counted(report.captures_kept, 'capture', 'differ')} from the CSV, on the way or uploaded "
+            "already: left alone."
         )
     click.echo(
         f"Images: {report.images_usable:,} usable, {report.images_excluded:,} excluded, "
         f"{report.images_missing:,} missing, {report.images_empty:,} empty."
     )
     for rule, count in sorted(report.rules.items()):
-        click.echo(f"{count:,} captures by the rule: {rule}.")
+        click.echo(f"{counted(count, 'capture')} by the rule: {rule}.")
     if report.duplicate_rows:
-        click.echo(f"{report.duplicate_rows:,} duplicate rows were ignored.")
+        click.echo(f"{counted(report.duplicate_rows, 'duplicate row', 'were')} ignored.")
     if report.captures_without_image:
-        click.echo(f"{report.captures_without_image:,} captures have no usable image and will not be uploaded.")
+        click.echo(
+            f"{counted(report.captures_without_image, 'capture', 'have')} no usable image and will not be uploaded."
+        )
     for example in report.examples:
         click.echo(f"  {example}", err=True)
     if not report.changed:

@@ -8,26 +8,15 @@ from ctstate.commands.root import Places
 from ctstate.commands.shared import batch_option, places, season_option
 from ctstate.verbs.predict import FORMATS, PredictionFile
 from ctstate.verbs.predict import predict as carry_out
+from ctstate.words import counted
 
 
 @click.command()
 @click.argument("file", required=False, type=click.Path())
+@click.option("--empty", type=click.Path(), help="Legacy empty model.")
+@click.option("--species", type=click.Path(), help="Legacy species model.")
 @click.option(
-    "--empty", "--predictions-empty", "--predictions_empty", "empty", type=click.Path(), help="Legacy empty model."
-)
-@click.option(
-    "--species",
-    "--predictions-species",
-    "--predictions_species",
-    "species",
-    type=click.Path(),
-    help="Legacy species model.",
-)
-@click.option(
-    "--add-all-species-scores",
-    "--add_all_species_scores",
-    is_flag=True,
-    help="Legacy species model: also the confidence of every class.",
+    "--add-all-species-scores", is_flag=True, help="Legacy species model: also the confidence of every class."
 )
 @click.option("--format", type=click.Choice(FORMATS), help="Of FILE, where its content does not tell.")
 @click.option("--source", metavar="NAME", help="Keep FILE's predictions under this name instead of its format's.")
@@ -67,7 +56,7 @@ def predict(
 
     def progress(entries: int) -> None:
         if show:
-            click.echo(f"\r{entries:,} entries read", nl=False, err=True)
+            click.echo(f"\r{counted(entries, 'entry')} read", nl=False, err=True)
 
     with where.open() as ledger:
         report = carry_out(
@@ -86,20 +75,20 @@ def predict(
     for path, kind in report.files:
         click.echo(f"{path}: {kind}")
     click.echo(
-        f"{report.captures:,} captures with predictions ({report.changed:,} new or changed) "
-        f"from {report.entries:,} entries; {report.without:,} captures have none."
+        f"{counted(report.captures, 'capture')} with predictions ({report.changed:,} new or changed) "
+        f"from {counted(report.entries, 'entry')}; {counted(report.without, 'capture', 'have')} none."
     )
     if report.failed:
-        click.echo(f"{report.failed:,} entries say only that the program failed.")
+        click.echo(f"{counted(report.failed, 'entry', 'say')} only that the program failed.")
     if report.outside:
-        click.echo(f"{report.outside:,} captures are not of the season or batch asked for and were left out.")
+        click.echo(f"{counted(report.outside, 'capture', 'are')} not of the season or batch asked for: left out.")
     if report.pending:
         click.echo(
-            f"{report.pending:,} of the changed captures are on Zooniverse or on their way: "
+            f"{counted(report.pending, 'changed capture', 'are')} on Zooniverse or on the way: "
             "`ctstate update-metadata` brings the change there."
         )
     if report.unknown:
-        click.echo(f"{report.unknown:,} entries name nothing in the ledger.", err=True)
+        click.echo(f"{counted(report.unknown, 'entry', 'name')} nothing in the ledger.", err=True)
     for example in report.examples:
         click.echo(f"  {example}", err=True)
     if not report.changed:

@@ -15,7 +15,8 @@ from ctstate.commands.shared import (
 )
 from ctstate.commands.survey import echo_survey, survey_as_json
 from ctstate.verbs import reconcile as library
-from ctstate.verbs.survey import survey
+from ctstate.verbs.survey import Survey, survey
+from ctstate.words import counted
 
 
 @click.command()
@@ -48,12 +49,13 @@ def reconcile(
 ) -> None:
     """Compare the ledger with what Zooniverse really has, and make the two agree.
 
-    Prints the plan; --apply carries it out. Subjects that are not this ledger's are never touched.
+    Prints the plan, and exits with 1 if there is something to do; --apply carries it out. Subjects that are not
+    this ledger's are never touched.
     """
     with where.open() as ledger:
         zooniverse = connect(where, password_file)
         ledger.recover()
-        accepted = library.accept(ledger, zooniverse, project_id, accept) if accept else 0
+        accepted = library.accept(ledger, zooniverse, project_id, accept) if accept else None
         found = survey(
             ledger,
             zooniverse,
@@ -69,14 +71,20 @@ def reconcile(
             done = library.reconcile(ledger, zooniverse, project_id, found, arguments)
     if as_json:
         echo_json({**survey_as_json(found), "applied": done})
-        return
-    if accept:
-        click.echo(f"{accepted:,} subjects accepted as they are.")
+    else:
+        _echo(found, done, accepted)
+    if found.to_do and done is None:
+        raise SystemExit(1)
+
+
+def _echo(found: Survey, done: dict[str, int] | None, accepted: int | None) -> None:
+    if accepted is not None:
+        click.echo(f"{counted(accepted, 'subject')} accepted.")
     echo_survey(found)
     if not found.to_do:
         left = found.advice
         click.echo(f"Nothing to do here. {left}" if left else "Nothing to do.")
     elif done is None:
-        click.echo("Nothing was changed. --apply carries this out.")
+        click.echo("Nothing was changed. `ctstate reconcile --apply` carries this out.")
     else:
         click.echo("Done: " + ", ".join(f"{count:,} {kind}" for kind, count in done.items()) + ".")

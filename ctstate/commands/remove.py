@@ -13,6 +13,7 @@ from ctstate.ledger import Selection, State
 from ctstate.verbs.choose import Wanted
 from ctstate.verbs.remove import DELETE, Consent, Plan, Report, plan_removal
 from ctstate.verbs.remove import remove as carry_out
+from ctstate.words import counted
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -143,7 +144,7 @@ def _ask(plan: Plan, endpoint: str) -> None:
         raise UsageError("nobody is there to ask, so nothing was changed; --yes goes ahead without asking")
     what = "Delete" if plan.verb == DELETE else "Take out"
     forever = ", for good" if plan.verb == DELETE else ""
-    click.confirm(f"{what} {len(plan.todo):,} subjects on {endpoint}{forever}?", abort=True)
+    click.confirm(f"{what} {counted(len(plan.todo), 'subject')} on {endpoint}{forever}?", abort=True)
 
 
 def _echo_plan(plan: Plan, endpoint: str) -> None:
@@ -166,7 +167,7 @@ def _echo_plan(plan: Plan, endpoint: str) -> None:
     click.echo(f"Project {plan.project_id} on {endpoint}:")
     echo_table(("subjects", "what"), [(f"{count:,}", meaning) for meaning, count in rows if count])
     if plan.foreign:
-        click.echo(f"{plan.foreign:,} of them are not this ledger's.")
+        click.echo(f"Not this ledger's: {counted(plan.foreign, 'subject')}.")
     _echo_some("To delete" if deletes else "To take out", [(t.subject_id, t.name) for t in plan.todo])
     for name in ("shared", "classified"):
         _echo_some(f"Left alone, {name}", [(t.subject_id, t.name) for t in getattr(plan, name)])
@@ -184,17 +185,17 @@ def _echo_some(title: str, rows: Sequence[tuple[Any, str]]) -> None:
 
 
 def _echo_report(verb: str, report: Report) -> None:
-    what = "deleted" if verb == DELETE else "taken out of their subject set"
-    gone = f", {report.gone:,} were gone already" if report.gone else ""
-    click.echo(f"Done: {report.done:,} subjects {what}{gone}.")
+    what = "deleted" if verb == DELETE else "taken out of the subject set"
+    gone = f", {report.gone:,} gone already" if report.gone else ""
+    click.echo(f"Done: {counted(report.done, 'subject')} {what}{gone}.")
     for name, why in (
-        ("moved", "moved meanwhile and were left to the run that moved them"),
-        ("shared", "got into another subject set meanwhile and were left alone"),
-        ("classified", "were classified meanwhile and left alone"),
+        ("moved", "moved meanwhile: left to the run that did it"),
+        ("shared", "got into another subject set meanwhile: left alone"),
+        ("classified", "classified meanwhile: left alone"),
     ):
         targets = getattr(report, name)
         if targets:
-            click.echo(f"{len(targets):,} {why}.")
+            click.echo(f"{counted(len(targets), 'subject')} {why}.")
             _echo_some("These", [(t.subject_id, t.name) for t in targets])
     if report.stopped:
         click.echo("Stopped before all was done. Run the same command again to go on.")

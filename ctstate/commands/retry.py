@@ -7,6 +7,7 @@ from ctstate.commands.shared import batch_option, places, season_option
 from ctstate.ledger import State
 from ctstate.ledger.states import RETRYABLE
 from ctstate.verbs.retry import retry as carry_out
+from ctstate.words import counted
 
 
 @click.command()
@@ -41,4 +42,4 @@ def retry(
         count = carry_out(
             ledger, states=wanted, season=season, batch=batch, sites=sites, capture_ids=capture_ids, reason=reason
         )
-    click.echo(f"{count:,} captures are batched again; `ctstate upload` takes them up.")
+    click.echo(f"{counted(count, 'capture', 'are')} batched again: `ctstate upload` goes on from there.")

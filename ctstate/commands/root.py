@@ -10,6 +10,7 @@ from click.core import ParameterSource
 
 from ctstate import __version__
 from ctstate.cluster.queue import SLURM
+from ctstate.commands.old_spellings import spell_anew
 from ctstate.commands.season_file import defaults
 from ctstate.formats.season_file import SeasonFile, find_season_file, read_season_file
 from ctstate.ledger import Ledger
@@ -102,6 +103,17 @@ class _Verbs(click.Group):
         command: Any = getattr(importlib.import_module(VERBS[cmd_name]), cmd_name.replace("-", "_"))
         assert isinstance(command, click.Command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, command, words = super().resolve_command(ctx, args)
+        if name is None or command is None:
+            return name, command, words
+        words, told = spell_anew(name, command, words)
+        if told and not ctx.resilient_parsing:  # of which completion makes use
+            click.echo(told, err=True)
+        return name, command, words
 
 
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

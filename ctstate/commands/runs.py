@@ -8,6 +8,7 @@ from ctstate.commands.root import Places
 from ctstate.commands.shared import echo_json, echo_table, json_option, places
 from ctstate.ledger.clock import age
 from ctstate.verbs.runs import LIVE, RunStatus, list_runs
+from ctstate.words import counted
 
 
 @click.command()
@@ -34,7 +35,7 @@ def runs(where: Places, all_runs: bool, as_json: bool) -> None:
                 _state(run),
                 run.uploaded,
                 run.failed,
-                f"{run.rate:.2f}" if run.rate is not None else None,
+                _rate(run.rate) if run.rate is not None else None,
                 _ago(run.started_at),
                 run.host,
                 run.pid,
@@ -45,15 +46,21 @@ def runs(where: Places, all_runs: bool, as_json: bool) -> None:
             for run in found
         ],
     )
-    live = [run for run in found if run.state == LIVE and run.rate is not None]
+    live = [run for run in found if run.state == LIVE and run.verb == "upload"]
     if live:
-        click.echo(f"{len(live)} live workers, {sum(run.rate or 0.0 for run in live):.2f} captures per second.")
+        rate = sum(run.rate or 0.0 for run in live)
+        click.echo(counted(len(live), "live worker") + (f", {_rate(rate)}/s in all." if rate else "."))
 
 
 def _state(run: RunStatus) -> str:
     if run.stopping:
         return f"{run.state}, stopping"
     return run.state if run.outcome in (None, run.state) else f"{run.state}: {run.outcome}"
+
+
+def _rate(rate: float) -> str:
+    """Show a rate; a slow one with its first two digits, as nothing that moves is 0.00."""
+    return f"{rate:.2f}" if rate >= 0.1 or not rate else f"{rate:.2g}"
 
 
 def _ago(moment: str | None) -> str:

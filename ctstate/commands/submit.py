@@ -14,6 +14,7 @@ from ctstate.commands.shared import known_project, places
 from ctstate.commands.upload import upload
 from ctstate.errors import UsageError
 from ctstate.verbs import submit as jobs
+from ctstate.words import counted
 
 _NOT_FOR_JOBS = ("dry_run",)
 
@@ -113,8 +114,8 @@ def _continue(where: Places, run_id: int) -> None:
 
 
 def _echo_submitted(done: jobs.Submitted, workers: int | None) -> None:
-    number = f"{workers:,} workers" if workers is not None else "the workers"
-    click.echo(f"Round {done.round}: job {done.job} runs {number} for {done.pending:,} pending captures.")
+    number = counted(workers, "worker") if workers is not None else "the workers"
+    click.echo(f"Round {done.round}: job {done.job} runs {number} for {counted(done.pending, 'pending capture')}.")
     if done.link is not None:
         click.echo(f"Job {done.link} goes on from there if captures are left.")
 

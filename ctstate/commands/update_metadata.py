@@ -5,6 +5,7 @@ import click
 from ctstate.commands.root import Places
 from ctstate.commands.shared import account_options, batch_option, connect, echo_table, places, season_option
 from ctstate.verbs import update_metadata as library
+from ctstate.words import counted
 
 SHOWN = 10
 
@@ -49,16 +50,19 @@ def update_metadata(
     if not report.looked_at:
         click.echo("No subject waits for new metadata; --all compares every one.")
     elif dry_run:
-        click.echo(f"{report.updated:,} subjects differ, {report.same:,} do not. Dry run: nothing was changed.")
+        click.echo(
+            f"{counted(report.updated, 'subject', 'differ')}, not: {report.same:,}. Dry run: nothing was changed."
+        )
     else:
-        click.echo(f"{report.updated:,} subjects updated, {report.same:,} carried it already.")
+        click.echo(f"{counted(report.updated, 'subject')} updated, {report.same:,} carried it already.")
     if report.stopped:
         click.echo("Stopped before all was done. Run the same command again to go on.")
         raise SystemExit(75)
     if report.gone:
         shown = ", ".join(report.gone[:SHOWN]) + (", ..." if len(report.gone) > SHOWN else "")
         click.echo(
-            f"{len(report.gone):,} subjects are no longer on Zooniverse ({shown}): see `ctstate reconcile`.",
+            f"{counted(len(report.gone), 'subject', 'are')} no longer on Zooniverse ({shown}): see "
+            "`ctstate reconcile`.",
             err=True,
         )
         raise SystemExit(1)

@@ -1,24 +1,22 @@
 """ctstate upload"""
 
-import logging
 import os
 import signal
-import sys
-import time
-from datetime import datetime
-from pathlib import Path
+import socket
 from types import FrameType
 
 import click
 
+from ctstate.commands.bar import Bar, on_terminal
+from ctstate.commands.journal import Journal
 from ctstate.commands.root import Places
 from ctstate.commands.shared import ID, account_options, batch_option, connect, places, season_option
 from ctstate.images import ImageOptions
 from ctstate.images.cores import usable_cores
-from ctstate.verbs.upload import SETTLE_S, Counts, StopSignal, UploadOptions, UploadPlan, UploadReport, plan_upload
+from ctstate.verbs.upload import SETTLE_S, StopSignal, UploadOptions, UploadPlan, UploadReport, plan_upload
 from ctstate.verbs.upload import upload as carry_out
-
-LOG_EVERY_S = 30.0
+from ctstate.words import counted
+from ctstate.zooniverse.wording import shown
 
 
 @click.command()
@@ -111,130 +109,82 @@ def upload(
     with where.open() as ledger:
         zooniverse = connect(where, password_file, connections=connections)
         if dry_run:
-            _echo_plan(plan_upload(ledger, zooniverse, options))
+            with Journal(None, None, terse=False) as journal:
+                _say_plan(journal, plan_upload(ledger, zooniverse, options))
             click.echo("Dry run: nothing was done.")
             return
-        log_file = _start_log(log_dir, log_filename)
-        _listen(stop)
-        shown = _Progress()
-        report = carry_out(
-            ledger,
-            zooniverse,
-            options,
-            stop=stop,
-            log_file=log_file,
-            on_plan=lambda plan: shown.plan(plan, limit),
-            on_progress=shown,
-        )
-        shown.end()
+        with Journal(log_dir, log_filename, terse=on_terminal()) as journal:
+            _note_what_runs(journal, ledger.name, zooniverse.endpoint)
+            _listen(stop)
+            with Bar() as bar:
+                report = carry_out(
+                    ledger,
+                    zooniverse,
+                    options,
+                    stop=stop,
+                    log_file=journal.path,
+                    on_plan=lambda plan: _say_plan(journal, plan),
+                    on_progress=bar,
+                )
+            code = _say_report(journal, report, limit)
+            if code:
+                raise SystemExit(code)
+
+
+def _note_what_runs(journal: Journal, ledger: str, endpoint: str) -> None:
+    if journal.path is None:
+        return
+    from ctstate.verbs.doctor.installation import versions  # which loads all that the doctor needs
+
+    journal.note(versions())
+    journal.note(f"ledger {ledger}, {shown(endpoint)}; host {socket.gethostname()}, process {os.getpid()}")
+
+
+def _say_report(journal: Journal, report: UploadReport, limit: int | None) -> int:
+    """Say what was done, what of the selection is not on Zooniverse and which verb helps; return the exit code."""
     counts = report.counts
-    click.echo(
-        f"{counts.uploaded:,} captures uploaded ({counts.images:,} images, {counts.bytes / 1e6:,.1f} MB), "
-        f"{counts.failed:,} failed, {counts.given_back:,} given back; {report.requests:,} API requests."
+    journal.say(
+        f"{counted(counts.uploaded, 'capture')} uploaded ({counted(counts.images, 'image')}, "
+        f"{counts.bytes / 1e6:,.1f} MB), "
+        f"{counts.failed:,} failed, {counts.given_back:,} given back; {counted(report.requests, 'API request')}."
     )
     if counts.fenced:
-        click.echo(f"{counts.fenced:,} captures had been taken over by another run and were left to it.")
+        journal.say(f"{counted(counts.fenced, 'capture', 'were')} taken over by another run: left to it.")
     if report.stopped:
-        click.echo(f"Stopped cleanly: {report.stopped}. Run the same command again to go on.")
-    code = _say_what_is_left(report, limit)
-    if code:
-        raise SystemExit(code)
-
-
-def _say_what_is_left(report: UploadReport, limit: int | None) -> int:
-    """Say what of the selection is not on Zooniverse and which verb helps; return the exit code."""
+        journal.say(f"Stopped cleanly: {report.stopped}. Run the same command again to go on.")
     left = report.left
     if left.failed:
-        click.echo(
-            f'{left.failed:,} captures are failed: see why with `ctstate sql "SELECT * FROM v_failures"`; '
-            "`ctstate retry` gives them another try."
+        journal.say(
+            f'{counted(left.failed, "capture", "are")} failed: see why with `ctstate sql "SELECT * FROM '
+            'v_failures"`; `ctstate retry` gives another try.'
         )
     if left.unbatched:
-        click.echo(f"{left.unbatched:,} captures are in no batch: `ctstate batch` puts them into some.")
+        journal.say(f"{counted(left.unbatched, 'capture', 'are')} in no batch: `ctstate batch` makes batches.")
     if left.pending:
         doubt = f", {left.in_doubt:,} of them to be looked for" if left.in_doubt else ""
         why = " (--limit)" if limit is not None and not report.stopped else ""
-        click.echo(f"{left.pending:,} captures are left{doubt}{why}: run the same command again.")
+        journal.say(f"{counted(left.pending, 'capture', 'are')} left{doubt}{why}: run the same command again.")
     if left.pending or report.stopped:
         return 75
     return 1 if left.failed or left.unbatched else 0
 
 
-def _echo_plan(plan: UploadPlan) -> None:
-    click.echo(f"Project {plan.project}, account {plan.account.login}, season {plan.season}:")
+def _say_plan(journal: Journal, plan: UploadPlan) -> None:
+    journal.say(f"Project {plan.project}, account {plan.account.login}, season {plan.season}:")
     for planned in plan.batches:
+        if not planned.now:
+            continue
         where = f"subject set {planned.set_id}" if planned.set_id else "a subject set to be found or made"
-        click.echo(
-            f"  {planned.name}: {planned.pending:,} captures ({planned.images:,} images) "
-            f"-> {where}, {planned.set_name!r}"
-        )
+        what = f"{counted(planned.now, 'capture')} ({counted(planned.images, 'image')})"
+        if planned.now < planned.pending:
+            what = f"{planned.now:,} of {counted(planned.pending, 'capture')}"
+        journal.say(f"  {planned.name}: {what} -> {where}, {planned.set_name!r}")
+    if not plan.pending:
+        journal.say("  nothing is pending")
+    elif plan.now < plan.pending:
+        journal.say(f"  left for later (--limit): {counted(plan.pending - plan.now, 'capture')}")
     if plan.warning:
-        click.echo(f"Warning: {plan.warning}.", err=True)
-
-
-class _Progress:
-    """A bar on a terminal, a line now and then elsewhere."""
-
-    def __init__(self) -> None:
-        self._terminal = sys.stderr.isatty()
-        self._total = 0
-        self._began = time.monotonic()
-        self._said = self._began
-
-    def plan(self, plan: UploadPlan, limit: int | None) -> None:
-        _echo_plan(plan)
-        self._total = plan.pending if limit is None else min(limit, plan.pending)
-        self._began = self._said = time.monotonic()
-
-    def __call__(self, counts: Counts) -> None:
-        now = time.monotonic()
-        if now - self._said < (0.2 if self._terminal else LOG_EVERY_S):
-            return
-        self._said = now
-        done = counts.uploaded + counts.failed
-        rate = done / max(now - self._began, 0.001)
-        left = (self._total - done) / rate if rate > 0 else None
-        eta = "?" if left is None else _duration(left)
-        share = done / self._total if self._total else 1.0
-        doubts = f", {counts.in_doubt} in doubt" if counts.in_doubt else ""
-        failed = f", {counts.failed} failed" if counts.failed else ""
-        line = f"{done:,}/{self._total:,} captures, {rate:.1f}/s, {eta} left{failed}{doubts}"
-        if self._terminal:
-            bar = "#" * int(share * 30)
-            click.echo(f"\r[{bar:<30}] {share:4.0%}  {line}\x1b[K", nl=False, err=True)
-        else:
-            logging.getLogger("ctstate").info(line)
-
-    def end(self) -> None:
-        if self._terminal:
-            click.echo("\r\x1b[K", nl=False, err=True)
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
-
-
-def _start_log(log_dir: str | None, log_filename: str | None) -> str | None:
-    """Log to a file where one is wanted, else to the terminal's error stream; return the file."""
-    logger = logging.getLogger("ctstate")
-    logger.setLevel(logging.INFO)
-    handler: logging.Handler
-    path = None
-    if log_dir is None and log_filename is None:
-        handler = logging.StreamHandler()
-        # On a terminal the bar has the floor: only warnings are worth breaking it.
-        handler.setLevel(logging.WARNING if sys.stderr.isatty() else logging.INFO)
-    else:
-        folder = Path(log_dir or ".")
-        folder.mkdir(parents=True, exist_ok=True)
-        stamp = datetime.now().strftime("%Y%m%d_%H%M%S")
-        path = str((folder / f"{log_filename or 'upload'}_{stamp}_{os.getpid()}.log").resolve())
-        handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logger.addHandler(handler)
-    return path
+        journal.say(f"Warning: {plan.warning}.", err=True)
 
 
 def _listen(stop: StopSignal) -> None:

@@ -14,6 +14,7 @@ from ctstate.commands.shared import (
 )
 from ctstate.commands.survey import echo_survey, survey_as_json
 from ctstate.verbs.verify import verify as carry_out
+from ctstate.words import counted
 
 
 @click.command()
@@ -42,7 +43,7 @@ def verify(
     else:
         echo_survey(found)
         if found.all_is_well:
-            click.echo(f"All is well: {found.agree:,} captures, each exactly once, every image whole.")
+            click.echo(f"All is well: {counted(found.agree, 'capture')}, each exactly once, every image whole.")
         else:
             click.echo(f"Not all is well. {found.advice}")
     if not found.all_is_well:

@@ -36,6 +36,7 @@ from ctstate.ledger.exclusions import WITHHELD, exclude_imageless
 from ctstate.ledger.schema import capture, image, season
 from ctstate.ledger.staging import MOST_EXAMPLES, count, fresh, incoming, temporary
 from ctstate.ledger.states import State
+from ctstate.words import counted
 
 
 def _characters(column: Column[Any]) -> int:
@@ -369,7 +370,7 @@ def _refuse_differing(connection: Connection, name: str, differing: int) -> None
     shown = ", ".join(f"row {row.row} ({row.capture_id}: {row.what})" for row in rows)
     more = f" and {differing - len(rows)} more" if differing > len(rows) else ""
     raise InputError(
-        f"{name} contradicts the ledger in {differing} captures: {shown}{more}; nothing was changed; "
+        f"{name} contradicts the ledger in {counted(differing, 'capture')}: {shown}{more}; nothing was changed; "
         "--update takes over what the CSV says"
     )
 

@@ -3,11 +3,11 @@
 from collections.abc import Collection
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, bindparam, case, func, select, update
+from sqlalchemy import ColumnElement, bindparam, case, exists, func, select, update
 from sqlalchemy.engine import Connection
 
 from ctstate.capture import PAGE, pages
-from ctstate.ledger.schema import accepted_subject, batch, capture, image, run
+from ctstate.ledger.schema import accepted_subject, batch, capture, event, image, run, season
 from ctstate.ledger.states import PENDING, State
 
 _PENDING = capture.c.state.in_([state.value for state in PENDING])
@@ -114,6 +114,110 @@ def others_are_at_it(connection: Connection, run_id: int, season_id: int, batch_
             .limit(1)
         ).first()
         is not None
+    )
+
+
+class UnderWay(NamedTuple):
+    """What a run has claimed and not brought to its end.
+
+    Attributes:
+        uploading: captures.
+        whole: of these, captures whose every image is on Zooniverse: they wait for their link.
+    """
+
+    uploading: int
+    whole: int
+
+
+_TO_COME = exists().where(
+    image.c.capture_id == capture.c.id, image.c.problem.is_(None), image.c.arrived_at.is_(None)
+)
+
+
+class Work(NamedTuple):
+    """Which captures are meant: those of a season, or of one of its batches."""
+
+    season_id: int | None = None
+    batch_id: int | None = None
+
+
+EVERYTHING = Work()
+
+
+def under_way(connection: Connection, work: Work = EVERYTHING) -> dict[int, UnderWay]:
+    """Return by run what it has under way."""
+    seasons, batches = select(season.c.id), select(batch.c.id)
+    if work.season_id is not None:
+        seasons = seasons.where(season.c.id == work.season_id)
+    if work.batch_id is not None:
+        batches = batches.where(batch.c.id == work.batch_id)
+    found = connection.execute(
+        select(
+            capture.c.run_id,
+            func.count(),
+            func.sum(case((capture.c.subject_id.is_not(None) & ~_TO_COME, 1), else_=0)),
+        )
+        # By season and batch, so that ix_capture_work leads to what is uploading: a run's captures have no index.
+        .where(
+            capture.c.season_id.in_(seasons),
+            capture.c.batch_id.in_(batches),
+            capture.c.state == State.UPLOADING.value,
+        )
+        .group_by(capture.c.run_id)
+    )
+    return {run_id: UnderWay(*map(int, counts)) for run_id, *counts in found}
+
+
+class OfOthers(NamedTuple):
+    """What other runs did of some work since a moment, and what they have under way now.
+
+    Attributes:
+        seen: the newest move that is counted.
+        uploaded, failed: captures, since.
+        uploading: captures; `whole` of them wait for their link.
+        workers: runs that have something under way.
+    """
+
+    seen: int
+    uploaded: int = 0
+    failed: int = 0
+    uploading: int = 0
+    whole: int = 0
+    workers: int = 0
+
+
+def newest_move(connection: Connection) -> int:
+    """Return the number of the newest move of a capture."""
+    return int(connection.execute(select(func.coalesce(func.max(event.c.id), 0))).scalar_one())
+
+
+def of_others(connection: Connection, run_id: int, work: Work, before: OfOthers) -> OfOthers:
+    """Return what runs other than this one did, given what was known before: only moves made since are read."""
+    whose = select(capture.c.season_id, capture.c.batch_id).where(capture.c.id == event.c.capture_id)
+    mine = whose.with_only_columns(capture.c.season_id).scalar_subquery() == work.season_id
+    if work.batch_id is not None:
+        mine &= whose.with_only_columns(capture.c.batch_id).scalar_subquery() == work.batch_id
+    seen = newest_move(connection)
+    ended = connection.execute(
+        select(event.c.target, func.count())
+        .where(
+            event.c.id > before.seen,
+            event.c.id <= seen,
+            event.c.target.in_([State.UPLOADED.value, State.FAILED.value]),
+            event.c.run_id.is_distinct_from(run_id),
+            mine,
+        )
+        .group_by(event.c.target)
+    )
+    counts = {target: int(number) for target, number in ended}
+    others = [found for key, found in under_way(connection, work).items() if key != run_id]
+    return OfOthers(
+        seen=seen,
+        uploaded=before.uploaded + counts.get(State.UPLOADED.value, 0),
+        failed=before.failed + counts.get(State.FAILED.value, 0),
+        uploading=sum(found.uploading for found in others),
+        whole=sum(found.whole for found in others),
+        workers=len(others),
     )
 
 

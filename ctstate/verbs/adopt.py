@@ -27,6 +27,7 @@ from ctstate.ledger.set_lease import turn
 from ctstate.verbs.reconcile import reconcile
 from ctstate.verbs.survey import Survey, survey
 from ctstate.verbs.upload.begin import claim_set
+from ctstate.words import counted
 from ctstate.zooniverse import PAGE_SIZE, Zooniverse
 from ctstate.zooniverse.rows import Subject, SubjectSet
 from ctstate.zooniverse.subject import ANONYMIZED, CAPTURE_ID, ORIGINAL_IMAGES, subject_set_name
@@ -283,8 +284,9 @@ def _claimed_and_there(
         }
     if 2 * len(there) < claims_looked_at and not even_if_gone:
         raise UsageError(
-            f"of {claims_looked_at:,} subjects that the files name, {len(there):,} are in project {project_id} on "
-            f"{zooniverse.endpoint}: is that the right project, and the right folder of files? Nothing was "
+            f"of {counted(claims_looked_at, 'subject')} that the files name, project {project_id} has "
+            f"{len(there):,} on {zooniverse.endpoint}: is that the right project, and the right folder of "
+            "files? Nothing was "
             "changed; --even-if-gone frees the others, to be uploaded again"
         )
     return there

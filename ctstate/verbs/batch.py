@@ -14,6 +14,7 @@ from ctstate.errors import UsageError
 from ctstate.ledger import Ledger, Transaction, batches, runs
 from ctstate.ledger.batches import FreeCapture
 from ctstate.ledger.transitions import note_placed
+from ctstate.words import counted
 
 ORDERS = ("random", "sequential", "site", "roll")
 LEGACY_SEED = 123
@@ -114,7 +115,9 @@ def batch(
         if not ids:
             raise UsageError(f"season {season.name} has no capture that could be put into a batch")
         if number_of_batches is not None and number_of_batches > len(ids):
-            raise UsageError(f"--number-of-batches {number_of_batches}: there are only {len(ids)} captures")
+            raise UsageError(
+                f"--number-of-batches {number_of_batches}: the season has only {counted(len(ids), 'capture')}"
+            )
         if order == "random":
             random.Random(seed).shuffle(ids)
         if groups:

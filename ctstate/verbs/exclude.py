@@ -15,6 +15,7 @@ from ctstate.formats.paths import PathRule
 from ctstate.ledger import Ledger, Transaction, exclusions, runs
 from ctstate.ledger.listed import CHOSEN_CAPTURES, CHOSEN_IMAGES, Entry, choose, image_roots, unknown
 from ctstate.ledger.read_only_sql import captures_where
+from ctstate.words import counted
 
 MOST_EXAMPLES = 5
 
@@ -165,7 +166,7 @@ def _report_unknown(connection: Transaction, name: str, entries: int, report: Ex
     if nothing.total == entries:
         row, value = nothing.first[0]
         raise InputError(
-            f"{name}: none of its {entries:,} entries is a capture id or image path of the ledger "
+            f"{name}: of its {counted(entries, 'entry')}, none is a capture id or image path of the ledger "
             f"(the first, row {row}: {value}); nothing was changed"
         )
     report.examples += [f"row {row}: not in the ledger: {value}" for row, value in nothing.first]

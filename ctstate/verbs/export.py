@@ -50,17 +50,18 @@ def export_manifest(
         ledger: the ledger.
         season: manifest id; may be left out where the ledger holds one.
         batch: name of a batch.
-        folder: where the file goes; its name is ID__BATCH__manifest.json.
+        folder: where the file goes, made where it is missing; its name is ID__BATCH__manifest.json.
         uploaded: write the manifest as it is after an upload, ID__BATCH__manifest_uploaded.json.
 
     Raises:
-        UsageError: no such season, batch or folder.
+        UsageError: no such season or batch, or a file where the folder should be.
     """
     found = ledger.season(season)
     name = f"{found.name}__{batch or COMPLETE}__manifest{'_uploaded' if uploaded else ''}.json"
+    batch = _known(ledger, found, batch)
     report = ExportReport(_in_folder(folder, name))
     with _written(report.file) as stream:
-        captures = exports.of_manifest(ledger.read, found.id, _known(ledger, found, batch), with_subjects=uploaded)
+        captures = exports.of_manifest(ledger.read, found.id, batch, with_subjects=uploaded)
         report.count = write_manifest(stream, map(_entry, captures))
     return report
 
@@ -96,12 +97,13 @@ def export_tracker(
         ledger, season, batch, folder: as for `export_manifest`.
 
     Raises:
-        UsageError: no such season, batch or folder.
+        UsageError: no such season or batch, or a file where the folder should be.
     """
     found = ledger.season(season)
+    batch = _known(ledger, found, batch)
     report = ExportReport(_in_folder(folder, f"{found.name}__{batch or COMPLETE}__upload_tracker_file.txt"))
     with _written(report.file) as stream:
-        rows = exports.of_tracker(ledger.read, found.id, _known(ledger, found, batch))
+        rows = exports.of_tracker(ledger.read, found.id, batch)
         report.count = write_tracker_file(stream, rows)
     return report
 
@@ -188,8 +190,10 @@ def _known(ledger: Ledger, season: Season, batch: str | None) -> str | None:
 
 def _in_folder(folder: str | os.PathLike[str], name: str) -> Path:
     place = Path(folder)
-    if not place.is_dir():
-        raise UsageError(f"{place}: no such folder")
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise UsageError(f"{place}: a file is in the way of that folder") from None
     return place / name
 
 

@@ -32,6 +32,7 @@ from ctstate.ledger import (
 )
 from ctstate.ledger.intake_predictions import FileOfPredictions, MadePrediction, Scope
 from ctstate.verbs.manifest import check_manifest_id, real_root
+from ctstate.words import counted
 
 SOURCE = "manifest"
 """Under which name the ledger keeps predictions that came with a manifest."""
@@ -210,8 +211,8 @@ def _see_unknown(connection: Transaction, name: str, report: ImportReport) -> No
     report.unknown = unknown.number
     if report.unknown and report.unknown == report.captures:
         raise InputError(
-            f"{name}: none of its {report.captures:,} captures is in the ledger; import the manifest (or the "
-            "captures CSV) first; nothing was changed"
+            f"{name}: of its {counted(report.captures, 'capture')}, none is in the ledger; import the manifest "
+            "(or the captures CSV) first; nothing was changed"
         )
     report.examples += [f"row {row}: not in the ledger: {capture_id}" for row, capture_id in unknown.first]
 

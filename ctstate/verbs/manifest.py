@@ -15,6 +15,7 @@ from ctstate.formats.camtrap_dp import GAP_SECONDS, CamtrapDp, Package
 from ctstate.formats.captures_csv import CapturesCsv
 from ctstate.formats.reader import CaptureReader, short
 from ctstate.ledger import Ledger, intake_captures, runs, staging
+from ctstate.words import counted
 
 LONGEST_GAP_S = 366 * 86400
 
@@ -265,7 +266,7 @@ def _check_that_they_are_there(
     first = next((f"{reader.unit} {row}: {short(path)}" for row, path, _ in contents.examples), "")
     where = f"is --images-root {images_root} the right folder" if images_root else "is their disk mounted"
     raise InputError(
-        f"{reader.name}: {contents.missing:,} of {looked_for:,} images are not there (the first, {first}); "
+        f"{reader.name}: not there: {contents.missing:,} of {counted(looked_for, 'image')} (the first, {first}); "
         f"{where}? Nothing was changed; --allow-missing reads them in all the same"
     )
 

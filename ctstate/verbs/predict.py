@@ -28,6 +28,7 @@ from ctstate.ledger import intake_predictions as intake
 from ctstate.ledger.intake_predictions import FileEntry, FileOfPredictions, MadePrediction, Scope
 from ctstate.ledger.listed import image_roots
 from ctstate.ledger.staging import MOST_EXAMPLES
+from ctstate.words import counted
 
 __all__ = ["FORMATS", "PredictReport", "PredictionFile", "predict"]
 
@@ -209,7 +210,7 @@ def _none_of_it(connection: Transaction, reader: Reader, entries: int) -> InputE
             f"; the ledger's paths look like {intake.an_image_path(connection)}: see --strip-prefix, --base-folder"
         )
     return InputError(
-        f"{reader.name}: none of its {entries:,} entries is {what} of the ledger (the first: "
+        f"{reader.name}: of its {counted(entries, 'entry')}, none is {what} of the ledger (the first: "
         f"{short(intake.key_of_entry(connection, 1))}){hint}; nothing was changed"
     )
 

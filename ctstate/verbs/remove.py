@@ -15,6 +15,7 @@ from ctstate.errors import FencedError, NotFoundError, UsageError, ZooniverseErr
 from ctstate.ledger import Ledger, LiveRun, State, transitions
 from ctstate.ledger.set_lease import turn
 from ctstate.verbs.choose import Wanted, choose
+from ctstate.words import counted
 from ctstate.zooniverse import MOST_IDS_IN_PATH, Zooniverse
 
 REMOVE, DELETE = "remove", "delete"
@@ -166,7 +167,7 @@ def make_plan(
     if choice.foreign and not consent.foreign:
         shown = ", ".join(map(str, choice.foreign[:5])) + (", ..." if len(choice.foreign) > 5 else "")
         raise UsageError(
-            f"{len(choice.foreign):,} of the subjects are no capture's of this ledger ({shown}); "
+            f"{counted(len(choice.foreign), 'subject', 'are')} no capture's of this ledger ({shown}); "
             "nothing was changed; --force-foreign takes them all the same"
         )
     if not choice.captures and not choice.foreign:

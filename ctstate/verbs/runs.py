@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ctstate.cluster import queue
-from ctstate.ledger import Ledger, runs
+from ctstate.ledger import Ledger, runs, uploads
 from ctstate.ledger.clock import age
 from ctstate.ledger.runs import RunRow
 
@@ -22,7 +22,8 @@ class RunStatus:
         outcome: done, failed, stopped, lost; None while it lives.
         stopping: it was asked to stop and has not ended yet.
         uploaded, failed: captures.
-        rate: captures uploaded per second of its life; None where it uploads nothing.
+        rate: captures per second of its life, with those that are whole on Zooniverse and wait for their link (a
+            young worker has linked none yet); None: it uploads nothing, or a live one has brought none there yet.
         started_at, heartbeat_at, ended_at: times.
         host, pid, username: where, and whose.
         slurm_job, slurm_task: its Slurm job; None outside of Slurm.
@@ -71,10 +72,11 @@ def list_runs(ledger: Ledger, *, most: int | None = 20) -> list[RunStatus]:
     with ledger.read() as connection:
         gone = set(ledger.dead_runs(connection))
         rows = runs.newest(connection, most)
-    return [_status(row, row.id in gone, known) for row in rows]
+        under_way = uploads.under_way(connection)
+    return [_status(row, row.id in gone, known, under_way.get(row.id)) for row in rows]
 
 
-def _status(row: RunRow, gone: bool, known: queue.Queue | None) -> RunStatus:
+def _status(row: RunRow, gone: bool, known: queue.Queue | None, under_way: uploads.UnderWay | None) -> RunStatus:
     lost = gone if row.ended_at is None else row.outcome == runs.LOST
     state = LOST if lost else LIVE if row.ended_at is None else ENDED
     slurm_state = None
@@ -82,6 +84,8 @@ def _status(row: RunRow, gone: bool, known: queue.Queue | None) -> RunStatus:
         slurm_state = known.state(row.job.job, row.job.task)
     # A live run's rate is up to now, and not up to a heartbeat some seconds ago.
     until = age(row.started_at) if state == LIVE else _seconds(row.started_at, row.ended_at or row.heartbeat_at)
+    brought = row.uploaded + (under_way.whole if under_way is not None else 0)
+    has_rate = row.verb == "upload" and (brought or state != LIVE)
     return RunStatus(
         id=row.id,
         verb=row.verb,
@@ -90,7 +94,7 @@ def _status(row: RunRow, gone: bool, known: queue.Queue | None) -> RunStatus:
         stopping=row.ended_at is None and not gone and row.stop_requested_at is not None,
         uploaded=row.uploaded,
         failed=row.failed,
-        rate=round(row.uploaded / max(until, 0.001), 3) if row.verb == "upload" else None,
+        rate=brought / max(until, 0.001) if has_rate else None,
         started_at=row.started_at,
         heartbeat_at=row.heartbeat_at,
         ended_at=row.ended_at,

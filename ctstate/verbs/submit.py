@@ -21,6 +21,7 @@ from ctstate.errors import CtstateError, UsageError
 from ctstate.ledger import Ledger, submissions, uploads
 from ctstate.ledger.sqlite import parse_url
 from ctstate.ledger.submissions import Submission
+from ctstate.words import counted
 from ctstate.zooniverse import read_credentials
 
 MAX_ROUNDS = 30
@@ -304,22 +305,25 @@ def continue_chain(ledger: Ledger, run_id: int) -> Continuation:
         return Continuation("nothing is pending any more")
     with ledger.read() as connection:
         if submissions.is_ended(connection, chain_id):
-            return Continuation(f"`ctstate stop --all` ended the chain, {pending:,} captures are pending")
+            return Continuation(
+                f"`ctstate stop --all` ended the chain, {counted(pending, 'capture', 'are')} pending"
+            )
     if before.round >= order.max_rounds:
         raise CtstateError(
-            f"{pending:,} captures are still pending after {before.round} rounds; run `ctstate submit` again"
+            f"{counted(pending, 'capture', 'are')} still pending after {counted(before.round, 'round')}; run "
+            "`ctstate submit` again"
         )
     idle = 0 if pending < before.pending else before.idle_rounds + 1
     if idle >= IDLE_ROUNDS:
         raise CtstateError(
-            f"the last {idle} rounds brought none of {pending:,} pending captures to Zooniverse; "
-            f"see the logs in {order.log_folder}, then run `ctstate submit` again"
+            f"the last {counted(idle, 'round')} brought none of {counted(pending, 'pending capture')} to "
+            f"Zooniverse; see the logs in {order.log_folder}, then run `ctstate submit` again"
         )
     more = tuple(option for option in order.job.more if option.partition("=")[0] not in script.ONCE)
     order = replace(order, job=replace(order.job, more=more))
     place = Place(before.round + 1, idle, chain_id, follows_id=run_id)
     done = _submit(ledger, order, pending, place, IDLE_WAIT if idle else None)
-    return Continuation(f"{pending:,} captures are pending", done)
+    return Continuation(f"{counted(pending, 'capture', 'are')} pending", done)
 
 
 # -- the script of old ------------------------------------------------------------------------------------------

@@ -49,7 +49,7 @@ def test_what_is_on_its_way_keeps_its_batch(
     before = ask("SELECT * FROM capture WHERE capture_number < 5 ORDER BY id")
     result = call_ctstate("batch", "--max-batch-size", 4, "--order", "sequential")
     assert result.code == 0
-    assert "5 captures on their way or on Zooniverse stay in the batch they have." in result.stdout
+    assert "Left in their batch, as on the way or on Zooniverse: 5 captures." in result.stdout
     assert ask("SELECT * FROM capture WHERE capture_number < 5 ORDER BY id") == before
     # batch_1 is taken; the seven free captures get the next free names.
     assert {name: len(members) for name, members in batches().items()} == {"batch_1": 5, "batch_2": 4, "batch_3": 3}
@@ -81,7 +81,7 @@ def test_excluded_captures_are_left_out_and_take_no_name(
     season([("A", "1", n) for n in range(10)])
     write("UPDATE capture SET excluded = 'no usable image' WHERE capture_number = 0")
     result = call_ctstate("batch", "--number-of-batches", 3)
-    assert "1 captures are excluded" in result.stdout
+    assert "1 capture is excluded" in result.stdout
     assert "on their way" not in result.stdout
     assert sum(map(len, batches().values())) == 9
     # One that was excluded once it had a batch does not make the season look begun.

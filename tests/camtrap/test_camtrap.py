@@ -298,5 +298,5 @@ def test_the_command_line(package: Package) -> None:
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
-    assert "Season mica-2020: 1 new captures" in done.stdout
-    assert "1 captures by the rule: gap 120 s." in done.stdout
+    assert "Season mica-2020: 1 new capture" in done.stdout
+    assert "1 capture by the rule: gap 120 s." in done.stdout

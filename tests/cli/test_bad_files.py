@@ -73,7 +73,7 @@ CSVS = [
     Case("two seasons", row() + "M_S1,B04,1,1,1,b.jpg\n", "2 seasons"),
     Case("a season's name with a dot", row(season="N.S1"), "'.'", code=2),
     Case("a season's name of 5,000 letters", row(season="N" * 5000), "characters", code=2),
-    Case("all its images are elsewhere", HEADER + "N_S1,B04,1,1,1,z.jpg\n", "1 of 1 images are not there"),
+    Case("all its images are elsewhere", HEADER + "N_S1,B04,1,1,1,z.jpg\n", "not there: 1 of 1 image "),
 ]  # fmt: skip
 
 
@@ -215,7 +215,7 @@ PREDICTIONS = [
     *(Case(f"classifications that are {value!r}", detection(classifications=value), "image 1")
       for value in (5, "text", {"a": 1}, [5], [[1]], [["1", "x"]], [["1", 2]], [None])),
     Case("a failure and detections", mega({"file": IMAGE, "failure": "x", "detections": [{}]}), "image 1"),
-    Case("no image of the ledger", mega({"file": "D:/x.jpg", "detections": []}), "none of its 1 entries"),
+    Case("no image of the ledger", mega({"file": "D:/x.jpg", "detections": []}), "of its 1 entry, none"),
     *(Case(f"SpeciesNet: {value!r}", json.dumps({"predictions": [value]}), "prediction 1")
       for value in (5, None, [], {}, {"filepath": 5})),
     *(Case(f"SpeciesNet with {more!r}", species(**more), "prediction 1")
@@ -238,7 +238,7 @@ PREDICTIONS = [
       for value in ("high", "1.5", "-0.1", "inf", "1,2", "0x1", "50%")),
     Case("a CSV with a field of 140,000 letters", f"capture_id,animal\n{'x' * 140_000},1\n", "CSV"),
     Case("a long CSV without labels", f"capture_id,label,confidence\n{CAPTURE},,1\n", "row 2"),
-    Case("no capture of the ledger", "capture_id,animal\nX#1,1\n", "none of its 1 entries"),
+    Case("no capture of the ledger", "capture_id,animal\nX#1,1\n", "of its 1 entry, none"),
 ]  # fmt: skip
 
 
@@ -283,7 +283,7 @@ EXCLUDE = ("exclude", "{file}", "--reason", "people")
 LISTS = [
     Case("empty", "", "lists no capture"),
     Case("blank lines", "\n \n\n", "lists no capture"),
-    Case("nothing of the ledger", "X#1\nY#2\n", "none of its 2 entries"),
+    Case("nothing of the ledger", "X#1\nY#2\n", "of its 2 entries, none"),
     Case("latin-1", "Süd\n".encode("latin-1"), "UTF-8"),
     Case("half of its JSON", '["a"', "JSON"),
     Case("nested deeply", DEEP, "nested"),

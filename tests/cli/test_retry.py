@@ -64,7 +64,7 @@ def test_a_removed_one_keeps_its_subject_and_a_deleted_one_does_not(
 
 
 def test_by_site_and_by_name(season: None, call_ctstate: Any, ask: Any) -> None:
-    assert "1 captures" in call_ctstate("retry", "--site", "C").stdout
+    assert "1 capture is batched" in call_ctstate("retry", "--site", "C").stdout
     assert "2 captures" in call_ctstate("retry", "TST_S1#B04#1#2", "TST_S1#B04#1#3").stdout
     assert ask(STATES) == expected(c2=("batched", None), c3=("batched", 103), c7=("batched", None))
 

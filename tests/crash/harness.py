@@ -512,7 +512,7 @@ class Round:
             if named:
                 self.call("adopt", *self.project, "--subject-set-id", named[1], expected=(0, 1))
                 continue
-            plan = json.loads(self.call("reconcile", *self.project, "--json"))
+            plan = json.loads(self.call("reconcile", *self.project, "--json", expected=(0, 1)))
             if plan["to_do"] == 0 and not plan["findings"]:
                 break
         else:

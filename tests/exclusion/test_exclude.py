@@ -176,10 +176,10 @@ def test_the_command_line_warns_of_what_is_too_late(season: SeasonFiles) -> None
     assert season.capture_id(2) in done.stderr
     done = season.run("exclude", "--where", "capture = '3'", "--reason", "people")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "Excluded: 1 captures, 0 single images." in done.stdout
+    assert "Excluded: 1 capture, 0 single images." in done.stdout
     done = season.run("include", "--where", "capture = '3'")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "Included again: 1 captures" in done.stdout
+    assert "Included again: 1 capture," in done.stdout
     done = season.run("exclude", "--where", "captur = '3'", "--reason", "people")
     assert done.returncode == 2
     assert "did you mean capture" in done.stderr
@@ -192,7 +192,7 @@ def test_unknown_entries_are_counted_and_named(season: SeasonFiles) -> None:
     assert report.examples == ["row 2: not in the ledger: NOBODY#1", "row 3: not in the ledger: missing/pic.jpg"]
     done = season.run("exclude", str(file), "--reason", "people")
     assert done.returncode == 1
-    assert "2 entries of the list name nothing" in done.stderr
+    assert "2 entries name nothing" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_unknown_entries_are_counted_and_named(season: SeasonFiles) -> None:
         (b"", "lists no capture"),
         (b"\n\n", "lists no capture"),
         (b"capture_id\n", "lists no capture"),
-        (b"a\nb\nc\n", "none of its 3 entries"),
+        (b"a\nb\nc\n", "of its 3 entries, none"),
         (b'[{"capture_id": "x"}, 7]', "entry 2: neither"),
         (b'["x", ', "not readable as JSON"),
         ("Ñandú".encode("latin-1"), "not text in UTF-8"),

@@ -68,14 +68,14 @@ def test_the_same_csv_changes_nothing_and_says_so(season: Any, again: Any, ledge
         for more in ((), ("--update",)):
             result = again(rows, *more)
             assert result.code == 0
-            assert "0 new captures, 5 as they were" in result.stdout
+            assert "0 new captures, 5 as before" in result.stdout
             assert "Nothing new: the ledger is as it was." in result.stdout
             assert dump(ledger_path) == before
 
 
 def test_a_longer_csv_adds_what_is_new(season: Any, again: Any, ask: Any, row: Any) -> None:
-    assert "1 new captures, 5 as they were" in again([*season, row(6, 1)]).stdout
-    assert "1 new captures, 0 as they were" in again([row(7, 1)]).stdout
+    assert "1 new capture, 5 as before" in again([*season, row(6, 1)]).stdout
+    assert "1 new capture, 0 as before" in again([row(7, 1)]).stdout
     assert ask("SELECT count(*) FROM capture") == [(7,)]
     assert ask("SELECT count(*) FROM run WHERE outcome = 'done'") == [(3,)]
 
@@ -101,7 +101,7 @@ def changed(rows: list[dict[str, Any]], at: int, **what: Any) -> list[dict[str, 
 )
 def test_a_contradiction_names_its_rows(season: Any, refused: Any, rows: Any, names: str) -> None:
     line = refused(rows(season))
-    assert "in 1 captures" in line
+    assert "in 1 capture:" in line
     assert names in line
     assert "--update" in line
 
@@ -115,7 +115,7 @@ def test_many_contradictions_are_one_line(season: Any, refused: Any, row: Any) -
 def test_update_takes_over_what_the_csv_says(season: Any, again: Any, ask: Any, row: Any) -> None:
     rows = changed(season, 2, path="other.jpg")[:-1]
     result = again([*rows, {**row(5, 3), "invalid": 2}], "--update")
-    assert "0 new captures, 3 as they were, 2 updated" in result.stdout
+    assert "0 new captures, 3 as before, 2 updated" in result.stdout
     assert ask(
         "SELECT path FROM image JOIN capture c ON c.id = image.capture_id WHERE capture = '2' AND rank = 1"
     ) == [("other.jpg",)]
@@ -163,7 +163,7 @@ def test_update_never_touches_what_is_on_its_way(season: Any, again: Any, ask: A
     result = again([{**r, "path": f"new/{r['path']}", "site": "B04"} for r in season], "--update")
     assert result.code == 0
     assert "1 updated" in result.stdout
-    assert "4 captures differ from the CSV but are on their way or uploaded: left alone." in result.stdout
+    assert "4 captures differ from the CSV, on the way or uploaded already: left alone." in result.stdout
     assert (ask(everything), ask(images)) == before
     assert ask("SELECT path FROM image WHERE path LIKE 'new/%IMAG0005%' ORDER BY rank") == [
         ("new/TST_S1/B04/B04_R1/IMAG0005_1.JPG",),
@@ -181,7 +181,7 @@ def test_files_may_go_once_they_are_on_zooniverse(
     assert "Nothing new" in again(season, images=False).stdout
     assert dump(ledger_path) == before
     (season_csv.root / season[2]["path"]).unlink()
-    assert "in 1 captures: row 4" in refused(season, images=False)  # capture 2 is not there yet
+    assert "in 1 capture: row 4" in refused(season, images=False)  # capture 2 is not there yet
 
 
 def test_a_capture_of_another_season(season: Any, refused: Any, row: Any) -> None:

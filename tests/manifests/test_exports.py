@@ -173,13 +173,23 @@ def test_speciesnet_instances(season: SeasonFiles) -> None:
 def test_wrong_places(season: SeasonFiles) -> None:
     with season.open() as ledger:
         for call in (
-            lambda: export_manifest(ledger, folder=season.folder / "nowhere"),
+            lambda: export_manifest(ledger, folder=season.csv / "in a file"),
             lambda: export_captures(ledger, season.folder / "nowhere" / "c.csv"),
             lambda: export_captures(ledger, season.folder),
-            lambda: export_manifest(ledger, batch="batch_9", folder=season.folder),
+            lambda: export_manifest(ledger, batch="batch_9", folder=season.folder / "new"),
             lambda: export_manifest(ledger, "OTHER", folder=season.folder),
         ):
             with pytest.raises(UsageError):
                 call()
     assert not list(season.folder.glob(".*part"))
     assert not list(season.folder.glob("*manifest*"))
+    assert not (season.folder / "new").exists()
+
+
+def test_the_folder_of_an_export_is_made(season: SeasonFiles) -> None:
+    folder = season.folder / "Manifests" / "WLD"
+    with season.open() as ledger:
+        made = export_manifest(ledger, folder=folder).file
+        tracker = export_tracker(ledger, folder=folder / "trackers").file
+    assert (made.parent, tracker.parent) == (folder, folder / "trackers")
+    assert (made.exists(), tracker.exists()) == (True, True)

@@ -158,7 +158,7 @@ def test_a_tracker(season: SeasonFiles) -> None:
         ("", "header is unique_id,subject_id"),
         ("unique_id,subject_id\nX,\n", "row 2 .X.: no subject id"),
         ("unique_id,subject_id\nX,abc\n", "row 2 .X.: no subject id"),
-        ("unique_id,subject_id\nX,1\n", "none of its 1 captures"),
+        ("unique_id,subject_id\nX,1\n", "of its 1 capture, none"),
     ],
 )
 def test_trackers_that_are_none(season: SeasonFiles, data: str, message: str) -> None:
@@ -256,7 +256,7 @@ def test_the_command_line(files: SeasonFiles) -> None:
     file = put(files, manifest)
     done = files.run("import", "manifest", str(file), "--images-root", str(files.root))
     assert done.returncode == 0, done.stderr
-    assert "6 captures, 6 of them new" in done.stdout
+    assert "6 captures, 6 new" in done.stdout
     assert "ctstate adopt" in done.stdout
     done = files.run("export", "manifest", "--output-dir", str(files.folder))
     assert done.returncode == 0, done.stderr

@@ -152,7 +152,7 @@ def test_paths_of_other_machines(season: SeasonFiles, style: str) -> None:
 
 
 def test_where_no_path_fits_one_of_the_ledger_is_shown(season: SeasonFiles) -> None:
-    with pytest.raises(InputError, match="none of its 1 entries is an image of the ledger") as caught:
+    with pytest.raises(InputError, match="of its 1 entry, none is an image of the ledger") as caught:
         attach(season, megadetector([seen("D:/x.jpg")]))
     assert season.path(1, 1) in str(caught.value)
     done = season.run("predict", str(season.folder / "p.json"))

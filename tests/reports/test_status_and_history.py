@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ctstate.ledger import Ledger
 from ctstate.ledger.states import State
 
 
@@ -87,7 +88,7 @@ def test_reading_changes_nothing(season: None, call_ctstate: Any, ledger_path: P
 
 def test_history(season: None, call_ctstate: Any) -> None:
     shown = call_ctstate("history", "TST_S1#Ñandú#1#2").stdout
-    assert "state             failed" in shown
+    assert re.search(r"^state +failed$", shown, re.MULTILINE)
     assert 'a, broken "image"' in shown
     assert "IMAG0002_1.JPG" in shown
     found = json.loads(call_ctstate("history", "TST_S1#Ñandú#1#2", "--json").stdout)
@@ -101,6 +102,44 @@ def test_history(season: None, call_ctstate: Any) -> None:
     assert [event["verb"] for event in found["events"][:2]] == ["manifest", "batch"]
     assert found["capture"]["reason"] == 'a, broken "image"'
     assert [image["rank"] for image in found["images"]] == [1]
+
+
+def test_a_long_key_of_the_history_stays_in_its_column(season: None, call_ctstate: Any, ledger_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(ledger_path)) as connection:
+        connection.execute(
+            "INSERT INTO prediction (capture_id, source, metadata, made_at, machine_species_confidence)"
+            " SELECT id, 'megadetector', '{}', '2026', 0.5 FROM capture WHERE capture_number = 2"
+        )
+        connection.commit()
+    facts = call_ctstate("history", "TST_S1#Ñandú#1#2").stdout.partition("\n\n")[0].splitlines()
+    assert any(line.startswith("machine_species_confidence  0.5") for line in facts)
+    columns = {re.match(r"\w+ +", line).end() for line in facts}  # type: ignore[union-attr]
+    assert len(columns) == 1, facts
+
+
+def test_a_young_worker_whose_captures_wait_for_their_link_has_a_rate(
+    season: None, call_ctstate: Any, ledger_path: Path
+) -> None:
+    """It links 200 at a time: until then nothing of it is uploaded, and it is no worker that does nothing."""
+    with Ledger.open(ledger_path) as ledger, ledger.live_run("upload", {}) as live:
+        said = call_ctstate("runs").stdout
+        assert said.splitlines()[-1] == "1 live worker."
+        assert "0.00" not in said
+        with contextlib.closing(sqlite3.connect(ledger_path)) as connection:
+            connection.execute(
+                "UPDATE capture SET state = 'uploading', run_id = ?, subject_id = 7 WHERE capture_number = 4",
+                (live.id,),
+            )
+            connection.execute(
+                "UPDATE capture SET state = 'uploading', run_id = ? WHERE capture_number = 5", (live.id,)
+            )
+            connection.commit()
+            assert call_ctstate("runs").stdout.splitlines()[-1] == "1 live worker.", "its image has not arrived"
+            connection.execute("UPDATE image SET arrived_at = '2026'")
+            connection.commit()
+        said = call_ctstate("runs").stdout
+        assert re.fullmatch(r"1 live worker, \d+\.\d+/s in all\.", said.splitlines()[-1])
+        assert json.loads(call_ctstate("runs", "--json").stdout)[-1]["rate"] > 0
 
 
 def test_history_of_what_is_not_there(season: None, call_ctstate: Any) -> None:

@@ -8,11 +8,12 @@ import ctstate
 PACKAGE = Path(ctstate.__file__).parent
 PROJECT = PACKAGE.parent
 
-GROUND = ("errors", "capture", "machine")
+GROUND = ("errors", "capture", "machine", "words")
 ROOMS = ("ledger", "formats", "images", "zooniverse", "cluster")
 MAY_KNOW: dict[str, tuple[str, ...]] = {
     "errors": (),
     "machine": (),
+    "words": (),
     "capture": (),
     "sandbox": ("errors",),
     **dict.fromkeys(ROOMS, GROUND),

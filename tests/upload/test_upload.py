@@ -417,7 +417,7 @@ def test_the_allowance_is_watched_while_it_goes_on(new_season, sandbox, caplog) 
         watch.look()
         watch.look()
         watch.close()
-    assert caplog.text.count("may upload 1 more subjects, 2 are pending") == 1
+    assert caplog.text.count("may upload 1 more subject, pending: 2") == 1
 
 
 def test_a_short_settle_is_for_a_sandbox(new_season) -> None:

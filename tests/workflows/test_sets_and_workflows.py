@@ -230,7 +230,7 @@ def test_update_metadata_of_all_finds_what_nobody_marked(world: UploadedSeason) 
     world.zooniverse().update_metadata(subject, {"license": "somebody's"})
     assert "No subject waits" in world.on_project("update-metadata").stdout
     done = world.on_project("update-metadata", "--all")
-    assert "1 subjects updated, 11 carried it already" in done.stdout
+    assert "1 subject updated, 11 carried it already" in done.stdout
     assert _metadata(world, 3)["license"] == "L"
 
 
@@ -339,7 +339,7 @@ def test_predict_after_the_upload_reaches_the_subjects(world: UploadedSeason) ->
         assert predicted.returncode == 0, predicted.stdout
         updated = world.on_project("update-metadata")
         assert updated.returncode == 0, updated.stdout
-        assert "1 subjects updated" in updated.stdout
+        assert "1 subject updated" in updated.stdout
         carried = {key: value for key, value in _metadata(world, 0).items() if key.startswith("#machine_")}
         assert carried == {f"#machine_confidence_{label}": value for label, value in labels.items()}
     assert world.violations() == []

@@ -20,6 +20,7 @@ from ctstate.errors import CtstateError, UsageError
 from ctstate.ledger import Ledger, Selection, State
 from ctstate.sandbox import SandboxProcess, SandboxSettings
 from ctstate.verbs.demo.invariant import violations
+from ctstate.words import counted
 
 FAULTS: dict[str, Any] = {
     "seed": 20,
@@ -172,7 +173,7 @@ def run_demo(folder: Path, say: Say, *, captures: int = 48, keep_open: Callable[
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     marker.touch()
-    say(f"Making a season of {captures} captures in {folder} ...")
+    say(f"Making a season of {counted(captures, 'capture')} in {folder} ...")
     captures_csv = make_season(folder, captures)
     passwords = folder / "passwords.ini"
     sandbox: AbstractContextManager[SandboxProcess] = SandboxProcess(folder / "sandbox", SandboxSettings())
@@ -209,8 +210,8 @@ def run_demo(folder: Path, say: Say, *, captures: int = 48, keep_open: Callable[
         if found:
             raise CtstateError(f"the invariant does not hold: {found[0]} (and {len(found) - 1} more)")
         say(
-            f"\nNothing lost, nothing doubled: {captures} captures, each exactly once, "
-            f"after {struck} faults and a kill."
+            f"\nNothing lost, nothing doubled: {counted(captures, 'capture')}, each exactly once, "
+            f"after {counted(struck, 'fault')} and a kill."
         )
         if keep_open is not None:
             keep_open(zooniverse.url)

@@ -14,6 +14,7 @@ from typing import Any
 
 from ctstate.ledger import Ledger, State, audit
 from ctstate.ledger.audit import AuditedCapture, AuditedImage
+from ctstate.words import counted
 from ctstate.zooniverse.subject import CAPTURE_ID, read_mark
 
 Subject = Mapping[str, Any]
@@ -50,7 +51,7 @@ def violations(ledger: Ledger, world: Mapping[str, Any], *, complete: bool = Tru
         known.update(subjects)
         where = f"{row.capture_id} ({row.state})"
         if len(subjects) > 1:
-            found.append(f"{where}: {len(subjects)} active subjects: {sorted(subjects)}")
+            found.append(f"{where}: {counted(len(subjects), 'active subject')}: {sorted(subjects)}")
         if row.state == State.UPLOADING and row.run_id not in live:
             found.append(f"{where}: claimed by run {row.run_id}, which has ended")
         if row.state == State.UPLOADED:
@@ -84,7 +85,7 @@ def _uploaded(row: AuditedCapture, active: Mapping[int, Subject], images: list[A
     if [int(key) for key in subject["subject_sets"]] != [row.subject_set_id]:
         found.append(f"its subject is in sets {subject['subject_sets']}, not in {row.subject_set_id}")
     if len(subject["images"]) != len(images):
-        found.append(f"{len(subject['images'])} images, not {len(images)}")
+        found.append(f"{counted(len(subject['images']), 'image')}, not {len(images)}")
     for ours, theirs in zip(images, subject["images"], strict=False):
         if not theirs["whole"]:
             found.append(f"image {ours.path} is not whole")

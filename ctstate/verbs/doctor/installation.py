@@ -1,14 +1,17 @@
 """Python, SQLite and the packages that ctstate needs."""
 
+import contextlib
 import importlib
 import importlib.metadata
 import re
 import sys
 from pathlib import Path
 
+from ctstate import __version__
 from ctstate.ledger import checkup
 from ctstate.verbs.doctor.findings import FAIL, OK, WARN, Facts, Result
 
+_NAME = re.compile(r"[A-Za-z0-9._-]+")
 OLDEST_PYTHON = (3, 11)
 OLDEST_SQLITE = (3, 26, 0)
 """What RHEL 8 and its relatives have, which many clusters still run."""
@@ -20,6 +23,17 @@ def python(facts: Facts) -> Result:
     if sys.version_info[:2] < OLDEST_PYTHON:
         return FAIL, seen, "ctstate needs Python 3.11 or newer: load another module or make a new environment"
     return OK, seen, ""
+
+
+def versions() -> str:
+    """Return for a log what runs here: ctstate, Python, SQLite, and the packages that ctstate makes use of."""
+    found = [f"ctstate {__version__}", f"Python {sys.version.split()[0]}", f"SQLite {checkup.sqlite_version()}"]
+    for requirement in _requirements():
+        name = _NAME.match(requirement)
+        if name is not None and ("extra ==" not in requirement or "fast" in requirement):
+            with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+                found.append(f"{name[0]} {importlib.metadata.version(name[0])}")
+    return ", ".join(found)
 
 
 def libraries(facts: Facts) -> Result:

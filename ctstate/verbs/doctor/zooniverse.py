@@ -9,6 +9,7 @@ from pathlib import Path
 from ctstate.errors import NotFoundError
 from ctstate.ledger import Ledger, checkup
 from ctstate.verbs.doctor.findings import FAIL, OK, SKIP, WARN, Facts, Result
+from ctstate.words import counted
 from ctstate.zooniverse import read_credentials
 
 CLOCK_WARN_S, CLOCK_FAIL_S = 30.0, 240.0
@@ -94,7 +95,7 @@ def allowance(facts: Facts) -> Result:
             pending = checkup.count_to_make(connection)
     if facts.me.allowance is None:
         return OK, f"no limit known; {pending:,} pending", ""
-    seen = f"{facts.me.allowance:,} of {facts.me.subject_limit:,} subjects are left; {pending:,} pending"
+    seen = f"{counted(facts.me.allowance, 'subject')} left of {facts.me.subject_limit:,}; {pending:,} pending"
     if pending > facts.me.allowance:
         return WARN, seen, "ask Zooniverse (contact@zooniverse.org) to raise the account's limit before the upload"
     return OK, seen, ""

@@ -14,6 +14,7 @@ from ctstate.verbs.survey.findings import ACTED_ON, KINDS, Finding, Notes, Surve
 from ctstate.verbs.survey.lost import find_lost
 from ctstate.verbs.survey.sets import Comparison, unknown_set
 from ctstate.verbs.survey.subjects import deletable, image_problem
+from ctstate.words import counted
 from ctstate.zooniverse import Zooniverse
 
 __all__ = [
@@ -91,7 +92,9 @@ def _unbatched(ledger: Ledger, season_id: int, result: Survey) -> None:
         none = comparison.count_in_no_batch(connection, season_id)
     result.excluded += none.excluded
     if none.to_upload:
-        result.findings.append(Finding("not uploaded", "", detail=f"{none.to_upload:,} captures in no batch"))
+        result.findings.append(
+            Finding("not uploaded", "", detail=f"{counted(none.to_upload, 'capture')} in no batch")
+        )
 
 
 def _spare_what_is_not_ours(ledger: Ledger, zooniverse: Zooniverse, project_id: int, result: Survey) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from ctstate.capture import Batch, Snapshot
 from ctstate.ledger import State
+from ctstate.words import counted
 
 KINDS: Mapping[str, str] = {
     "own set": "a subject set made from this ledger, which does not know it: note it",
@@ -103,7 +104,7 @@ class Survey:
         ):
             said.append("`ctstate upload` uploads what is not there yet.")
         if self.under_way:
-            said.append(f"{self.under_way:,} captures are under way at this moment.")
+            said.append(f"{counted(self.under_way, 'capture', 'are')} under way at this moment.")
         return " ".join(said)
 
     @property

@@ -9,6 +9,7 @@ from ctstate.ledger import Ledger, State, captures, claims, comparison, subject_
 from ctstate.machine import machine
 from ctstate.verbs.survey.findings import Notes
 from ctstate.verbs.survey.subjects import SubjectSeen, look_at
+from ctstate.words import counted
 from ctstate.zooniverse import PAGE_SIZE, Zooniverse
 from ctstate.zooniverse.rows import Subject
 from ctstate.zooniverse.subject import CAPTURE_ID, LEDGER_KEY, read_mark, subject_set_name
@@ -32,7 +33,7 @@ def unknown_set(
             return item
         count = zooniverse.count_in_set(set_id)
         if count:
-            detail = f"{count:,} subjects in set {set_id}: `ctstate adopt --subject-set-id {set_id}`"
+            detail = f"{counted(count, 'subject')} in set {set_id}: `ctstate adopt --subject-set-id {set_id}`"
             notes.found("unknown set", item, detail=detail)
     return item
 

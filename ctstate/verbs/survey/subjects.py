@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from ctstate.capture import CaptureContent
 from ctstate.ledger import Ledger, State, comparison
+from ctstate.words import counted
 from ctstate.zooniverse import Zooniverse
 from ctstate.zooniverse.rows import Subject
 from ctstate.zooniverse.subject import read_mark, subject_metadata
@@ -33,7 +34,7 @@ def look_at(zooniverse: Zooniverse, subject: Subject, row: CaptureContent, *, ch
     if check_images or not settled:
         problem = image_problem(zooniverse, subject, row)
     elif len(subject.locations) != len(row.images):
-        problem = f"{len(subject.locations)} images, not {len(row.images)}"
+        problem = f"{counted(len(subject.locations), 'image')}, not {len(row.images)}"
     wanted = subject_metadata(row)
     differs = tuple(key for key, value in wanted.items() if subject.metadata.get(key) != value)
     return SubjectSeen(subject_id, problem, differs)
@@ -46,7 +47,7 @@ def image_problem(zooniverse: Zooniverse, subject: Subject, row: CaptureContent)
     """
     urls = subject.urls
     if len(urls) != len(row.images):
-        return f"{len(urls)} images, not {len(row.images)}"
+        return f"{counted(len(urls), 'image')}, not {len(row.images)}"
     for number, (url, image) in enumerate(zip(urls, row.images, strict=True), start=1):
         md5 = zooniverse.image_md5(url)
         if md5 is None:

@@ -7,7 +7,7 @@ create is `begin`. The reasons are in docs/architecture.md.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ctstate.ledger import Ledger, LiveRun
+from ctstate.ledger import Ledger, LiveRun, uploads
 from ctstate.ledger.batches import put_rest_into_complete
 from ctstate.ledger.uploads import Left, count_left
 from ctstate.verbs.upload import begin
@@ -15,7 +15,8 @@ from ctstate.verbs.upload.allowance import AllowanceWatch
 from ctstate.verbs.upload.encoding import Encoders
 from ctstate.verbs.upload.options import SETTLE_S, UploadOptions
 from ctstate.verbs.upload.plan import UploadPlan, in_ledger, plan_upload
-from ctstate.verbs.upload.runner import Assignment, Counts, Runner
+from ctstate.verbs.upload.progress import Counts, Gauge, Progress
+from ctstate.verbs.upload.runner import Assignment, Runner
 from ctstate.verbs.upload.stop import StopSignal
 from ctstate.zooniverse import Zooniverse
 
@@ -23,6 +24,7 @@ __all__ = [
     "SETTLE_S",
     "Counts",
     "Left",
+    "Progress",
     "StopSignal",
     "UploadOptions",
     "UploadPlan",
@@ -52,7 +54,7 @@ def upload(
     stop: StopSignal | None = None,
     log_file: str | None = None,
     on_plan: Callable[[UploadPlan], None] = lambda plan: None,
-    on_progress: Callable[[Counts], None] = lambda counts: None,
+    on_progress: Callable[[Progress], None] | None = None,
 ) -> UploadReport:
     """Upload what is pending of a season or batch; resume what earlier runs began.
 
@@ -62,7 +64,8 @@ def upload(
         options: what and how.
         stop: asked for a clean stop: nothing new is claimed, what is under way is finished.
         log_file: where the run's log goes, for the ledger.
-        on_plan, on_progress: told what will be done and what was done so far.
+        on_plan: told what will be done.
+        on_progress: told several times a second how far this run and those beside it are.
 
     Raises:
         UsageError, NotFoundError: as `plan_upload`.
@@ -102,7 +105,7 @@ def _upload(
     plan: UploadPlan,
     stop: StopSignal,
     encoders: Encoders,
-    on_progress: Callable[[Counts], None],
+    on_progress: Callable[[Progress], None] | None,
 ) -> Counts:
     ledger.recover()
     with ledger.write() as connection:
@@ -113,6 +116,7 @@ def _upload(
         batches = [
             in_ledger(connection, options, season, row) for row in ledger.batches(plan.season_id, options.batch)
         ]
+        newest = uploads.newest_move(connection)
     # A set that is gone is told also where nothing is left to upload to it.
     for planned in batches:
         if not planned.pending and planned.set_id is not None:
@@ -141,8 +145,12 @@ def _upload(
     )
     runner = Runner(ledger, live, zooniverse, stop, assignment, floor, encoders)
     watch = AllowanceWatch(ledger, zooniverse, list(sets), warned=bool(plan.warning))
+    total = sum(planned.pending for planned in pending)
+    work = uploads.Work(plan.season_id, pending[0].id if options.batch is not None else None)
+    alone = options.limit is not None
+    gauge = Gauge(ledger, live.id, work, newest, min(total, options.limit or total), alone=alone)
     try:
-        runner.carry_out(on_progress)
+        runner.carry_out(lambda counts: on_progress(gauge.read(counts)) if on_progress is not None else None)
     finally:
         watch.close()
     return runner.counts

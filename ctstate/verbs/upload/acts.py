@@ -7,6 +7,7 @@ from typing import Any
 from ctstate.errors import UnavailableError, ZooniverseError
 from ctstate.ledger import Ledger, LiveRun, captures
 from ctstate.verbs.upload.story import Create, FreshUrls, Prove, Put, TakeBack, Want
+from ctstate.words import counted
 from ctstate.zooniverse import Created, Zooniverse
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,9 @@ def fresh_urls(want: FreshUrls, zooniverse: Zooniverse) -> list[str]:
     subject, etag = zooniverse.subject(want.subject_id)
     urls = zooniverse.fresh_urls(want.subject_id, etag, () if subject.mimes == want.mimes else want.mimes)
     if len(urls) != len(want.mimes):
-        raise UnavailableError(f"subject {want.subject_id}: {len(urls)} places for {len(want.mimes)} images")
+        raise UnavailableError(
+            f"subject {want.subject_id}: {counted(len(urls), 'place')} for {counted(len(want.mimes), 'image')}"
+        )
     return urls
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from ctstate.errors import CtstateError
 from ctstate.ledger import Ledger, uploads
 from ctstate.machine import machine
+from ctstate.words import counted
 from ctstate.zooniverse import Account, Zooniverse
 
 log = logging.getLogger(__name__)
@@ -20,8 +21,8 @@ def shortfall(account: Account, pending: int) -> str:
     if allowance is None or pending <= allowance:
         return ""
     return (
-        f"account {account.login} may upload {allowance} more subjects, {pending} are pending; "
-        f"ask Zooniverse (contact@zooniverse.org) to raise its limit of {account.subject_limit}"
+        f"account {account.login} may upload {counted(allowance, 'more subject')}, pending: {pending:,}; "
+        f"ask Zooniverse (contact@zooniverse.org) to raise its limit of {account.subject_limit:,}"
     )
 
 

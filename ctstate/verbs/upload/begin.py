@@ -15,6 +15,7 @@ from ctstate.errors import LedgerBehindError, NotFoundError, ZooniverseError
 from ctstate.ledger import Ledger, LiveRun, Transaction, set_lease, subject_sets, uploads
 from ctstate.ledger.set_lease import turn
 from ctstate.verbs.upload.plan import PlannedBatch
+from ctstate.words import counted
 from ctstate.zooniverse import PAGE_SIZE, Zooniverse
 from ctstate.zooniverse.rows import Subject, SubjectSet
 from ctstate.zooniverse.subject import CAPTURE_ID, LEDGER_KEY, read_mark
@@ -166,18 +167,20 @@ def _behind(ledger: Ledger, set_id: int, strangers: list[Subject]) -> LedgerBehi
         with ledger.read() as connection:
             held = all(what.held for what in _unaccounted(connection, ours).values())
         return LedgerBehindError(
-            f"subject set {set_id} has {len(strangers):,} subjects that this ledger does not know ({example}), "
-            f"made from this very ledger: is it an older copy? {HELD if held else MEND}"
+            f"subject set {set_id} has {counted(len(strangers), 'subject')} that this ledger does not know "
+            f"({example}), made from this very ledger: is it an older copy? {HELD if held else MEND}"
         )
     if any(mark is not None for mark in marks.values()):
         return LedgerBehindError(
-            f"subject set {set_id} has {len(strangers):,} subjects of another ledger ({example}): use that "
-            f"ledger, or, where it is lost, take them in with `ctstate adopt --subject-set-id {set_id}`; nothing "
+            f"subject set {set_id} has {counted(len(strangers), 'subject')} of another ledger ({example}): use "
+            f"that ledger, or, where it is lost, take them in with `ctstate adopt --subject-set-id {set_id}`; "
+            "nothing "
             "was uploaded"
         )
     return LedgerBehindError(
-        f"subject set {set_id} has {len(strangers):,} subjects that this ledger does not know ({example}): take in "
-        f"what is this season's with `ctstate adopt --subject-set-id {set_id}`, and say which others are fine "
+        f"subject set {set_id} has {counted(len(strangers), 'subject')} that this ledger does not know "
+        f"({example}): take in what is this season's with `ctstate adopt --subject-set-id {set_id}`, and say "
+        "which others are fine "
         "there with `ctstate reconcile --accept SUBJECT`; nothing was uploaded"
     )
 

@@ -24,6 +24,8 @@ class PlannedBatch:
     pending: int
     images: int
 
+    now: int = 0  # how many of them this run takes: --limit may leave some for later
+
 
 @dataclass
 class UploadPlan:
@@ -41,6 +43,11 @@ class UploadPlan:
     def pending(self) -> int:
         """Captures to upload."""
         return sum(b.pending for b in self.batches)
+
+    @property
+    def now(self) -> int:
+        """How many of them this run takes."""
+        return sum(b.now for b in self.batches)
 
     @property
     def warning(self) -> str:
@@ -97,6 +104,10 @@ def plan_upload(ledger: Ledger, zooniverse: Zooniverse, options: UploadOptions) 
             raise UsageError(f"batch {row.name} belongs to project {row.project_id}, not to {options.project_id}")
     if options.subject_set_id is not None:
         _check_set(zooniverse, options, plan.batches[0])
+    room = options.limit if options.limit is not None else plan.pending
+    for planned in plan.batches:  # in the order in which the run claims
+        planned.now = min(room, planned.pending)
+        room -= planned.now
     return plan
 
 

@@ -29,6 +29,7 @@ from ctstate.verbs.upload.connections import Availability, Connections
 from ctstate.verbs.upload.encoding import Encoders
 from ctstate.verbs.upload.linking import Linker, Whole
 from ctstate.verbs.upload.lost_creates import Lost, LostCreates
+from ctstate.verbs.upload.progress import Counts
 from ctstate.verbs.upload.stop import StopSignal
 from ctstate.verbs.upload.story import (
     Announce,
@@ -62,20 +63,6 @@ WAIT_FOR_OTHERS_S = 2.0
 """How often a run that has nothing left to do looks whether other runs are done with theirs."""
 
 TICK_S = 0.2
-
-
-@dataclass
-class Counts:
-    """What a run did so far."""
-
-    claimed: int = 0
-    uploaded: int = 0
-    failed: int = 0
-    given_back: int = 0
-    fenced: int = 0
-    images: int = 0
-    bytes: int = 0
-    in_doubt: int = 0
 
 
 @dataclass(frozen=True)
@@ -331,6 +318,8 @@ class Runner:
                 self._let_go(story)
                 self._lost.add(Lost(story.claim.row.id, doubt))
             case Link(subject_id):
+                with self._changed:
+                    self.counts.whole += 1
                 self._let_go(story)
                 self._linker.add(Whole(story.claim, subject_id))
             case _:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ctstate.errors import NotFoundError, RequestRefusedError, StrangeReplyError, UnavailableError
+from ctstate.words import counted
 from ctstate.zooniverse.replies import json_of, only
 from ctstate.zooniverse.rows import Placed, Subject
 from ctstate.zooniverse.session import PAGE_SIZE, Session
@@ -113,7 +114,8 @@ class Subjects(Session):
         row = only(json_of(response), Placed, "POST /subjects")
         if len(row.urls) != len(mimes):
             raise StrangeReplyError(
-                f"POST /subjects: subject {row.id} has {len(row.urls)} places for {len(mimes)} images"
+                f"POST /subjects: subject {row.id} has {counted(len(row.urls), 'place')} for "
+                f"{counted(len(mimes), 'image')}"
             )
         return Created(row.id, row.urls)
 

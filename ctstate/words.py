@@ -1,0 +1,25 @@
+"""How messages speak of numbers of things: `1 capture is`, `1,200 captures are`, `1 entry names`, `2 batches`."""
+
+_ONE = {"are": "is", "were": "was", "have": "has", "do": "does"}
+"""What one thing does; of any other verb it is the form with an s."""
+
+
+def counted(number: int, noun: str, verb: str = "") -> str:
+    """Return a number of things in words.
+
+    Args:
+        number: how many.
+        noun: one of them; its last word grows a plural.
+        verb: what many of them do (`are`, `stay`): it agrees.
+    """
+    words = f"{number:,} {noun if number == 1 else _many(noun)}"
+    if not verb:
+        return words
+    first, space, rest = verb.partition(" ")
+    return f"{words} {verb if number != 1 else _ONE.get(first, first + 's') + space + rest}"
+
+
+def _many(noun: str) -> str:
+    if noun.endswith("y") and noun[-2:-1] not in "aeiou":
+        return f"{noun[:-1]}ies"
+    return f"{noun}es" if noun.endswith(("s", "x", "ch", "sh")) else f"{noun}s"

@@ -1,0 +1,53 @@
+"""How messages count things."""
+
+import ast
+import re
+
+import pytest
+
+from ctstate.words import counted
+from tests.unit.house import MODULES, room
+
+
+@pytest.mark.parametrize(
+    ("number", "noun", "verb", "words"),
+    [
+        (0, "capture", "", "0 captures"),
+        (1, "capture", "", "1 capture"),
+        (1, "capture", "are failed", "1 capture is failed"),
+        (2, "capture", "are failed", "2 captures are failed"),
+        (1, "subject", "have", "1 subject has"),
+        (1, "subject", "were", "1 subject was"),
+        (1, "entry", "name", "1 entry names"),
+        (1200, "entry", "name", "1,200 entries name"),
+        (3, "batch", "", "3 batches"),
+        (3, "survey", "", "3 surveys"),
+        (1, "API request", "", "1 API request"),
+    ],
+)
+def test_a_number_of_things(number: int, noun: str, verb: str, words: str) -> None:
+    assert counted(number, noun, verb) == words
+
+
+NOUNS = "captures|subjects|images|batches|workers|rows|entries|rounds|requests"
+
+
+def _shown(part: ast.expr) -> str:
+    """The text of a part of an f-string; `{}` for a number that is put in as it is."""
+    if isinstance(part, ast.Constant):
+        return str(part.value)
+    return "counted" if "counted(" in ast.unparse(part) else "{}"
+
+
+def test_no_message_counts_by_itself() -> None:
+    """A number followed by a plural, in one f-string: `1 captures` for whoever has one."""
+    found = []
+    for module, path in MODULES.items():
+        if room(module) == "sandbox":  # its replies are Zooniverse's own words
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                text = "".join(map(_shown, node.values))
+                if re.search(rf"\{{\}} (\w+ )?({NOUNS})\b", text):
+                    found.append(f"{module}:{node.lineno}: {text[:80]}")
+    assert not found, "\n".join(found)
