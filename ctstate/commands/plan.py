@@ -12,6 +12,7 @@ from ctstate.commands.shared import connect, echo_json, json_option, places
 from ctstate.errors import LedgerMissingError, UsageError
 from ctstate.formats.season_file import SeasonFile
 from ctstate.verbs.plan import Cost, Step, cost, steps
+from ctstate.words import counted
 
 UPLOADS = ("upload", "submit")
 
@@ -80,13 +81,13 @@ def _as_json(said: SeasonFile, found: list[Step], expected: Cost | None) -> dict
 
 
 def _echo_cost(expected: Cost) -> None:
-    allowance = "no limit" if expected.allowance is None else f"{expected.allowance:,} more subjects"
+    allowance = "no limit" if expected.allowance is None else counted(expected.allowance, "more subject")
     time = "not known yet" if expected.hours is None else f"about {expected.hours:,.1f} h at {expected.rate:,.2f}/s"
     size = f"about {expected.bytes / 1e6:,.0f} MB" if expected.sampled else "size not known"
     click.echo(
-        f"To upload: {expected.captures:,} captures, {expected.images:,} images, {size} (of {expected.sampled} "
-        f"images tried); at least {expected.requests:,} requests; the account may upload: {allowance}; "
-        f"time: {time}."
+        f"To upload: {counted(expected.captures, 'capture')}, {counted(expected.images, 'image')}, {size} (by "
+        f"{counted(expected.sampled, 'image')} tried); at least {counted(expected.requests, 'request')}; the account "
+        f"may upload: {allowance}; time: {time}."
     )
     for problem in expected.broken[:5]:
         click.echo(f"  {problem}", err=True)

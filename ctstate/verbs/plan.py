@@ -19,6 +19,7 @@ from ctstate.ledger.intake_captures import season_named
 from ctstate.ledger.read_only_sql import captures_where
 from ctstate.machine import machine
 from ctstate.verbs.upload import UploadOptions, plan_upload
+from ctstate.words import counted
 from ctstate.zooniverse import Zooniverse
 
 SAMPLE = 24
@@ -86,13 +87,13 @@ def _steps(ledger: Ledger | None, said: SeasonFile, submit: bool) -> Iterator[St
     with ledger.read() as connection:
         left = uploads.count_left(connection, season.id, None)
     if left.unbatched and _splits(said):
-        yield Step("batch", what=f"{left.unbatched:,} captures are in no batch")
+        yield Step("batch", what=counted(left.unbatched, "capture", "are in no batch"))
     if left.pending or left.unbatched:
-        yield from _on_zooniverse(said, sets, f"{left.pending + left.unbatched:,} captures", submit)
+        yield from _on_zooniverse(said, sets, counted(left.pending + left.unbatched, "capture"), submit)
     elif left.failed:
         yield Step(
             "retry",
-            what=f"{left.failed:,} captures are failed",
+            what=counted(left.failed, "capture", "are failed"),
             person='see why with `ctstate sql "SELECT * FROM v_failures"`, then `ctstate retry`',
         )
     else:
@@ -173,7 +174,7 @@ def _fitting(ledger: Ledger, said: SeasonFile, rule: Exclusion) -> str:
         return ""
     free = f"({rule.where}\n) AND excluded IS NULL AND state IN ('manifested', 'predicted', 'batched')"
     count = sum(1 for _ in captures_where(ledger, free))
-    return f"{count:,} captures" if count else ""
+    return counted(count, "capture") if count else ""
 
 
 # -- what it will cost ---------------------------------------------------------------------------------------------

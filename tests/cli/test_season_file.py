@@ -104,7 +104,7 @@ def test_it_stops_where_a_person_is_needed_and_says_so(tmp_path: Path, sandbox: 
     said = here("run", code=1)
     assert "Stopped at `ctstate upload` (exit code 1)" in said
     again = here("run", code=1)
-    assert "1 captures are failed: a person is needed" in again
+    assert "1 capture is failed: a person is needed" in again
     assert "ctstate retry" in again
 
 
