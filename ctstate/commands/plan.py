@@ -86,8 +86,8 @@ def _echo_cost(expected: Cost) -> None:
     size = f"about {expected.bytes / 1e6:,.0f} MB" if expected.sampled else "size not known"
     click.echo(
         f"To upload: {counted(expected.captures, 'capture')}, {counted(expected.images, 'image')}, {size} (by "
-        f"{counted(expected.sampled, 'image')} tried); at least {counted(expected.requests, 'request')}; the account "
-        f"may upload: {allowance}; time: {time}."
+        f"{counted(expected.sampled, 'image')} tried); at least {counted(expected.requests, 'request')}; "
+        f"the account may upload: {allowance}; time: {time}."
     )
     for problem in expected.broken[:5]:
         click.echo(f"  {problem}", err=True)

@@ -53,7 +53,7 @@ SETTLE_S = 3.0
 
 LEASE_S = 6.0
 
-MOST_WORKERS = 4
+MOST_WORKERS = 6
 
 WORLDLY = (
     *PROCESS, "stop in doubt", "outage", "server killed", "log-in revoked", "set deleted", "subject deleted",
@@ -280,14 +280,14 @@ class Round:
 
     def strike_somebody(self) -> None:
         """Let something befall a process; kills look for those that hold claims."""
-        kind = self.chance.choices(PROCESS, (12, 3, 1.5, 1.5))[0]
+        kind = self.chance.choices(PROCESS, (16, 1.5, 1, 1))[0]
         held = self.season.stages()
         workers = self.workers()
         holding = [running for running in workers if running.process.pid in held]
         others = list(self.running.values())
         if kind != "kill" and others and self.chance.random() < 0.3:
             holding = others
-        elif self.chance.random() < 0.7:
+        elif self.chance.random() < 0.5:
             # One that has only claimed is struck less often: it is to come farther.
             holding = [running for running in holding if set(held[running.process.pid]) != {"claimed"}]
         if holding:
@@ -439,17 +439,17 @@ class Round:
             if len(self.workers()) < MOST_WORKERS and self.chance.random() < 0.8:
                 self.begin_worker()
             what = self.chance.random()
-            if what < 0.45:
+            if what < 0.5:
                 self.strike_somebody()
-            elif what < 0.49:
+            elif what < 0.525:
                 self.shake_the_world()
-            elif what < 0.55 and len(self.running) < MOST_WORKERS + 2:
+            elif what < 0.56 and len(self.running) < MOST_WORKERS + 2:
                 self.begin_verb()
             if self.season.pending():
                 busy_at = time.monotonic()
             elif time.monotonic() - busy_at > 5:
                 break  # nothing is left to do
-            time.sleep(self.chance.uniform(0.05, 0.3))
+            time.sleep(self.chance.uniform(0.05, 0.2))
 
     def kill_all(self) -> None:
         """End all processes at once."""
@@ -544,12 +544,13 @@ class Round:
 
 
 def run(
-    seconds: float, seed: int, captures: int, keep: Path, old: bool, say: Callable[[str], None] = lambda line: None
+    seconds: float, kills: int, seed: int, captures: int, keep: Path, old: bool, say: Callable[[str], None]
 ) -> tuple[Totals, Met, list[str]]:
     """Play rounds until the time is up; return what happened, what met what, and all violations.
 
     Args:
-        seconds: so long, and at least one round.
+        seconds: so long, and at least one round;
+        kills: and until so many processes were killed while they held claims.
         seed: of the rounds.
         captures: in each.
         keep: gets the files; those of a round that held are deleted.
@@ -560,7 +561,7 @@ def run(
     shared = Path(tempfile.mkdtemp(prefix="shared-", dir=keep))
     pool, certificates = Pool(shared / "pool"), certificate(shared)
     end, told = time.monotonic() + seconds, time.monotonic()
-    while time.monotonic() < end or totals.rounds == 0:
+    while time.monotonic() < end or totals.kills_with_claims < kills or totals.rounds == 0:
         round_seed = chance.randrange(10**9)
         mine = random.Random(round_seed)
         folder = Path(tempfile.mkdtemp(prefix="crash-", dir=keep))
@@ -570,7 +571,10 @@ def run(
         try:
             one.prepare()
             left = end - time.monotonic()
-            one.torment(max(8.0, min(mine.uniform(30, 120), left - 15)), mine.choice((0.01, 0.03, 0.08)))
+            one.torment(
+                max(8.0, min(mine.uniform(60, 180), max(60.0 if kills else 0.0, left - 15))),
+                mine.choice((0.01, 0.03, 0.08)),
+            )
             one.end_storm()
             found = one.finish()
         except BaseException:
@@ -599,6 +603,9 @@ def main() -> int:
     """Parse, run, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument(
+        "--kills", type=int, default=0, help="go on until so many held claims when they were killed"
+    )
     parser.add_argument("--seed", type=int)
     parser.add_argument("--captures", type=int, default=60)
     parser.add_argument("--old", action="store_true", help="only ledgers that 0.1.0 left in mid-upload")
@@ -612,7 +619,7 @@ def main() -> int:
         print(line, file=to, flush=True)
 
     began = time.monotonic()
-    totals, met, found = run(given.minutes * 60, seed, given.captures, given.keep, given.old, say)
+    totals, met, found = run(given.minutes * 60, given.kills, seed, given.captures, given.keep, given.old, say)
     say(f"{totals}; in {(time.monotonic() - began) / 60:.1f} minutes")
     if given.matrix:
         say(str(met))

@@ -88,7 +88,7 @@ class CrashSeason:
             settings, directory = replace(ledgers_of_0_1_0.SETTINGS, quota_cache=3600.0), revived.directory
         else:
             self.captures_csv = make_season(folder, captures, size=(48, 32), seed=chance.randrange(10**6))
-            if chance.random() < 0.5:
+            if chance.random() < 0.4:
                 pool.put_into(folder / "images", chance)
             settings = SandboxSettings(
                 counter_delay=0.0, discard_images=True, token_lifetime=chance.choice((5, 60, 7200))
