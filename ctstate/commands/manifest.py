@@ -1,5 +1,6 @@
 """ctstate manifest"""
 
+import os
 import sys
 from typing import Any
 
@@ -9,7 +10,7 @@ from ctstate.commands.root import Places
 from ctstate.commands.shared import places
 from ctstate.errors import UsageError
 from ctstate.formats.camtrap_dp import GAP_SECONDS
-from ctstate.verbs.manifest import check_manifest_id, load_camtrap
+from ctstate.verbs.manifest import FolderOptions, check_manifest_id, folder_to_csv, load_camtrap, load_folder
 from ctstate.verbs.manifest import manifest as carry_out
 from ctstate.words import counted
 
@@ -32,21 +33,52 @@ from ctstate.words import counted
 @click.option("--encoding", default="utf-8-sig", show_default=True, help="Of the CSV.")
 @click.option(
     "--format",
-    type=click.Choice(["csv", "camtrap-dp"]),
-    default="csv",
-    show_default=True,
-    help="camtrap-dp: CSV is the datapackage.json of a Camtrap DP, or its folder.",
+    type=click.Choice(["csv", "camtrap-dp", "folder"]),
+    help="camtrap-dp: CSV is the datapackage.json of a Camtrap DP, or its folder; folder: a folder of images. By "
+    "default a CSV, or a folder of images where CSV is a folder.",
 )
 @click.option(
     "--gap-seconds",
     type=float,
     default=GAP_SECONDS,
     show_default=True,
-    help="Camtrap DP: media that follow one another so closely are one capture, where no event says.",
+    help="Camtrap DP, folder: images that follow one another so closely are one capture (where no event says).",
+)
+@click.option(
+    "--pattern",
+    default=FolderOptions.pattern,
+    show_default=True,
+    help="Folder: which parts of a path are what; * is any name, ** any folders.",
+)
+@click.option("--most-images", type=int, metavar="N", help="Folder: no more images than that are one capture.")
+@click.option(
+    "--name-time",
+    metavar="PATTERN",
+    help="Folder: how a file's name tells the time where EXIF does not, such as IMG_%Y%m%d_%H%M%S*",
+)
+@click.option(
+    "--clock-shifts",
+    type=click.Path(),
+    metavar="CSV",
+    help="Folder: cameras whose clock was wrong: columns site, roll, from, offset (-3600, or +1d 02:30:00).",
+)
+@click.option(
+    "--times-from",
+    type=click.Path(),
+    metavar="JSON",
+    help="Folder: MegaDetector's file, where it has a datetime of each image: none need be opened.",
+)
+@click.option(
+    "--csv",
+    "csv_file",
+    type=click.Path(),
+    metavar="FILE",
+    help="Folder: write the captures as a CSV to look through and correct, and leave the ledger alone.",
 )
 @places
 def manifest(
     where: Places,
+    /,
     captures_csv: str,
     images_root: str | None,
     attribution: str,
@@ -56,41 +88,50 @@ def manifest(
     update: bool,
     allow_missing: bool,
     encoding: str,
-    format: str,
+    format: str | None,
     gap_seconds: float,
+    csv_file: str | None,
+    **of_folder: Any,
 ) -> None:
-    """Read a cleaned captures CSV, or a Camtrap DP, into the ledger.
+    """Read a cleaned captures CSV, a Camtrap DP, or a folder of images, into the ledger.
 
     Running it again on the same CSV changes nothing.
     """
     if manifest_id is not None:
         check_manifest_id(manifest_id)
-    if format == "camtrap-dp" and (metadata_columns or encoding != "utf-8-sig"):
+    if format is None:
+        format = "folder" if os.path.isdir(captures_csv) else "csv"
+    if format != "csv" and (metadata_columns or encoding != "utf-8-sig"):
         raise UsageError("--metadata-column and --encoding are for a captures CSV")
+    options = FolderOptions(gap_seconds=gap_seconds, **of_folder)
+    if format == "folder":
+        if manifest_id is None:
+            raise UsageError("name the season of a folder of images with --manifest-id")
+        if csv_file is not None:
+            count = folder_to_csv(captures_csv, options, manifest_id=manifest_id, file=csv_file)
+            click.echo(
+                f"{csv_file}: {counted(count, 'image')}. Look through it; then `ctstate manifest {csv_file} "
+                f"--images-root {captures_csv} ...` reads it."
+            )
+            return
+    elif csv_file is not None:
+        raise UsageError("--csv is for a folder of images")
     show = sys.stderr.isatty()
 
     def progress(rows: int) -> None:
         if show:
             click.echo(f"\r{counted(rows, 'row')} read", nl=False, err=True)
 
-    more: dict[str, Any] = {"gap_seconds": gap_seconds}
-    if format == "csv":
-        more = {"metadata_columns": metadata_columns, "encoding": encoding}
-    read = load_camtrap if format == "camtrap-dp" else carry_out
-    report = where.open_or_make(
-        lambda ledger: read(
-            ledger,
-            captures_csv,
-            attribution=attribution,
-            license=license,
-            images_root=images_root,
-            manifest_id=manifest_id,
-            update=update,
-            allow_missing=allow_missing,
-            on_progress=progress,
-            **more,
-        )
-    )
+    season = {"attribution": attribution, "license": license, "manifest_id": manifest_id, "update": update}
+    listed = {"images_root": images_root, "allow_missing": allow_missing}
+    if format == "folder":
+        given: dict[str, Any] = {"options": options}
+    elif format == "camtrap-dp":
+        given = {**listed, "gap_seconds": gap_seconds}
+    else:
+        given = {**listed, "metadata_columns": metadata_columns, "encoding": encoding}
+    read: Any = {"folder": load_folder, "camtrap-dp": load_camtrap, "csv": carry_out}[format]
+    report = where.open_or_make(lambda ledger: read(ledger, captures_csv, **season, **given, on_progress=progress))
     if show:
         click.echo("\r", nl=False, err=True)
     click.echo(
@@ -110,6 +151,8 @@ def manifest(
     )
     for rule, count in sorted(report.rules.items()):
         click.echo(f"{counted(count, 'capture')} by the rule: {rule}.")
+    if report.passed_over:
+        click.echo(f"{counted(report.passed_over, 'file')} passed over: no image, or not where the pattern says.")
     if report.duplicate_rows:
         click.echo(f"{counted(report.duplicate_rows, 'duplicate row', 'were')} ignored.")
     if report.captures_without_image:

@@ -22,13 +22,16 @@ _UPLOAD = {
     "log_dir": "upload.log_dir",
 }  # fmt: skip
 
+_FOLDER = ("gap_seconds", "pattern", "most_images", "name_time", "clock_shifts", "times_from")
+
 EXPORTS = ("captures", "manifest", "speciesnet-instances", "tracker", "uploaded-manifest")
 
 OPTIONS: Mapping[str, Mapping[str, str]] = {
     "manifest": {
         "captures_csv": "captures", "images_root": "images_root", "attribution": "attribution",
         "license": "license", "manifest_id": "season", "format": "captures_format", "encoding": "encoding",
-        "metadata_columns": "metadata_columns", "gap_seconds": "gap_seconds",
+        "metadata_columns": "metadata_columns",
+        **{name: name for name in _FOLDER},
     },
     "predict": _SEASON,
     "batch": {

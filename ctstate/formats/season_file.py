@@ -100,9 +100,9 @@ class SeasonFile(_Table, frozen=True):
         season: manifest id.
         ledger: a file or URL.
         endpoint: of Zooniverse, or a sandbox.
-        captures: the captures CSV, or the datapackage.json of a Camtrap DP.
-        captures_format, encoding, metadata_columns, gap_seconds, images_root, attribution, license: as `manifest`
-            takes them.
+        captures: the captures CSV, the datapackage.json of a Camtrap DP, or a folder of images.
+        captures_format, encoding, metadata_columns, gap_seconds, pattern, most_images, name_time, clock_shifts,
+            times_from, images_root, attribution, license: as `manifest` takes them.
         project_id, workflow_id: on Zooniverse.
         password_file: with the account.
         predictions, exclusions, batches, images, upload, cluster: tables.
@@ -113,8 +113,13 @@ class SeasonFile(_Table, frozen=True):
     ledger: Text | None = None
     endpoint: Text | None = None
     captures: Text | None = None
-    captures_format: Literal["csv", "camtrap-dp"] | None = None
+    captures_format: Literal["csv", "camtrap-dp", "folder"] | None = None
     encoding: Text | None = None
+    pattern: Text | None = None
+    most_images: Number | None = None
+    name_time: Text | None = None
+    clock_shifts: Text | None = None
+    times_from: Text | None = None
     metadata_columns: tuple[Text, ...] = ()
     gap_seconds: Annotated[float, Meta(ge=0)] | None = None
     images_root: Text | None = None
@@ -138,7 +143,7 @@ class SeasonFile(_Table, frozen=True):
         return None if value == () else value
 
 
-_PATHS = ("ledger", "captures", "images_root", "password_file")
+_PATHS = ("ledger", "captures", "images_root", "password_file", "clock_shifts", "times_from")
 _TABLES: dict[str, type[_Table]] = {
     "predictions": Predictions, "exclusions": Exclusion, "batches": Batches, "images": Images, "upload": Upload,
     "cluster": Cluster,

@@ -53,7 +53,7 @@ SETTLE_S = 3.0
 
 LEASE_S = 6.0
 
-MOST_WORKERS = 6
+MOST_WORKERS = 10
 
 WORLDLY = (
     *PROCESS, "stop in doubt", "outage", "server killed", "log-in revoked", "set deleted", "subject deleted",
@@ -439,17 +439,17 @@ class Round:
             if len(self.workers()) < MOST_WORKERS and self.chance.random() < 0.8:
                 self.begin_worker()
             what = self.chance.random()
-            if what < 0.5:
+            if what < 0.65:
                 self.strike_somebody()
-            elif what < 0.525:
+            elif what < 0.67:
                 self.shake_the_world()
-            elif what < 0.56 and len(self.running) < MOST_WORKERS + 2:
+            elif what < 0.70 and len(self.running) < MOST_WORKERS + 2:
                 self.begin_verb()
             if self.season.pending():
                 busy_at = time.monotonic()
             elif time.monotonic() - busy_at > 5:
                 break  # nothing is left to do
-            time.sleep(self.chance.uniform(0.05, 0.2))
+            time.sleep(self.chance.uniform(0.03, 0.15))
 
     def kill_all(self) -> None:
         """End all processes at once."""
@@ -565,7 +565,7 @@ def run(
         round_seed = chance.randrange(10**9)
         mine = random.Random(round_seed)
         folder = Path(tempfile.mkdtemp(prefix="crash-", dir=keep))
-        name = mine.choice(NAMES) if old or mine.random() < 0.15 else None
+        name = mine.choice(NAMES) if old or mine.random() < 0.12 else None
         season = CrashSeason(folder, mine, captures, pool, mine.random() < 0.5, name)
         one = Round(season, mine, totals, met, certificates, name is not None)
         try:
