@@ -42,6 +42,7 @@ from ctstate.verbs.demo.invariant import violations
 from ctstate.zooniverse import Credentials, Zooniverse
 from ctstate.zooniverse.subject import CAPTURE_ID
 from tests.builders.season_on_sandbox import delete_set
+from tests.crash.launcher import Forked, Launcher
 from tests.crash.matrix import Matrix
 from tests.crash.network import ACCIDENTS, LATEST_S, PROCESS, ROUTES, TELL_MD5, Network
 from tests.crash.season import STAGES, CrashSeason, Pool
@@ -53,7 +54,7 @@ SETTLE_S = 3.0
 
 LEASE_S = 6.0
 
-MOST_WORKERS = 10
+MOST_WORKERS = 6
 
 WORLDLY = (
     *PROCESS, "stop in doubt", "outage", "server killed", "log-in revoked", "set deleted", "subject deleted",
@@ -140,7 +141,7 @@ class Running:
     """A process, and where its words go."""
 
     name: str
-    process: subprocess.Popen[bytes]
+    process: Forked
     log: Path
     wakes_at: float | None = None
 
@@ -155,10 +156,18 @@ class Round:
         tls: whether Zooniverse is reached by https.
         certificates: a file for that.
         old: whether 0.1.0 began the season.
+        launcher: begins processes.
     """
 
     def __init__(
-        self, season: CrashSeason, chance: random.Random, totals: Totals, met: Met, certificates: Path, old: bool
+        self,
+        season: CrashSeason,
+        chance: random.Random,
+        totals: Totals,
+        met: Met,
+        certificates: Path,
+        old: bool,
+        launcher: Launcher,
     ) -> None:
         self.season, self.chance, self.totals, self.met, self.old = season, chance, totals, met, old
         self.sandbox: SandboxProcess = season.sandbox
@@ -167,6 +176,7 @@ class Round:
         self.ended: list[Running] = []
         self.trouble: list[str] = []
         self.doubles_possible = False  # a process slept with its hand on a create, or forgot what it had made
+        self._launcher = launcher
         self._lock = threading.RLock()
         self._certificates = certificates
         self.network = Network(random.Random(chance.random()), met.requests, self.strike, certificates)
@@ -196,11 +206,7 @@ class Round:
         self._begun += 1
         name = f"{verb.replace(' ', '-')}-{self._begun}"
         log = self.season.folder / f"{name}.log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "ctstate", *verb.split(), *arguments],
-                env=self.environment(name), stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-            )  # fmt: skip
+        process = self._launcher.begin([*verb.split(), *arguments], self.environment(name), log)
         begun = Running(name, process, log)
         with self._lock:
             self.running[name] = begun
@@ -560,6 +566,7 @@ def run(
     chance, totals, met, all_found = random.Random(seed), Totals(), Met(), list[str]()
     shared = Path(tempfile.mkdtemp(prefix="shared-", dir=keep))
     pool, certificates = Pool(shared / "pool"), certificate(shared)
+    launcher = Launcher({**os.environ, "CTSTATE_LEASE_SECONDS": str(LEASE_S)})
     end, told = time.monotonic() + seconds, time.monotonic()
     while time.monotonic() < end or totals.kills_with_claims < kills or totals.rounds == 0:
         round_seed = chance.randrange(10**9)
@@ -567,7 +574,7 @@ def run(
         folder = Path(tempfile.mkdtemp(prefix="crash-", dir=keep))
         name = mine.choice(NAMES) if old or mine.random() < 0.12 else None
         season = CrashSeason(folder, mine, captures, pool, mine.random() < 0.5, name)
-        one = Round(season, mine, totals, met, certificates, name is not None)
+        one = Round(season, mine, totals, met, certificates, name is not None, launcher)
         try:
             one.prepare()
             left = end - time.monotonic()
@@ -595,6 +602,7 @@ def run(
         if time.monotonic() - told > 60:
             told = time.monotonic()
             say(f"  so far: {totals}")
+    launcher.close()
     shutil.rmtree(shared)
     return totals, met, all_found
 
