@@ -66,7 +66,7 @@ def export_tracker(where: Places, season: str | None, batch: str | None, folder:
 @click.option("--excel", is_flag=True, help="Begin the file with a byte order mark, for Excel.")
 @places
 def export_captures(where: Places, season: str | None, batch: str | None, file: str, excel: bool) -> None:
-    """Write the captures as CSV (the view v_captures), for R, pandas, Excel."""
+    """Write the captures as CSV, for R, pandas, Excel: the view v_captures, and each subject's web address."""
     with where.open(read_only=True) as ledger:
         if file == "-":
             echo_csv(*exports.captures_table(ledger, season, batch))

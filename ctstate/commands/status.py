@@ -24,6 +24,7 @@ def status(where: Places, season: str | None, batch: str | None, as_json: bool) 
                     "season": row.season,
                     "batch": row.batch,
                     "subject_set_id": row.subject_set_id,
+                    "project_url": row.project_url,
                     **row.counts,
                     "excluded": row.excluded,
                     "in_doubt": row.in_doubt,
@@ -61,3 +62,5 @@ def status(where: Places, season: str | None, batch: str | None, as_json: bool) 
             )
         )
     echo_table(("season", "batch", "subject set", *shown, *(n.replace("_", " ") for n in extra), "total"), table)
+    for url in sorted({row.project_url for row in rows if row.project_url is not None}):
+        click.echo(f"On Zooniverse: {url}")
