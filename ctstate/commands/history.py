@@ -12,7 +12,12 @@ from ctstate.verbs.history import history as look_up
 @json_option
 @places
 def history(where: Places, capture_id: str, as_json: bool) -> None:
-    """Show all that the ledger knows of a capture: where it stands, its images, every move and why."""
+    """Show all that the ledger knows of a capture: where it stands, its images, every move and why.
+
+    \b
+    Example:
+      ctstate history 'WLD_S6#B04#1#17'
+    """
     with where.open(read_only=True) as ledger:
         found = look_up(ledger, capture_id)
     if as_json:

@@ -14,7 +14,12 @@ from ctstate.verbs.status import status as carry_out
 @json_option
 @places
 def status(where: Places, season: str | None, batch: str | None, as_json: bool) -> None:
-    """Show how far each season and batch is."""
+    """Show how far each season and batch is.
+
+    \b
+    Example:
+      ctstate status --season WLD_S6
+    """
     with where.open(read_only=True) as ledger:
         rows = carry_out(ledger, season, batch)
     if as_json:

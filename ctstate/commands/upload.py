@@ -77,6 +77,11 @@ def upload(
     """Upload captures to Zooniverse, each exactly once; run it again to resume.
 
     Ctrl-C, SIGTERM and SIGUSR1 stop it cleanly (exit code 75); a second Ctrl-C stops it at once.
+
+    \b
+    Examples:
+      ctstate upload --project-id 593 --password-file ~/keys/passwords.ini
+      ctstate upload --project-id 593 --batch batch_1 --limit 100 --log-dir logs
     """
     options = UploadOptions(
         project_id=project_id,
