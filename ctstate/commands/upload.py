@@ -41,7 +41,11 @@ from ctstate.zooniverse.wording import shown
 )
 @click.option("--limit", type=int, help="Upload at most so many captures, then stop.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
-@click.option("--log-dir", type=click.Path(file_okay=False), help="Folder for the log file.")
+@click.option(
+    "--log-dir",
+    type=click.Path(file_okay=False),
+    help="Folder for a log file: all that the terminal shows, with times.",
+)
 @click.option("--log-filename", help="Begin of the log file's name.")
 @click.option(
     "--settle-seconds",

@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,9 @@ def test_a_ledger_that_is_being_written_keeps_nobody_waiting(ledger: Path, monke
     with contextlib.closing(sqlite3.connect(ledger)) as connection:
         connection.execute("PRAGMA journal_mode = DELETE")
         connection.execute("BEGIN EXCLUSIVE")
+        began = time.monotonic()
         assert names.seasons(str(ledger)) == []
+        assert time.monotonic() - began < 5
         connection.rollback()
         assert names.seasons(str(ledger)) == ["OTHER_S2", "TST_S1"]
 
@@ -101,6 +104,7 @@ def test_the_states_are_found_without_reading_the_season(ledger: Path) -> None:
     with contextlib.closing(sqlite3.connect(ledger)) as connection:
         plan = [str(step) for step in connection.execute(f"EXPLAIN QUERY PLAN {names._STATES}")]
     assert not [step for step in plan if "SCAN capture" in step or "SCAN TABLE capture" in step], plan
+    assert sum("season_id=? AND batch_id=? AND state=?" in step for step in plan) == 2, plan
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
