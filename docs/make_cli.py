@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from ctstate.commands import cli
-from ctstate.commands.root import VERBS
+from ctstate.commands.root import GROUPS, VERBS
 
 WIDTH = 100
 NOTE = "Made from `--help` by `make docs`.\n"
@@ -36,21 +36,16 @@ def _index(root: click.Context, verbs: dict[str, list[str]]) -> str:
     cli.format_usage(root, formatter)
     cli.format_help_text(root, formatter)
     click.Command.format_options(cli, root, formatter)  # the verbs have a table of their own
-    lines = [
-        f"| [{name}](verbs/{page}.md) | {_command(root, name).get_short_help_str(limit=200)} |"
-        for name, page in sorted((name, page) for page, names in verbs.items() for name in names)
-    ]
-    return "\n".join(
-        [
-            "# Command line reference\n",
-            NOTE,
-            _block(formatter.getvalue()),
-            "| verb | |",
-            "| --- | --- |",
-            *lines,
-            "",
+    page_of = {name: page for page, names in verbs.items() for name in names}
+    lines: list[str] = []
+    for title, names in GROUPS.items():
+        lines += [f"## {title}\n", "| verb | |", "| --- | --- |"]
+        lines += [
+            f"| [{name}](verbs/{page_of[name]}.md) | {_command(root, name).get_short_help_str(limit=200)} |"
+            for name in names
         ]
-    )
+        lines.append("")
+    return "\n".join(["# Command line reference\n", NOTE, _block(formatter.getvalue()), *lines])
 
 
 def _page(root: click.Context, names: list[str]) -> str:

@@ -32,6 +32,10 @@ def adopt(
     """Take in what the old scripts (or others) have uploaded.
 
     From a subject set alone, or from what `ctstate import` read: everything is checked on Zooniverse first.
+
+    \b
+    Example:
+      ctstate adopt --project-id 593 --subject-set-id 112953
     """
     report = where.open_or_make(
         lambda ledger: carry_out(

@@ -27,6 +27,10 @@ def batch(
     """Split a season into batches; each becomes one subject set.
 
     Captures that are on their way to Zooniverse, or there, keep the batch they have.
+
+    \b
+    Example:
+      ctstate batch --max-batch-size 10000
     """
     with where.open() as ledger:
         report = carry_out(

@@ -37,6 +37,10 @@ def delete(
     """Delete subjects on Zooniverse, for good.
 
     `ctstate remove` is milder. Run it again to resume: what is gone already counts as done.
+
+    \b
+    Example:
+      ctstate delete --project-id 593 --from-file people.csv --reason people --dry-run
     """
     consent = Consent(shared=even_if_shared, classified=even_if_classified, foreign=force_foreign)
     with where.open() as ledger:

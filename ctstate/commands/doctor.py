@@ -35,7 +35,12 @@ def doctor(
     account: str | None,
     as_json: bool,
 ) -> None:
-    """Say what is wrong before a long run; exits with 1 if anything fails. Changes nothing."""
+    """Say what is wrong before a long run; exits with 1 if anything fails. Changes nothing.
+
+    \b
+    Example:
+      ctstate doctor --project-id 593 --password-file ~/keys/passwords.ini --log-dir logs
+    """
     patient = library.Patient(
         ledger=where.ledger,
         endpoint=where.endpoint,

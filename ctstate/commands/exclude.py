@@ -33,7 +33,12 @@ def exclude(where: Places, listed: str | None, condition: str | None, whole_capt
     """Keep captures or single images from being uploaded.
 
     FILE lists capture ids or image paths: plain lines, a CSV with a column capture_id or path, or a report of
-    ctstate's. Example: ctstate exclude --where "machine_person > 0.5" --reason people
+    ctstate's.
+
+    \b
+    Examples:
+      ctstate exclude --where "machine_person > 0.5" --reason people
+      ctstate exclude farm_workers.csv --whole-captures --reason "farm workers"
     """
     with where.open() as ledger:
         report = carry_out(ledger, reason=reason, where=condition, listed=listed, whole_captures=whole_captures)
@@ -66,7 +71,12 @@ def exclude(where: Places, listed: str | None, condition: str | None, whole_capt
 @_choice
 @places
 def include(where: Places, listed: str | None, condition: str | None, whole_captures: bool) -> None:
-    """Let excluded captures or images be uploaded again: undoes `ctstate exclude`."""
+    """Let excluded captures or images be uploaded again: undoes `ctstate exclude`.
+
+    \b
+    Example:
+      ctstate include --where "excluded = 'people' AND site = 'B04'"
+    """
     with where.open() as ledger:
         report = undo(ledger, where=condition, listed=listed, whole_captures=whole_captures)
     click.echo(f"Included again: {counted(report.captures, 'capture')}, {counted(report.images, 'single image')}.")

@@ -20,7 +20,12 @@ _folder_option = click.option(
 
 @click.group()
 def export() -> None:
-    """Write files for other programs."""
+    """Write files for other programs.
+
+    \b
+    Example:
+      ctstate export captures -o WLD_S6.csv
+    """
 
 
 @export.command("manifest")
@@ -32,6 +37,10 @@ def export_manifest(where: Places, season: str | None, batch: str | None, folder
     """Write the old scripts' JSON manifest of a season, or of one batch.
 
     Take along `ctstate export tracker` where captures are on Zooniverse already.
+
+    \b
+    Example:
+      ctstate export manifest --batch batch_1 --output-dir Manifests/WLD
     """
     with where.open(read_only=True) as ledger:
         _echo_export(exports.export_manifest(ledger, season, batch, folder=folder), "captures")
@@ -43,7 +52,12 @@ def export_manifest(where: Places, season: str | None, batch: str | None, folder
 @_folder_option
 @places
 def export_uploaded_manifest(where: Places, season: str | None, batch: str | None, folder: str) -> None:
-    """Write the old scripts' JSON manifest as it is after an upload."""
+    """Write the old scripts' JSON manifest as it is after an upload.
+
+    \b
+    Example:
+      ctstate export uploaded-manifest --output-dir Manifests/WLD
+    """
     with where.open(read_only=True) as ledger:
         _echo_export(exports.export_manifest(ledger, season, batch, folder=folder, uploaded=True), "captures")
 
@@ -54,7 +68,12 @@ def export_uploaded_manifest(where: Places, season: str | None, batch: str | Non
 @_folder_option
 @places
 def export_tracker(where: Places, season: str | None, batch: str | None, folder: str) -> None:
-    """Write the old scripts' upload tracker file: captures that are on Zooniverse."""
+    """Write the old scripts' upload tracker file: captures that are on Zooniverse.
+
+    \b
+    Example:
+      ctstate export tracker --batch batch_1 --output-dir Manifests/WLD
+    """
     with where.open(read_only=True) as ledger:
         _echo_export(exports.export_tracker(ledger, season, batch, folder=folder), "captures")
 
@@ -66,7 +85,12 @@ def export_tracker(where: Places, season: str | None, batch: str | None, folder:
 @click.option("--excel", is_flag=True, help="Begin the file with a byte order mark, for Excel.")
 @places
 def export_captures(where: Places, season: str | None, batch: str | None, file: str, excel: bool) -> None:
-    """Write the captures as CSV (the view v_captures), for R, pandas, Excel."""
+    """Write the captures as CSV, for R, pandas, Excel: the view v_captures, and each subject's web address.
+
+    \b
+    Example:
+      ctstate export captures -o WLD_S6.csv --excel
+    """
     with where.open(read_only=True) as ledger:
         if file == "-":
             echo_csv(*exports.captures_table(ledger, season, batch))
@@ -93,7 +117,12 @@ def export_speciesnet_instances(
     latitude: float | None,
     longitude: float | None,
 ) -> None:
-    """Write the file that SpeciesNet takes, to make predictions from the ledger."""
+    """Write the file that SpeciesNet takes, to make predictions from the ledger.
+
+    \b
+    Example:
+      ctstate export speciesnet-instances -o instances.json --country ZAF
+    """
     with where.open(read_only=True) as ledger:
         report = exports.export_speciesnet_instances(
             ledger, file, season, batch, whereabouts=Whereabouts(country, admin1_region, latitude, longitude)

@@ -12,19 +12,25 @@ from ctstate.verbs.history import history as look_up
 @json_option
 @places
 def history(where: Places, capture_id: str, as_json: bool) -> None:
-    """Show all that the ledger knows of a capture: where it stands, its images, every move and why."""
+    """Show all that the ledger knows of a capture: where it stands, its images, every move and why.
+
+    \b
+    Example:
+      ctstate history 'WLD_S6#B04#1#17'
+    """
     with where.open(read_only=True) as ledger:
         found = look_up(ledger, capture_id)
     if as_json:
         echo_json(
             {
-                "capture": found.facts._asdict(),
+                "capture": {**found.facts._asdict(), "subject_url": found.subject_url},
                 "images": [image._asdict() for image in found.images],
                 "events": [event._asdict() for event in found.events],
             }
         )
         return
-    known = {key: value for key, value in found.facts._asdict().items() if value is not None}
+    facts = {**found.facts._asdict(), "subject_url": found.subject_url}
+    known = {key: value for key, value in facts.items() if value is not None}
     width = max(map(len, known))
     for key, value in known.items():
         click.echo(f"{key:{width}}  {value}")

@@ -13,6 +13,10 @@ def import_() -> None:
     """Read files of the old scripts.
 
     What they say of subjects on Zooniverse is believed only once `ctstate adopt` has looked there.
+
+    \b
+    Example:
+      ctstate import manifest WLD_S6__batch_2__manifest_uploaded.json
     """
 
 
@@ -29,7 +33,12 @@ globals()["import"] = import_
 def import_a_manifest(
     where: Places, file: str, images_root: str | None, manifest_id: str | None, batch: str | None
 ) -> None:
-    """Read a JSON manifest, ID__BATCH__manifest.json or ID__BATCH__manifest_uploaded.json."""
+    """Read a JSON manifest, ID__BATCH__manifest.json or ID__BATCH__manifest_uploaded.json.
+
+    \b
+    Example:
+      ctstate import manifest WLD_S6__batch_2__manifest_uploaded.json --images-root /shared/albums/WLD
+    """
     report = where.open_or_make(
         lambda ledger: import_manifest(ledger, file, images_root=images_root, manifest_id=manifest_id, batch=batch)
     )
@@ -51,7 +60,12 @@ def import_a_manifest(
 @click.argument("file", type=click.Path())
 @places
 def import_a_tracker(where: Places, file: str) -> None:
-    """Read an upload tracker file, ID__BATCH__upload_tracker_file.txt."""
+    """Read an upload tracker file, ID__BATCH__upload_tracker_file.txt.
+
+    \b
+    Example:
+      ctstate import tracker WLD_S6__batch_2__upload_tracker_file.txt
+    """
     with where.open() as ledger:
         report = import_tracker(ledger, file)
     click.echo(f"{counted(report.captures, 'capture')} in the tracker file.")

@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 import click
 
+from ctstate.commands.completion import batch_names
 from ctstate.commands.root import Places
 from ctstate.commands.shared import ID, account_options, connect, places, season_option
 from ctstate.verbs import link as library
@@ -15,7 +16,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def _of_a_batch(function: F) -> F:
     """Add what says which set and which workflow."""
-    batch = click.option("--batch", metavar="NAME", required=True, help="The batch whose subject set it is.")
+    batch = click.option(
+        "--batch",
+        metavar="NAME",
+        required=True,
+        shell_complete=batch_names,
+        help="The batch whose subject set it is.",
+    )
     workflow = click.option("--workflow-id", type=ID, required=True, help="See `ctstate workflows`.")
     return account_options(workflow(season_option(batch(function))))
 
@@ -31,7 +38,12 @@ def link(
     season: str | None,
     batch: str,
 ) -> None:
-    """Put a batch's subject set into a workflow, which shows it to volunteers if it is active."""
+    """Put a batch's subject set into a workflow, which shows it to volunteers if it is active.
+
+    \b
+    Example:
+      ctstate link --project-id 593 --workflow-id 1234 --batch batch_1
+    """
     with where.open() as ledger:
         done = library.link(ledger, connect(where, password_file), project_id, workflow_id, batch, season)
     what = f"subject set {done.set_id} ({done.set_name}), workflow {workflow_id} ({done.workflow})"
@@ -53,7 +65,12 @@ def unlink(
     season: str | None,
     batch: str,
 ) -> None:
-    """Take a batch's subject set out of a workflow; its subjects stay where they are."""
+    """Take a batch's subject set out of a workflow; its subjects stay where they are.
+
+    \b
+    Example:
+      ctstate unlink --project-id 593 --workflow-id 1234 --batch batch_1
+    """
     with where.open() as ledger:
         done = library.unlink(ledger, connect(where, password_file), project_id, workflow_id, batch, season)
     what = f"subject set {done.set_id} ({done.set_name}), workflow {workflow_id} ({done.workflow})"

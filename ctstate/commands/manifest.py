@@ -96,6 +96,10 @@ def manifest(
     """Read a cleaned captures CSV, a Camtrap DP, or a folder of images, into the ledger.
 
     Running it again on the same CSV changes nothing.
+
+    \b
+    Example:
+      ctstate manifest WLD_S6_cleaned.csv --images-root /shared/albums/WLD --attribution 'UMN' --license 'UMN'
     """
     if manifest_id is not None:
         check_manifest_id(manifest_id)

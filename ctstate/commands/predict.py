@@ -46,6 +46,11 @@ def predict(
 
     FILE is MegaDetector or SpeciesNet JSON, a legacy file, or a CSV with a column capture_id or path; its content
     tells which.
+
+    \b
+    Examples:
+      ctstate predict --empty WLD_S6_empty_or_not.json --species WLD_S6_species.json
+      ctstate predict megadetector.json --strip-prefix /scratch/images/
     """
     files = [
         PredictionFile(path, kind)

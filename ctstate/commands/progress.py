@@ -36,6 +36,10 @@ def progress(
     """Read from Zooniverse what volunteers have done with the uploaded subjects.
 
     It goes into the ledger, subject by subject: see the view v_classifications. Run it again to resume.
+
+    \b
+    Example:
+      ctstate progress --project-id 593 --batch batch_1
     """
     with where.open() as ledger:
         done = library.read_progress(

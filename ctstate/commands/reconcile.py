@@ -51,6 +51,11 @@ def reconcile(
 
     Prints the plan, and exits with 1 if there is something to do; --apply carries it out. Subjects that are not
     this ledger's are never touched.
+
+    \b
+    Examples:
+      ctstate reconcile --project-id 593
+      ctstate reconcile --project-id 593 --apply
     """
     with where.open() as ledger:
         zooniverse = connect(where, password_file)

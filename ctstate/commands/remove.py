@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import click
 
+from ctstate.commands.completion import capture_states
 from ctstate.commands.root import Places
 from ctstate.commands.shared import ID, account_options, batch_option, connect, echo_table, places, season_option
 from ctstate.errors import UsageError
@@ -41,6 +42,7 @@ def choice_options(function: F) -> F:
                 "states",
                 multiple=True,
                 type=click.Choice([str(state) for state in State]),
+                shell_complete=capture_states,
                 help="Only in this state (repeatable).",
             ),
             click.option("--where", "condition", metavar="SQL", help="A condition on the view v_captures."),
@@ -85,6 +87,10 @@ def remove(
     """Take subjects out of their subject set; they stay on Zooniverse.
 
     `ctstate retry` and the next upload put them in again. Run it again to resume.
+
+    \b
+    Example:
+      ctstate remove --project-id 593 --site B04 --reason "camera was stolen" --dry-run
     """
     with where.open() as ledger:
         zooniverse = connect(where, password_file, connections=1)

@@ -2,6 +2,7 @@
 
 import click
 
+from ctstate.commands.completion import capture_states
 from ctstate.commands.root import Places
 from ctstate.commands.shared import batch_option, places, season_option
 from ctstate.ledger import State
@@ -20,6 +21,7 @@ from ctstate.words import counted
     "states",
     multiple=True,
     type=click.Choice([str(state) for state in RETRYABLE]),
+    shell_complete=capture_states,
     help="Which captures (repeatable); failed ones by default, and any of these where captures are named.",
 )
 @click.option("--reason", default="retry", show_default=True, help="For the history.")
@@ -36,6 +38,11 @@ def retry(
     """Give failed, removed or deleted captures another try.
 
     A removed one keeps its subject: the next upload links it again and sends nothing anew.
+
+    \b
+    Examples:
+      ctstate retry --batch batch_1
+      ctstate retry 'WLD_S6#B04#1#17'
     """
     wanted = states or (tuple(map(str, RETRYABLE)) if capture_ids else (str(State.FAILED),))
     with where.open() as ledger:

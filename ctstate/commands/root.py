@@ -1,7 +1,7 @@
 """The group of all verbs, and what they share."""
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -10,6 +10,7 @@ from click.core import ParameterSource
 
 from ctstate import __version__
 from ctstate.cluster.queue import SLURM
+from ctstate.commands.completion import files
 from ctstate.commands.old_spellings import spell_anew
 from ctstate.commands.season_file import defaults
 from ctstate.formats.season_file import SeasonFile, find_season_file, read_season_file
@@ -59,6 +60,17 @@ VERBS = {
 _WITHOUT_SEASON_FILE = ("init", "demo", "sandbox")
 """Verbs that have nothing to do with the season in whose folder they may be called."""
 
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "Do it all": ("init", "plan", "run"),
+    "Prepare a season": ("manifest", "import", "predict", "exclude", "include", "batch"),
+    "Upload": ("doctor", "upload", "retry", "verify", "link"),
+    "Look": ("status", "history", "runs", "sql", "progress", "sets", "workflows", "export"),
+    "Correct": ("reconcile", "update-metadata", "unlink", "adopt", "remove", "delete"),
+    "On a cluster": ("submit", "stop"),
+    "Rehearse": ("demo", "sandbox"),
+}
+"""The verbs as the help shows them: by what somebody is about, in the order in which it is done."""
+
 
 @dataclass(frozen=True)
 class Places:
@@ -97,6 +109,17 @@ class _Verbs(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(VERBS)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        widest = max(map(len, VERBS))
+        for title, verbs in GROUPS.items():
+            with formatter.section(title):
+                room = formatter.width - widest - 6
+                formatter.write_dl([(f"{verb:{widest}}", self._short_help(ctx, verb, room)) for verb in verbs])
+
+    def _short_help(self, ctx: click.Context, verb: str, room: int) -> str:
+        command = self.get_command(ctx, verb)
+        return "" if command is None else command.get_short_help_str(room)
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in VERBS:
             return None
@@ -108,10 +131,10 @@ class _Verbs(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name, command, words = super().resolve_command(ctx, args)
-        if name is None or command is None:
+        if name is None or command is None or ctx.resilient_parsing:  # a shell completes what is spelled as now
             return name, command, words
         words, told = spell_anew(name, command, words)
-        if told and not ctx.resilient_parsing:  # of which completion makes use
+        if told:
             click.echo(told, err=True)
         return name, command, words
 
@@ -124,6 +147,7 @@ class _Verbs(click.Group):
     default="ctstate.db",
     show_default=True,
     metavar="PATH_OR_URL",
+    shell_complete=files,
     help="The ledger (also CTSTATE_LEDGER).",
 )
 @click.option(

@@ -20,6 +20,11 @@ def runs(where: Places, all_runs: bool, as_json: bool) -> None:
 
     A run is live, ended (done, failed or stopped), or lost: its process or job is gone, and what it had claimed is
     recovered by the next worker.
+
+    \b
+    Examples:
+      ctstate runs
+      ctstate runs --all --json
     """
     with where.open(read_only=True) as ledger:
         found = list_runs(ledger, most=None if all_runs else 20)

@@ -46,6 +46,10 @@ def sandbox(
     """Run a local stand-in for Zooniverse until Ctrl-C.
 
     It behaves like the real one, keeps what was uploaded in a directory, and shows it at its address in a browser.
+
+    \b
+    Example:
+      ctstate sandbox --directory rehearsal --port 8099
     """
     account = Credentials(DEFAULTS.login, DEFAULTS.password)
     if password_file is not None:

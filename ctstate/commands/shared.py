@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
+from ctstate.commands.completion import batch_names, season_names
 from ctstate.commands.root import Places
 from ctstate.errors import LedgerMissingError, UsageError
 from ctstate.zooniverse import read_credentials
@@ -38,14 +39,19 @@ ID = _Id()
 
 def season_option(function: F) -> F:
     """Add --season."""
-    return click.option("--season", metavar="ID", help="Manifest id; needed where the ledger holds several.")(
-        function
-    )
+    return click.option(
+        "--season",
+        metavar="ID",
+        shell_complete=season_names,
+        help="Manifest id; needed where the ledger holds several.",
+    )(function)
 
 
 def batch_option(function: F) -> F:
     """Add --batch."""
-    return click.option("--batch", metavar="NAME", help="One batch, such as batch_1.")(function)
+    return click.option("--batch", metavar="NAME", shell_complete=batch_names, help="One batch, such as batch_1.")(
+        function
+    )
 
 
 def account_options(function: F) -> F:

@@ -17,6 +17,11 @@ def sql(where: Places, question: str, as_csv: bool, as_json: bool) -> None:
     """Ask the ledger in SQL, read-only.
 
     The views v_captures, v_images, v_progress, v_failures, v_runs and v_events are a stable interface.
+
+    \b
+    Examples:
+      ctstate sql "SELECT site, count(*) AS captures FROM v_captures GROUP BY site"
+      ctstate sql --csv "SELECT * FROM v_failures"
     """
     if as_csv and as_json:
         raise UsageError("give either --csv or --json")

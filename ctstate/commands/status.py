@@ -14,7 +14,12 @@ from ctstate.verbs.status import status as carry_out
 @json_option
 @places
 def status(where: Places, season: str | None, batch: str | None, as_json: bool) -> None:
-    """Show how far each season and batch is."""
+    """Show how far each season and batch is.
+
+    \b
+    Example:
+      ctstate status --season WLD_S6
+    """
     with where.open(read_only=True) as ledger:
         rows = carry_out(ledger, season, batch)
     if as_json:
@@ -24,6 +29,7 @@ def status(where: Places, season: str | None, batch: str | None, as_json: bool) 
                     "season": row.season,
                     "batch": row.batch,
                     "subject_set_id": row.subject_set_id,
+                    "project_url": row.project_url,
                     **row.counts,
                     "excluded": row.excluded,
                     "in_doubt": row.in_doubt,
@@ -61,3 +67,5 @@ def status(where: Places, season: str | None, batch: str | None, as_json: bool) 
             )
         )
     echo_table(("season", "batch", "subject set", *shown, *(n.replace("_", " ") for n in extra), "total"), table)
+    for url in sorted({row.project_url for row in rows if row.project_url is not None}):
+        click.echo(f"On Zooniverse: {url}")

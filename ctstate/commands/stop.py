@@ -17,6 +17,11 @@ def stop(where: Places, run_ids: tuple[int, ...], everything: bool) -> None:
 
     RUN is a number from `ctstate runs`. --all also ends the chains of job arrays and cancels what of them waits in
     the queue; after a single run has stopped, a chain goes on.
+
+    \b
+    Examples:
+      ctstate stop 12
+      ctstate stop --all
     """
     if everything == bool(run_ids):
         raise UsageError("say which runs to stop (see `ctstate runs`), or --all")

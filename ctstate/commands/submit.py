@@ -81,6 +81,10 @@ def submit(ctx: click.Context, where: Places, /, **given: Any) -> None:
 
     Takes the options of `ctstate upload` and hands them on. `ctstate runs` shows the workers, `ctstate stop` stops
     them. --scheduler pbs (Torque) and pbspro (PBS Professional, OpenPBS) write PBS scripts, without a chain.
+
+    \b
+    Example:
+      ctstate submit --project-id 593 --password-file ~/keys/passwords.ini --workers 8 --time 24:00:00
     """
     if given["legacy_script"]:
         click.echo(jobs.legacy_script(jobs.ledger_for_jobs(where.ledger)), nl=False)

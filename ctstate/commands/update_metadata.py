@@ -31,6 +31,10 @@ def update_metadata(
     """Push changed predictions and metadata to subjects that are on Zooniverse already.
 
     Keys that others put there stay. Run it again to resume.
+
+    \b
+    Example:
+      ctstate update-metadata --project-id 593 --dry-run
     """
     with where.open() as ledger:
         report = library.update_metadata(

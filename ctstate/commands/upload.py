@@ -48,7 +48,11 @@ from ctstate.zooniverse.wording import shown
 )
 @click.option("--limit", type=int, help="Upload at most so many captures, then stop.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
-@click.option("--log-dir", type=click.Path(file_okay=False), help="Folder for the log file.")
+@click.option(
+    "--log-dir",
+    type=click.Path(file_okay=False),
+    help="Folder for a log file: all that the terminal shows, with times.",
+)
 @click.option("--log-filename", help="Begin of the log file's name.")
 @click.option(
     "--settle-seconds",
@@ -84,6 +88,11 @@ def upload(
     """Upload captures to Zooniverse, each exactly once; run it again to resume.
 
     Ctrl-C, SIGTERM and SIGUSR1 stop it cleanly (exit code 75); a second Ctrl-C stops it at once.
+
+    \b
+    Examples:
+      ctstate upload --project-id 593 --password-file ~/keys/passwords.ini
+      ctstate upload --project-id 593 --batch batch_1 --limit 100 --log-dir logs
     """
     options = UploadOptions(
         project_id=project_id,

@@ -34,6 +34,10 @@ def verify(
     """Check a season on Zooniverse: each capture one subject, in the right set, every image whole, nothing else.
 
     Asks the store for every image and compares its MD5. Changes nothing; exits with 1 if anything is off.
+
+    \b
+    Example:
+      ctstate verify --project-id 593 --password-file ~/keys/passwords.ini
     """
     with where.open(read_only=True) as ledger:
         zooniverse = connect(where, password_file)

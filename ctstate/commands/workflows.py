@@ -23,7 +23,12 @@ from ctstate.verbs import workflows as library
 @json_option
 @places
 def workflows(where: Places, project_id: int, password_file: str | None, as_json: bool) -> None:
-    """List a project's workflows and their subject sets."""
+    """List a project's workflows and their subject sets.
+
+    \b
+    Example:
+      ctstate workflows --project-id 593
+    """
     found = library.workflows(connect(where, password_file), project_id)
     if as_json:
         echo_json(
@@ -48,7 +53,12 @@ def workflows(where: Places, project_id: int, password_file: str | None, as_json
 @json_option
 @places
 def sets(where: Places, project_id: int, password_file: str | None, as_json: bool) -> None:
-    """List a project's subject sets, counted now, with what the ledger knows of each."""
+    """List a project's subject sets, counted now, with what the ledger knows of each.
+
+    \b
+    Example:
+      ctstate sets --project-id 593
+    """
     with contextlib.ExitStack() as stack:
         ledger: Ledger | None = None
         with contextlib.suppress(LedgerMissingError):  # the list is worth having without one

@@ -64,6 +64,13 @@ _MAGIC = (
     (b"GIF89a", "GIF"),
     (b"BM", "BMP"),
 )
+_BRANDS = {
+    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"), "HEIC"),
+    **dict.fromkeys((b"mif1", b"msf1"), "HEIF"),
+    **dict.fromkeys((b"avif", b"avis"), "AVIF"),
+}
+"""What an ISO media file says that it is (bytes 8 to 12, after `ftyp`): images among all those films."""
+
 _NAMES = {"PNG": "PNG", "TIFF": "TIFF", "BMP": "BMP", "WEBP": "WebP", "GIF": "GIF"}
 
 
@@ -313,7 +320,7 @@ def _read(path: str, below: str | None) -> tuple[bytes, str]:
     if not head:
         raise BrokenImageError(path, "the file is empty")
     if kind is None:
-        raise BrokenImageError(path, "it is no JPEG, PNG, TIFF, BMP, WebP or GIF")
+        raise BrokenImageError(path, _what_it_is(head))
     return data, kind
 
 
@@ -333,6 +340,19 @@ def _kind(head: bytes) -> str | None:
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WEBP"
     return next((kind for magic, kind in _MAGIC if head.startswith(magic)), None)
+
+
+def _what_it_is(head: bytes) -> str:
+    """What a file of no known kind is, and what to do about those that cameras and phones do make."""
+    if head[4:8] != b"ftyp":
+        return "it is no JPEG, PNG, TIFF, BMP, WebP or GIF"
+    name = _BRANDS.get(head[8:12])
+    if name is None:
+        return "it is a film, no image: exclude it"
+    return (
+        f"it is a {name} image, which is not read here: convert it to JPEG under the same name (heif-convert, or "
+        "ImageMagick), then `ctstate retry`"
+    )
 
 
 def _too_large(path: str, size: tuple[int, int] | None) -> BrokenImageError:

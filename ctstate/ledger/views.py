@@ -19,7 +19,7 @@ class StateCount(NamedTuple):
     Attributes:
         season: manifest id.
         batch: None: in no batch yet.
-        subject_set_id: once there is one.
+        subject_set_id, project_id: once there is one.
         state: the state.
         captures: in that state, excluded ones apart.
         excluded: captures that are not to be uploaded.
@@ -29,6 +29,7 @@ class StateCount(NamedTuple):
     season: str
     batch: str | None
     subject_set_id: int | None
+    project_id: int | None
     state: str
     captures: int
     excluded: int
@@ -41,11 +42,11 @@ def count_states(connection: Connection, season_name: str | None, batch_name: st
     An excluded capture that is on Zooniverse all the same counts by its state.
     """
     counts = capture.c.excluded.is_(None) | capture.c.subject_id.is_not(None)
+    of_batch = (batch.c.name, batch.c.subject_set_id, batch.c.project_id)
     query = (
         select(
             season.c.name,
-            batch.c.name,
-            batch.c.subject_set_id,
+            *of_batch,
             capture.c.state,
             _how_many(counts),
             _how_many(~counts),
@@ -53,7 +54,9 @@ def count_states(connection: Connection, season_name: str | None, batch_name: st
         )
         .join_from(capture, season, season.c.id == capture.c.season_id)
         .outerjoin(batch, batch.c.id == capture.c.batch_id)
-        .group_by(season.c.name, batch.c.name, batch.c.id, batch.c.subject_set_id, capture.c.state)
+        .group_by(
+            season.c.name, batch.c.name, batch.c.id, batch.c.subject_set_id, batch.c.project_id, capture.c.state
+        )
         .order_by(season.c.name, batch.c.id.is_not(None), batch.c.id)
     )
     if season_name is not None:

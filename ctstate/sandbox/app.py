@@ -142,6 +142,7 @@ class Sandbox:
                 ("GET", "/", "page", page.overview),
                 ("GET", "/sets/#", "page", page.subject_set),
                 ("GET", "/orphans/#", "page", page.orphans),
+                ("GET", "/projects/*/*/talk/subjects/#", "page", page.subject),
                 ("GET", "/sandbox/state", "state", control.state),
                 ("GET", "/sandbox/requests", "requests", self.control.show_requests),
                 ("DELETE", "/sandbox/requests", "requests", self.control.reset_requests),

@@ -136,6 +136,14 @@ async def orphans(call: Call) -> Response:
     return _subjects(call, "In no subject set", f"/orphans/{project.id}", _orphans(call, project))
 
 
+async def subject(call: Call) -> Response:
+    """GET /projects/OWNER/PROJECT/talk/subjects/ID: where Zooniverse shows a subject, too."""
+    found = call.world.subjects.get(int(call.params[-1]))
+    if found is None or not found.active:
+        return _missing()
+    return _html(f"Subject {found.id}", [_subject(call, found)])
+
+
 def _missing() -> Response:
     out = _html("Not there", ['<p class="none">There is no such thing here.</p>'])
     out.status_code = 404

@@ -24,6 +24,7 @@ from ctstate.ledger import (
     transitions,
 )
 from ctstate.ledger.set_lease import turn
+from ctstate.verbs.pages import note_project
 from ctstate.verbs.reconcile import reconcile
 from ctstate.verbs.survey import Survey, survey
 from ctstate.verbs.upload.begin import claim_set
@@ -89,8 +90,9 @@ def adopt(
         UsageError: most of what files claim is not in this project; a set whose name does not say season and batch;
         no such season or batch. NotFoundError: no such project or set.
     """
-    zooniverse.project(project_id)
+    project = zooniverse.project(project_id)
     ledger.bind_endpoint(zooniverse.endpoint)
+    note_project(ledger, project_id, project.slug)
     if subject_set_id is not None:
         chosen = _one_set(zooniverse, project_id, subject_set_id, season_name, batch_name)
         season_name, batch_name = chosen["season"], chosen["batch"]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from ctstate.errors import UsageError
 from ctstate.ledger import Ledger, State
 from ctstate.ledger.views import count_states
+from ctstate.verbs.pages import Pages
 
 STATES = tuple(str(state) for state in State)
 
@@ -21,6 +22,7 @@ class BatchStatus:
         excluded: captures that are not to be uploaded.
         in_doubt: captures whose create got no answer, to be looked for.
         subject_set_id: once there is one.
+        project_url: where a browser shows the project that it is in; None: the ledger does not know.
     """
 
     season: str
@@ -29,6 +31,7 @@ class BatchStatus:
     excluded: int
     in_doubt: int
     subject_set_id: int | None
+    project_url: str | None
 
     @property
     def total(self) -> int:
@@ -44,6 +47,7 @@ def status(ledger: Ledger, season: str | None = None, batch: str | None = None) 
     """
     if season is not None:
         ledger.season(season)
+    pages = Pages(ledger)
     with ledger.read() as connection:
         rows = count_states(connection, season, batch)
     if batch is not None and not rows:
@@ -57,6 +61,7 @@ def status(ledger: Ledger, season: str | None = None, batch: str | None = None) 
             excluded=sum(row.excluded for row in part),
             in_doubt=sum(row.in_doubt for row in part),
             subject_set_id=part[0].subject_set_id,
+            project_url=pages.of_project(part[0].project_id),
         )
         for part in groups
     ]

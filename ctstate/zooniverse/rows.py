@@ -125,10 +125,11 @@ class Status(Row, frozen=True, kw_only=True):
 
 
 class Project(Row, frozen=True, kw_only=True):
-    """A project."""
+    """A project; its slug, `owner/project`, is part of the addresses of its pages."""
 
     id: Id
     display_name: str = ""
+    slug: str = ""
 
 
 class OwnerLink(Row, frozen=True, kw_only=True):

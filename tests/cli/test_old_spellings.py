@@ -76,7 +76,7 @@ def test_predictions_with_old_words(season: Any, call_ctstate: Any, tmp_path: Pa
         ),
         ("submit", "--upload_batch_size 100 -- --some_flag", "--link-batch-size 100 -- --some_flag"),
         ("verify", "--project_id 5", "--project-id 5"),
-        ("exclude", "--reason --site_x --where site_x=1", "--reason --site_x --where site_x=1"),
+        ("exclude", "--reason --whole_captures --where x_y=1", "--reason --whole_captures --where x_y=1"),
         ("status", "--not_there 1", "--not_there 1"),
         ("upload", "--project-id 5 --log-dir my_logs", "--project-id 5 --log-dir my_logs"),
         ("upload", "--project_id", "--project-id"),

@@ -45,6 +45,30 @@ def test_not_an_image(tmp_path: Path, encoder: str, options: ImageOptions) -> No
     assert reason(path, options) == "there is no picture in it"
 
 
+@pytest.mark.parametrize("options", [ImageOptions(), AS_IT_IS])
+@pytest.mark.parametrize(
+    ("brand", "name"),
+    [(b"heic", "HEIC"), (b"heix", "HEIC"), (b"hevc", "HEIC"), (b"mif1", "HEIF"), (b"avif", "AVIF")],
+)
+def test_a_phone_s_image_is_named_and_the_user_told_what_to_do(
+    tmp_path: Path, options: ImageOptions, brand: bytes, name: str
+) -> None:
+    path = tmp_path / "IMG_0001.JPG"  # whatever it is called
+    path.write_bytes(b"\0\0\0\x24ftyp" + brand + b"\0\0\0\0mif1heic" + bytes(100))
+    assert reason(path, options).startswith(f"it is a {name} image, which is not read here: convert it to JPEG")
+    save(path, frame())
+    assert encode_image(path, options).mime == "image/jpeg", "under its old name"
+
+
+def test_a_film_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "IMAG0001.AVI"
+    for brand in (b"isom", b"mp42", b"qt  "):
+        path.write_bytes(b"\0\0\0\x18ftyp" + brand + bytes(100))
+        assert reason(path) == "it is a film, no image: exclude it"
+    path.write_bytes(b"\0\0\0\x18ftyp")
+    assert "film" in reason(path)
+
+
 def test_not_readable(tmp_path: Path) -> None:
     path = save(tmp_path / "a.jpg", frame())
     path.chmod(0)

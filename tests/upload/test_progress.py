@@ -125,6 +125,7 @@ def test_what_others_did_is_found_without_reading_the_season(new_season) -> None
         ]
         assert asked
         assert not [step for step in plans if re.search(r"SCAN (TABLE )?(capture|event|image)\b", step)], plans
+        assert any("season_id=? AND batch_id=? AND state=?" in step for step in plans), plans
         again = uploads.of_others(connection, 99, uploads.Work(1, 1), found)
         assert again == found, "what was counted is not counted again"
         mine = int(season.rows("SELECT max(id) FROM run")[0][0])
@@ -161,7 +162,10 @@ def test_a_person_at_a_terminal_sees_a_bar_and_the_warnings_above_it(new_season)
     assert process.returncode == 1
     assert re.search(r"\d+% .*\d of 8 captures, .*\d to be linked", screen), screen
     assert ": failed: " in screen
-    assert screen.rindex("\x1b[?25h") > screen.rindex("\x1b[?25l"), "the cursor is there again"
+    hidden = screen.rindex("\x1b[?25l")
+    assert hidden < screen.index("\x1b[?25h", hidden) < screen.index("8 captures"), (
+        "the cursor is there all the time"
+    )
     assert "\x1b" not in output
     assert "7 captures uploaded" in output
 

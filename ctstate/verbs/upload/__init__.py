@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ctstate.ledger import Ledger, LiveRun, uploads
 from ctstate.ledger.batches import put_rest_into_complete
 from ctstate.ledger.uploads import Left, count_left
+from ctstate.verbs.pages import note_project
 from ctstate.verbs.upload import begin
 from ctstate.verbs.upload.allowance import AllowanceWatch
 from ctstate.verbs.upload.encoding import Encoders
@@ -80,6 +81,7 @@ def upload(
         encoders.warm_up()
         plan = plan_upload(ledger, zooniverse, options)
         ledger.bind_endpoint(zooniverse.endpoint)
+        note_project(ledger, options.project_id, plan.slug)
         on_plan(plan)
         arguments = {
             "project_id": options.project_id,

@@ -34,6 +34,7 @@ class UploadPlan:
     season: str
     season_id: int
     project: str
+    slug: str  # of the project, as Zooniverse says it
     account: Account
     root: str | None
     batches: list[PlannedBatch]
@@ -84,6 +85,7 @@ def plan_upload(ledger: Ledger, zooniverse: Zooniverse, options: UploadOptions) 
         season=season.name,
         season_id=season.id,
         project=project.display_name or str(options.project_id),
+        slug=project.slug,
         account=account,
         root=os.path.realpath(root) if root is not None else None,
         batches=[],

@@ -1,0 +1,36 @@
+"""The addresses of projects and subjects for a browser, by what the ledger knows.
+
+A project's slug is part of them. `upload` and `adopt` write it down; of a ledger that neither has worked on since,
+no address is known, and none is guessed.
+"""
+
+from ctstate.ledger import Ledger, projects
+from ctstate.zooniverse.addresses import is_slug, project_page, subject_page
+
+
+def note_project(ledger: Ledger, project_id: int, slug: str) -> None:
+    """Write down under which slug a project is shown."""
+    with ledger.read() as connection:
+        known = projects.slugs(connection).get(project_id)
+    if slug != known and is_slug(slug):
+        with ledger.write() as connection:
+            projects.note_slug(connection, project_id, slug)
+
+
+class Pages:
+    """The addresses, as far as they are known."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._endpoint = ledger.meta("endpoint")
+        with ledger.read() as connection:
+            self._slugs = projects.slugs(connection)
+
+    def of_project(self, project_id: int | None) -> str | None:
+        """Return the address of a project."""
+        slug = self._slugs.get(project_id or 0)
+        return project_page(self._endpoint, slug) if slug and self._endpoint else None
+
+    def of_subject(self, project_id: int | None, subject_id: int | None) -> str | None:
+        """Return the address of a subject of a project."""
+        slug = self._slugs.get(project_id or 0)
+        return subject_page(self._endpoint, slug, subject_id) if slug and self._endpoint and subject_id else None
