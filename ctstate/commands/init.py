@@ -38,7 +38,11 @@ _QUESTIONS: dict[str, tuple[str, Any]] = {
 def init(where: Places, /, as_schema: bool, **said: Any) -> None:
     """Write a season's file, SEASON.toml, with comments: what the verbs are then not to be told again.
 
-    Asks for what no option says, on a terminal. Example: ctstate init --season WLD_S6
+    Asks for what no option says, on a terminal.
+
+    \b
+    Example:
+      ctstate init --season WLD_S6
     """
     if as_schema:
         echo_json(schema())

@@ -50,7 +50,11 @@ def words(step: Step) -> str:
 def plan(where: Places, submit: bool, as_json: bool) -> None:
     """Say what a season's file still wants done, step by step, and what the upload will cost.
 
-    Changes nothing. Example: ctstate --season-file WLD_S6.toml plan
+    Changes nothing.
+
+    \b
+    Example:
+      ctstate plan
     """
     said = the_season_file(where)
     found = steps_now(where, submit)

@@ -21,7 +21,11 @@ def run(ctx: click.Context, where: Places, /, submit: bool) -> None:
     """Do what a season's file wants done: manifest, predict, exclude, batch, upload, verify, link.
 
     Each step only where something is to do; killed and run again, it goes on. It stops at the first step that needs
-    a person, and says which. Exit codes as of `ctstate upload`. Example: ctstate --season-file WLD_S6.toml run
+    a person, and says which. Exit codes as of `ctstate upload`.
+
+    \b
+    Example:
+      ctstate run
     """
     outcome = do_all(lambda: steps_now(where, submit), lambda step: _carry_out(ctx, step))
     stopped = outcome.stopped_at

@@ -32,6 +32,7 @@ from ctstate.capture import IncomingImage, pages
 from ctstate.errors import InputError, UsageError
 from ctstate.formats.opening import text
 from ctstate.formats.reader import CaptureReader, Listed, short
+from ctstate.words import counted
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif")
 
@@ -248,7 +249,9 @@ class ImageFolder(CaptureReader):
         super().__init__(root, root)
         self.passed_over = 0
         self.rules: Counter[str] = Counter()
-        self._rule = f"gap {gap_seconds:g} s" + (f", at most {most_images} images" if most_images else "")
+        self._rule = f"gap {gap_seconds:g} s" + (
+            f", at most {counted(most_images, 'image')}" if most_images else ""
+        )
         self._season = season
         self._pattern = pattern
         self._gap = timedelta(seconds=gap_seconds)
@@ -326,7 +329,7 @@ class ImageFolder(CaptureReader):
         if without:
             count = tables.execute("SELECT count(*) FROM file WHERE at IS NULL").fetchone()[0]
             raise InputError(
-                f"{self.name}: of {count:,} images it cannot be told when they were taken "
+                f"{self.name}: of {counted(count, 'image')} it cannot be told when they were taken "
                 f"({', '.join(without)}): no EXIF time; say with --name-time how their names tell it, or with "
                 "--times-from where it stands"
             )

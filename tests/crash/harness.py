@@ -126,7 +126,7 @@ VERBS: dict[str, Callable[["Round"], list[str]]] = {
     "runs": lambda r: [],
     "progress": lambda r: r.project,
     "workflows": lambda r: r.project,
-    "export manifest": lambda r: ["-o", str(r.season.folder / "exported.json"), "--overwrite"],
+    "export manifest": lambda r: ["--output-dir", str(r.season.folder / "exported")],
     "sql": lambda r: ["SELECT state, count(*) FROM v_captures GROUP BY 1"],
     "stop": lambda r: ["--all"],
     "doctor": lambda r: [],
@@ -206,6 +206,7 @@ class Round:
         self._begun += 1
         name = f"{verb.replace(' ', '-')}-{self._begun}"
         log = self.season.folder / f"{name}.log"
+        log.touch()
         process = self._launcher.begin([*verb.split(), *arguments], self.environment(name), log)
         begun = Running(name, process, log)
         with self._lock:
@@ -243,6 +244,16 @@ class Round:
                 if running.process.poll() is not None:
                     del self.running[running.name]
                     self.ended.append(running)
+                    self._heed(running)
+
+    def _heed(self, ended: Running) -> None:
+        """Do what an upload that ended in an error says is to be done, as a data manager would."""
+        if ended.process.returncode != 1 or not ended.name.startswith("upload") or not self.network.harm:
+            return
+        advised = "ctstate reconcile" in ended.log.read_text(errors="replace")
+        if advised and not any(name.startswith("reconcile") for name in self.running):
+            self.begin("reconcile", ["--apply", *self.project])
+            self.totals.verbs += 1
 
     def workers(self) -> list[Running]:
         """Uploads that run."""

@@ -131,9 +131,10 @@ class Network:
         asyncio.set_event_loop(self._loop)
         self._loop.create_task(asyncio.start_server(self._serve, sock=self._listener, limit=1 << 22))  # type: ignore[arg-type]
         self._loop.run_forever()
-        for task in asyncio.all_tasks(self._loop):
+        left = asyncio.all_tasks(self._loop)
+        for task in left:
             task.cancel()
-        self._loop.run_until_complete(asyncio.sleep(0))
+        self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         self._listener.close()
         self._loop.close()
 

@@ -15,6 +15,7 @@ MOST_LINES = 450
 SQL_OF_THEIR_OWN = {
     "ctstate.sandbox.store": "the sandbox keeps its world in a file of its own",
     "ctstate.formats.camtrap_dp": "sorts a package's tables in a scratch database that goes with it",
+    "ctstate.formats.image_folder": "sorts images by time in a scratch database that goes with it",
     "ctstate.verbs.doctor.locks": "tries SQLite's locks on a scratch file, from two processes and two nodes",
 }
 """Modules outside the ledger that speak SQL, but never to the ledger."""
