@@ -19,6 +19,11 @@ def counted(number: int, noun: str, verb: str = "") -> str:
     return f"{words} {verb if number != 1 else _ONE.get(first, first + 's') + space + rest}"
 
 
+def and_more(number: int, what: str = "more") -> str:
+    """Return ` (and 7 more)`, for after the first of several; nothing where there are no others."""
+    return f" (and {number:,} {what})" if number else ""
+
+
 def _many(noun: str) -> str:
     if noun.endswith("y") and noun[-2:-1] not in "aeiou":
         return f"{noun[:-1]}ies"

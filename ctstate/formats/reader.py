@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from ctstate.capture import PAGE, IncomingImage, pages
 from ctstate.errors import InputError
 from ctstate.formats.opening import brief
+from ctstate.words import and_more
 
 CHUNK = 10_000
 """So many images at a time: memory is bounded, whatever the file's size."""
@@ -59,7 +60,7 @@ class CaptureReader(abc.ABC):
                 yield self._look(part, pool)
         if self._first_error is not None:
             row, message = self._first_error
-            more = f" (and {self._error_count - 1} more {self.unit}s with errors)" if self._error_count > 1 else ""
+            more = and_more(self._error_count - 1, f"more {self.unit}s with errors")
             raise InputError(f"{self.name}, {self.unit} {row}: {message}{more}; nothing was changed")
         if not found:
             raise InputError(f"{self.name}: holds no rows below its header; is it the right file?")

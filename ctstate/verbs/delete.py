@@ -20,6 +20,7 @@ from ctstate.verbs.remove import (
     carrying_out,
     make_plan,
 )
+from ctstate.words import and_more
 from ctstate.zooniverse import PAGE_SIZE, Zooniverse
 
 DELETED_AT_ONCE = 50
@@ -90,7 +91,7 @@ def _delete(work: Work, plan: Plan, part: list[SubjectToRemove], connections: in
     left = work.zooniverse.subjects_by_id(ids) if ids else {}
     if left:
         raise ZooniverseError(
-            f"Zooniverse said that it deleted subject {min(left)} (and {len(left) - 1} more) and did not; "
+            f"Zooniverse said that it deleted subject {min(left)}{and_more(len(left) - 1)} and did not; "
             "is the account banned, or without the right to?"
         )
     work.report.done += work.record(now.todo, State.DELETED)

@@ -15,7 +15,7 @@ from ctstate.errors import FencedError, NotFoundError, UsageError, ZooniverseErr
 from ctstate.ledger import Ledger, LiveRun, State, transitions
 from ctstate.ledger.set_lease import turn
 from ctstate.verbs.choose import Wanted, choose
-from ctstate.words import counted
+from ctstate.words import and_more, counted
 from ctstate.zooniverse import MOST_IDS_IN_PATH, Zooniverse
 
 REMOVE, DELETE = "remove", "delete"
@@ -320,7 +320,7 @@ def _take_out(work: "Work", set_id: int | None, batch_id: int, part: list[Subjec
         left = [key for key, subject in there.items() if set_id is not None and set_id in subject.sets]
         if left:
             raise ZooniverseError(
-                f"Zooniverse said that it took subject {min(left)} (and {len(left) - 1} more) out of subject "
+                f"Zooniverse said that it took subject {min(left)}{and_more(len(left) - 1)} out of subject "
                 f"set {set_id} and did not; is the account banned, or without the right to?"
             )
         gone = [item for item in part if item.subject_id not in there]

@@ -20,7 +20,7 @@ from ctstate.errors import CtstateError, UsageError
 from ctstate.ledger import Ledger, Selection, State
 from ctstate.sandbox import SandboxProcess, SandboxSettings
 from ctstate.verbs.demo.invariant import violations
-from ctstate.words import counted
+from ctstate.words import and_more, counted
 
 FAULTS: dict[str, Any] = {
     "seed": 20,
@@ -208,7 +208,7 @@ def run_demo(folder: Path, say: Say, *, captures: int = 48, keep_open: Callable[
             found = violations(ledger, zooniverse.state())
         struck = sum(zooniverse.requests()["faults"].values())
         if found:
-            raise CtstateError(f"the invariant does not hold: {found[0]} (and {len(found) - 1} more)")
+            raise CtstateError(f"the invariant does not hold: {found[0]}{and_more(len(found) - 1)}")
         say(
             f"\nNothing lost, nothing doubled: {counted(captures, 'capture')}, each exactly once, "
             f"after {counted(struck, 'fault')} and a kill."

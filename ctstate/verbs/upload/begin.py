@@ -15,7 +15,7 @@ from ctstate.errors import LedgerBehindError, NotFoundError, ZooniverseError
 from ctstate.ledger import Ledger, LiveRun, Transaction, set_lease, subject_sets, uploads
 from ctstate.ledger.set_lease import turn
 from ctstate.verbs.upload.plan import PlannedBatch
-from ctstate.words import counted
+from ctstate.words import and_more, counted
 from ctstate.zooniverse import PAGE_SIZE, Zooniverse
 from ctstate.zooniverse.rows import Subject, SubjectSet
 from ctstate.zooniverse.subject import CAPTURE_ID, LEDGER_KEY, read_mark
@@ -67,7 +67,7 @@ def account_for_newest(
         # First what can be mended at once.
         subject_id, what = min(unknown.items(), key=lambda item: (item[1].held, item[0]))
         raise LedgerBehindError(
-            f"subject {subject_id} of capture {what.name} (and {len(unknown) - 1:,} more) was made from this "
+            f"subject {subject_id} of capture {what.name}{and_more(len(unknown) - 1)} was made from this "
             f"ledger, which does not know it: is it an older copy? {_remedy(ledger, what, sets[subject_id])}"
         )
     return newest
