@@ -65,10 +65,7 @@ def predict(ledger: str, empty: str, species: str) -> int:
         made = ((key, *made_of(entry)) for key, entry in entries(file))
         connection.executemany(
             insert,
-            (
-                (key, source, as_json(metadata), run, file_id, *scores)
-                for key, metadata, scores in made
-            ),
+            ((key, source, as_json(metadata), run, file_id, *scores) for key, metadata, scores in made),
         )
     count = connection.execute(
         "UPDATE capture SET state = 'predicted', run_id = ?, moved_at = 't2'"

@@ -28,7 +28,7 @@ class MegaDetector(Reader):
 
     Args:
         file, source: as for `Reader`.
-        header: the file's small top-level objects (`HEADER`); the names of classes may still come behind the images.
+        header: the file's small top-level objects (`HEADER`); the classes may still come behind the images.
     """
 
     format = "megadetector"
