@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from common import RUN, clocked, open_ledger
 
+as_json = json.JSONEncoder(ensure_ascii=False).encode
 WINDOW = 1 << 18
 KEY = "INSERT INTO prediction (capture_id, source, metadata, run_id, made_at, file_id,"
 COLUMNS = "(SELECT id FROM capture WHERE capture_id = ?), ?, ?, ?, 't', ?"
@@ -64,10 +65,7 @@ def predict(ledger: str, empty: str, species: str) -> int:
         made = ((key, *made_of(entry)) for key, entry in entries(file))
         connection.executemany(
             insert,
-            (
-                (key, source, json.dumps(metadata, ensure_ascii=False), run, file_id, *scores)
-                for key, metadata, scores in made
-            ),
+            ((key, source, as_json(metadata), run, file_id, *scores) for key, metadata, scores in made),
         )
     count = connection.execute(
         "UPDATE capture SET state = 'predicted', run_id = ?, moved_at = 't2'"

@@ -11,6 +11,7 @@ from operator import itemgetter
 
 from common import RUN, clocked, open_ledger
 
+as_json = json.JSONEncoder(ensure_ascii=False).encode
 WINDOW = 1 << 18
 KEYS = tuple(f"#machine_megadetector_{name}" for name in ("animal", "person", "vehicle"))
 
@@ -58,7 +59,7 @@ def predict(ledger: str, file: str) -> int:
         for key, group in groupby(matches, itemgetter(0)):
             scores = [max(column) for column in list(zip(*group, strict=True))[1:]]
             metadata = dict(zip(KEYS, scores, strict=True))
-            yield key, json.dumps(metadata), run, file_id, *scores, 1 - max(scores)
+            yield key, as_json(metadata), run, file_id, *scores, 1 - max(scores)
 
     connection.executemany(
         "INSERT INTO prediction (capture_id, source, metadata, run_id, made_at, file_id, machine_animal,"

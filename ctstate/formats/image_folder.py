@@ -19,12 +19,12 @@ import os
 import re
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from datetime import datetime, timedelta
 from itertools import groupby
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from PIL import Image
 
@@ -418,9 +418,10 @@ def _files(root: str) -> Iterator[str]:
         waiting += reversed(folders)
 
 
-def times_of(rows: Iterable[Mapping[str, object]], rule: Callable[[str], str]) -> Iterator[tuple[str, str]]:
-    """Yield path and time of MegaDetector's entries that have a `datetime`."""
-    for row in rows:
-        path, said = row.get("file"), row.get("datetime")
-        if isinstance(path, str) and isinstance(said, str):
-            yield rule(path), said
+def times_of(said: Iterable[tuple[str, Any]], rule: Callable[[str], str]) -> Iterator[tuple[str, str]]:
+    """Yield path and time of the entries of MegaDetector's list `images` that have a `datetime`."""
+    for key, row in said:
+        if key == "images" and isinstance(row, dict):
+            path, at = row.get("file"), row.get("datetime")
+            if isinstance(path, str) and isinstance(at, str):
+                yield rule(path), at

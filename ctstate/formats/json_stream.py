@@ -24,21 +24,14 @@ ARRAY = object()
 """Stands for a list that is passed over."""
 
 
-def items(file: str | os.PathLike[str], key: str | None = None) -> Iterator[Any]:
-    """Yield the elements of the list that the file is, or has under a key; none where there is no such list.
+def items(file: str | os.PathLike[str]) -> Iterator[Any]:
+    """Yield the elements of the list that the file is; none where it is no list.
 
     Raises:
         InputError: see `opening.json_bytes`; also where an element nests deeper than `DEEPEST`.
     """
     with _opened(file) as text:
-        if key is None:
-            yield from text.elements()
-        else:
-            for name in text.names():
-                if name == key:
-                    yield from text.elements()
-                else:
-                    text.skip()
+        yield from text.elements()
 
 
 def pairs(file: str | os.PathLike[str]) -> Iterator[tuple[str, Any]]:
@@ -52,19 +45,26 @@ def pairs(file: str | os.PathLike[str]) -> Iterator[tuple[str, Any]]:
             yield name, text.value()
 
 
-def top_level(file: str | os.PathLike[str]) -> Iterator[tuple[str, Any]]:
+def top_level(file: str | os.PathLike[str], key: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the keys and values of the object that the file is, but `ARRAY` for lists, before they are passed over.
+
+    Args:
+        file: the file.
+        key: of the list whose elements are yielded, one after the other, each with this key.
 
     Raises:
         InputError: see `items`.
     """
     with _opened(file) as text:
         for name in text.names():
-            if text.sign() == "[":
+            if text.sign() != "[":
+                yield name, text.value()
+            elif name == key:
+                for element in text.elements():
+                    yield name, element
+            else:
                 yield name, ARRAY
                 text.skip()
-            else:
-                yield name, text.value()
 
 
 @contextlib.contextmanager

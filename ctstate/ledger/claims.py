@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import bindparam, select, text, update
+from sqlalchemy import bindparam, select
 from sqlalchemy.engine import Connection
 
 from ctstate.capture import CaptureContent, CaptureImage
 from ctstate.errors import FencedError
 from ctstate.ledger.clock import now
-from ctstate.ledger.schema import capture, run
+from ctstate.ledger.schema import run
 from ctstate.ledger.sqlite import driver
 from ctstate.ledger.states import State
 
@@ -97,33 +97,16 @@ _PREDICTIONS = "SELECT capture_id, metadata FROM prediction WHERE capture_id IN 
 
 
 _ALIVE = select(run.c.id).where(run.c.id == bindparam("run"), run.c.ended_at.is_(None))
+# What is said of every capture goes straight to the driver; see `sqlite.driver`.
 _FREE = (
-    select(capture.c.id)
-    .where(
-        capture.c.season_id == bindparam("season"),
-        capture.c.batch_id == bindparam("batch"),
-        capture.c.state == State.BATCHED.value,
-        capture.c.excluded.is_(None),
-    )
-    .order_by(capture.c.id)
-    .limit(bindparam("most"))
-    .with_for_update(skip_locked=True)
+    "SELECT id FROM capture WHERE season_id = ? AND batch_id = ? AND state = 'batched' AND excluded IS NULL"
+    " ORDER BY id LIMIT ?"
 )
-_THESE = capture.c.id.in_(bindparam("ids", expanding=True))
 _CLAIM = (
-    update(capture)
-    .where(_THESE)
-    .values(
-        state=State.UPLOADING.value,
-        run_id=bindparam("run"),
-        moved_at=bindparam("at"),
-        reason=None,
-        claim=capture.c.claim + 1,
-    )
+    "UPDATE capture SET state = 'uploading', run_id = ?, moved_at = ?, reason = NULL, claim = claim + 1"
+    " WHERE id IN ({})"
 )
-_CLAIMED = select(
-    capture.c.id, capture.c.claim, capture.c.ambiguous_at, capture.c.create_run_id, capture.c.create_floor
-).where(_THESE)
+_CLAIMED = "SELECT id, claim, ambiguous_at, create_run_id, create_floor FROM capture WHERE id IN ({})"
 
 
 def claim(connection: Connection, run_id: int, season_id: int, batch_id: int, limit: int) -> list[Claim]:
@@ -134,64 +117,55 @@ def claim(connection: Connection, run_id: int, season_id: int, batch_id: int, li
     """
     if connection.execute(_ALIVE, {"run": run_id}).first() is None:
         raise FencedError("other runs took this one for dead (it was silent for too long); run it again")
-    work = {"season": season_id, "batch": batch_id, "most": limit}
-    ids = list(connection.execute(_FREE, work).scalars())
+    ask = driver(connection).execute
+    ids = [key for (key,) in ask(_FREE, (season_id, batch_id, limit))]
     if not ids:
         return []
-    connection.execute(_CLAIM, {"ids": ids, "run": run_id, "at": now()})
-    facts = {row.id: row for row in connection.execute(_CLAIMED, {"ids": ids})}
-    return [
-        Claim(
-            row=row,
-            token=facts[row.id].claim,
-            batch_id=batch_id,
-            ambiguous_at=facts[row.id].ambiguous_at,
-            create_run_id=facts[row.id].create_run_id,
-            create_floor=facts[row.id].create_floor,
-        )
-        for row in read_captures(connection, ids)
-    ]
+    marks = ",".join("?" * len(ids))
+    ask(_CLAIM.format(marks), (run_id, now(), *ids))
+    facts = {key: of for key, *of in ask(_CLAIMED.format(marks), ids)}
+    return [Claim(row, facts[row.id][0], batch_id, *facts[row.id][1:]) for row in read_captures(connection, ids)]
 
 
-# The fenced writes run tens of times in one commit: prepared once, as text that both databases read.
+# The fenced writes run tens of times in one commit.
 _MINE = " WHERE id = :id AND claim = :claim AND state = 'uploading'"
-_INTENT = text(
+_INTENT = (
     "UPDATE capture SET create_run_id = :run, create_sent_at = :at, create_floor = :floor, ambiguous_at = NULL"
     + _MINE
 )
-_CREATED = text(
+_CREATED = (
     "UPDATE capture SET subject_id = :subject, create_run_id = NULL, create_sent_at = NULL, create_floor = NULL,"
     " ambiguous_at = NULL" + _MINE
 )
-_SEEN_UP_TO = text(
+_SEEN_UP_TO = (
     "UPDATE run SET watermark = :subject WHERE id = (SELECT run_id FROM capture WHERE id = :id)"
     " AND watermark < :subject"
 )
-_NOT_CREATED = text(
+_NOT_CREATED = (
     "UPDATE capture SET create_run_id = NULL, create_sent_at = NULL, create_floor = NULL, ambiguous_at = NULL"
     + _MINE
 )
-_AMBIGUOUS = text("UPDATE capture SET ambiguous_at = :at" + _MINE)
-_SUBJECT_GONE = text("UPDATE capture SET subject_id = NULL" + _MINE)
+_AMBIGUOUS = "UPDATE capture SET ambiguous_at = :at" + _MINE
+_SUBJECT_GONE = "UPDATE capture SET subject_id = NULL" + _MINE
 # Whatever is given back with a create announced and no outcome known is looked for before it is sent again.
-_MOVED = text(
+_MOVED = (
     "UPDATE capture SET state = :state, moved_at = :at, reason = :reason, ambiguous_at ="
     " CASE WHEN create_sent_at IS NOT NULL AND ambiguous_at IS NULL THEN :at ELSE ambiguous_at END" + _MINE
 )
-_CHECK = text("SELECT 1 FROM capture" + _MINE)
+_CHECK = "SELECT 1 FROM capture" + _MINE
 _ITS_IMAGE = (
     " WHERE id = :image AND capture_id = :id AND EXISTS (SELECT 1 FROM capture c WHERE c.id = image.capture_id"
     " AND c.claim = :claim AND c.state = 'uploading')"
 )
-_ENCODED = text("UPDATE image SET md5 = :md5, bytes = :bytes, note = :note, arrived_at = NULL" + _ITS_IMAGE)
-_ARRIVED = text("UPDATE image SET arrived_at = :at" + _ITS_IMAGE)
-_NOT_ARRIVED = text("UPDATE image SET arrived_at = NULL WHERE capture_id = :id")
-_BROKEN = text("UPDATE image SET problem = 'broken', problem_reason = :reason" + _ITS_IMAGE)
+_ENCODED = "UPDATE image SET md5 = :md5, bytes = :bytes, note = :note, arrived_at = NULL" + _ITS_IMAGE
+_ARRIVED = "UPDATE image SET arrived_at = :at" + _ITS_IMAGE
+_NOT_ARRIVED = "UPDATE image SET arrived_at = NULL WHERE capture_id = :id"
+_BROKEN = "UPDATE image SET problem = 'broken', problem_reason = :reason" + _ITS_IMAGE
 
 
-def _fenced(connection: Connection, mine: Claim, statement: Any, **values: Any) -> None:
-    changed = connection.execute(statement, {"id": mine.row.id, "claim": mine.token, **values}).rowcount
-    if changed != 1:
+def _fenced(connection: Connection, mine: Claim, statement: object, **values: Any) -> None:
+    found = driver(connection).execute(str(statement), {"id": mine.row.id, "claim": mine.token, **values})
+    if found.rowcount != 1:
         raise FencedError(f"{mine.capture_id}: another run has taken it over")
 
 
@@ -201,7 +175,7 @@ def still_mine(connection: Connection, mine: Claim) -> None:
     Raises:
         FencedError: another run has claimed the capture since. So do all functions below.
     """
-    if connection.execute(_CHECK, {"id": mine.row.id, "claim": mine.token}).first() is None:
+    if driver(connection).execute(_CHECK, {"id": mine.row.id, "claim": mine.token}).fetchone() is None:
         raise FencedError(f"{mine.capture_id}: another run has taken it over")
 
 
@@ -225,7 +199,7 @@ def note_create_intent(connection: Connection, mine: Claim, run_id: int, floor: 
 def note_created(connection: Connection, mine: Claim, subject_id: int) -> None:
     """Write down the subject, whether just made or found, and that the ledger knows of all up to it."""
     _fenced(connection, mine, _CREATED, subject=subject_id)
-    connection.execute(_SEEN_UP_TO, {"id": mine.row.id, "subject": subject_id})
+    driver(connection).execute(_SEEN_UP_TO, {"id": mine.row.id, "subject": subject_id})
 
 
 def note_not_created(connection: Connection, mine: Claim) -> None:
@@ -241,7 +215,7 @@ def note_ambiguous(connection: Connection, mine: Claim) -> None:
 def note_subject_gone(connection: Connection, mine: Claim) -> None:
     """Write down that the capture's subject is no longer on Zooniverse."""
     _fenced(connection, mine, _SUBJECT_GONE)
-    connection.execute(_NOT_ARRIVED, {"id": mine.row.id})
+    driver(connection).execute(_NOT_ARRIVED, {"id": mine.row.id})
 
 
 def note_arrived(connection: Connection, mine: Claim, image_ids: Sequence[int]) -> None:

@@ -5,6 +5,7 @@ something was, and only together with `SKEW_S` may it prove that something is ov
 measured by one process, on its own `machine().monotonic()`.
 """
 
+import functools
 from datetime import UTC, datetime
 
 from ctstate.machine import machine
@@ -16,7 +17,14 @@ SKEW_S = 600.0
 
 
 def _text(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime(_FORMAT)
+    # As `_FORMAT`, in a fifth of its time: several times of each capture are written down.
+    whole, micro = divmod(round(seconds * 1_000_000), 1_000_000)
+    return f"{_to_the_second(whole)}.{micro:06}Z"
+
+
+@functools.lru_cache(8)
+def _to_the_second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _seconds(moment: str) -> float:

@@ -97,13 +97,10 @@ def check_incoming(connection: Connection, name: str) -> Contents:
         InputError: two rows contradict each other, or a name is too long.
     """
     _check_lengths(connection, name)
-    _check_rows_agree(connection, name)
-    group = incoming.c.capture_id, incoming.c.rank
     duplicates = 0
-    if connection.execute(
-        select(1).select_from(incoming).group_by(*group).having(func.count() > 1).limit(1)
-    ).first():
-        first = select(func.min(incoming.c.row)).group_by(*group)
+    if connection.execute(_ANYTHING_TWICE).first():
+        _check_rows_agree(connection, name)
+        first = select(func.min(incoming.c.row)).group_by(incoming.c.capture_id, incoming.c.rank)
         duplicates = connection.execute(delete(incoming).where(incoming.c.row.not_in(first))).rowcount
     found = connection.execute(
         select(incoming.c.problem, func.count().label("images")).group_by(incoming.c.problem)
@@ -127,8 +124,7 @@ def check_incoming(connection: Connection, name: str) -> Contents:
 
 def _check_lengths(connection: Connection, name: str) -> None:
     too_long = or_(*(func.length(incoming.c[column]) > most for column, most in _LIMITS.items()))
-    row = connection.execute(select(func.min(incoming.c.row)).where(too_long)).scalar()
-    if row is not None:
+    if (row := connection.execute(select(func.min(incoming.c.row)).where(too_long)).scalar()) is not None:
         most = ", ".join(f"{column} {number}" for column, number in _LIMITS.items())
         raise InputError(f"{name}, row {row}: a name is too long (characters at most: {most})")
 
@@ -138,13 +134,27 @@ def _differs(column: ColumnElement[Any]) -> ColumnElement[bool]:
     return func.min(column) != func.max(column)
 
 
+_FACTS_DIFFER = or_(
+    *(_differs(incoming.c[name]) for name in ("season", "site", "roll", "capture_number")),
+    _differs(func.coalesce(incoming.c.metadata, "")),
+)
+
+_TWICE = (func.count(incoming.c[name].distinct()) < func.count() for name in ("rank", "path"))
+_ANYTHING_TWICE = (
+    select(incoming.c.capture_id)
+    .group_by(incoming.c.capture_id)
+    .having(func.count() > 1, or_(_FACTS_DIFFER, *_TWICE))
+    .limit(1)
+)
+"""Finds whether there may be anything wrong, in one pass: what it is, is asked only then."""
+
+
 def _check_rows_agree(connection: Connection, name: str) -> None:
     it = incoming.c
-    facts = (it.season, it.site, it.roll, it.capture_number, func.coalesce(it.metadata, ""))
     first = (
         select(it.capture_id, func.min(it.row).label("row"))
         .group_by(it.capture_id)
-        .having(func.count() > 1, or_(*map(_differs, facts)))
+        .having(func.count() > 1, _FACTS_DIFFER)
         .subquery()
     )
     clash = connection.execute(
@@ -412,23 +422,18 @@ def _update_captures(connection: Connection) -> None:
 def _add_captures(connection: Connection, season_id: int, run_id: int) -> int:
     """Add the captures that the ledger does not have, in their order; return how many."""
     it = incoming.c
-    columns = ("season", "site", "roll", "capture", "capture_number", "metadata", "rule")
+    order = (it.season, it.site, it.roll, it.capture_number, it.capture_id)
+    # What all rows of a capture say alike (it was checked) is any row's; of the rest, the smallest counts.
+    said = {"capture": func.min(it.capture), "rule": func.min(it.rule), "metadata": it.metadata}
+    said |= {column.name: column for column in order}
+    values = {"season_id": season_id, "state": State.MANIFESTED.value, "run_id": run_id, "moved_at": now()}
     new = (
-        select(
-            it.capture_id,
-            *(func.min(it[column]) for column in columns),
-            literal(season_id),
-            literal(State.MANIFESTED.value),
-            literal(run_id),
-            literal(now()),
-        )
+        select(*said.values(), *map(literal, values.values()))
         .where(it.capture_id.not_in(select(capture.c.capture_id)))
         .group_by(it.capture_id)
-        .order_by(*(func.min(it[column]) for column in ("season", "site", "roll", "capture_number")), it.capture_id)
+        .order_by(*order)
     )
-    return connection.execute(
-        insert(capture).from_select(["capture_id", *columns, "season_id", "state", "run_id", "moved_at"], new)
-    ).rowcount
+    return connection.execute(insert(capture).from_select([*said, *values], new)).rowcount
 
 
 def _add_images(connection: Connection, which: ColumnExpressionArgument[bool]) -> None:

@@ -1,17 +1,17 @@
 """Predictions -> the ledger: one row per capture and source.
 
-Memory is bounded whatever the file's size: its entries go into the temporary table `entry`, SQL finds their
-captures in the order of the captures, and what the caller makes of a capture's entries goes into the temporary
-table `made`, which is merged.
+Memory is bounded whatever the file's size. Where several entries can be of one capture, they go into the temporary
+table `entry`, and SQL finds their captures in the order of the captures; else each names its own. What the caller
+makes of a capture's entries goes into the temporary table `made`, which is merged.
 """
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
 
+import msgspec
 from sqlalchemy import (
     Boolean,
     Column,
@@ -20,6 +20,7 @@ from sqlalchemy import (
     Float,
     Index,
     Integer,
+    LargeBinary,
     Text,
     and_,
     exists,
@@ -27,7 +28,6 @@ from sqlalchemy import (
     insert,
     literal,
     select,
-    text,
     true,
 )
 from sqlalchemy.engine import Connection
@@ -35,7 +35,7 @@ from sqlalchemy.engine import Connection
 from ctstate.capture import Scores
 from ctstate.ledger.clock import now
 from ctstate.ledger.schema import capture, image, prediction, prediction_file
-from ctstate.ledger.sqlite import upsert
+from ctstate.ledger.sqlite import driver, upsert
 from ctstate.ledger.staging import count, fill, fresh, index, temporary
 from ctstate.ledger.transitions import note_metadata_pending, note_predicted
 
@@ -43,14 +43,15 @@ COLUMNS = ("metadata", *(f"machine_{name}" for name in Scores._fields))
 """What `prediction` has of a capture and source: the subject's metadata (JSON), and the scores."""
 
 _entry = temporary(
-    "entry", Column("number", Integer, primary_key=True), Column("key", Text), Column("payload", Text)
+    "entry", Column("number", Integer, primary_key=True), Column("key", Text), Column("payload", LargeBinary)
 )
 Index("entry_key", _entry.c.key)
 
 _made = temporary(
     "made",
-    Column("capture", Integer, primary_key=True, autoincrement=False),
+    # In this order, so that what is made of one file after the other is added at the end.
     Column("source", Text, primary_key=True),
+    Column("capture", Integer, primary_key=True, autoincrement=False),
     *(Column(name, Text if name in ("metadata", "machine_species") else Float) for name in COLUMNS),
 )
 
@@ -77,6 +78,12 @@ class Scope:
     batch_id: int | None = None
     batch: str | None = None
 
+    def holds(self, named: "NamedCapture") -> bool:
+        """Tell whether a capture is within."""
+        return (self.season_id is None or named.season_id == self.season_id) and (
+            self.batch_id is None or named.batch_id == self.batch_id
+        )
+
     def clause(self) -> ColumnElement[bool]:
         """Return the condition on `capture`."""
         parts: list[ColumnElement[bool]] = [true()]
@@ -87,7 +94,30 @@ class Scope:
         return and_(*parts)
 
 
+class NamedCapture(NamedTuple):
+    """A capture that a file names."""
+
+    key: int
+    season_id: int
+    batch_id: int | None
+
+
 # -- a file's entries, and their captures ----------------------------------------------------------------------
+
+
+def captures_named(connection: Connection, names: Sequence[str]) -> dict[str, NamedCapture]:
+    """Return those of these captures that the ledger knows (at most 500), by their names."""
+    found = driver(connection).execute(
+        "SELECT capture_id, id, season_id, batch_id FROM capture"
+        f" WHERE capture_id IN ({','.join('?' * len(names))})",
+        names,
+    )
+    return {name: NamedCapture(*of) for name, *of in found}
+
+
+def highest_key(connection: Connection) -> int:
+    """Return the largest primary key of a capture."""
+    return int(connection.execute(select(func.coalesce(func.max(capture.c.id), 0))).scalar_one())
 
 
 class FileEntry(NamedTuple):
@@ -95,7 +125,7 @@ class FileEntry(NamedTuple):
 
     number: int  # counted from 1
     key: str  # what it is about: an image path or a capture id, as the ledger has it
-    payload: str | None  # what it says, as JSON
+    payload: Any  # what it says: numbers, texts, lists and dictionaries of them; None: nothing
 
 
 class CaptureEntries(NamedTuple):
@@ -119,7 +149,13 @@ def begin_file(connection: Connection) -> None:
 
 def add_entries(connection: Connection, entries: Sequence[FileEntry]) -> None:
     """Add entries of the file."""
-    fill(connection, _entry, entries)
+    rows = [(number, key, None if said is None else _packed(said)) for number, key, said in entries]
+    fill(connection, _entry, rows)
+
+
+# What waits here for a moment is nobody else's: the quickest way to write it down will do.
+_packed = msgspec.json.Encoder().encode
+_unpacked = msgspec.json.Decoder().decode
 
 
 def end_file(connection: Connection) -> None:
@@ -134,19 +170,15 @@ _COLUMNS_OF_MATCH = """
 
 # CROSS JOIN, which Core cannot say, keeps SQLite to this order of loops: the ledger's rows once, and a look into
 # `entry` for each. Images that were excluded or withheld do not count.
-_BY_PATH = text(
-    f"""
+_BY_PATH = f"""
     SELECT {_COLUMNS_OF_MATCH}, coalesce(i.problem, '') NOT IN ('excluded', 'withheld') AS counts
     FROM capture c CROSS JOIN image i ON i.capture_id = c.id CROSS JOIN entry e ON e.key = i.path
     ORDER BY c.id, i.rank, e.number
     """
-)
-_BY_CAPTURE = text(
-    f"""
+_BY_CAPTURE = f"""
     SELECT {_COLUMNS_OF_MATCH}, 1 AS counts
     FROM capture c CROSS JOIN entry e ON e.key = c.capture_id ORDER BY c.id, e.number
     """
-)
 
 
 def by_capture(connection: Connection, scope: Scope, *, keyed_by_path: bool) -> Iterator[CaptureEntries]:
@@ -157,7 +189,7 @@ def by_capture(connection: Connection, scope: Scope, *, keyed_by_path: bool) -> 
         scope: which captures the file is meant for.
         keyed_by_path: entries are about images; else about captures.
     """
-    rows = connection.execute(
+    rows = driver(connection).execute(
         _BY_PATH if keyed_by_path else _BY_CAPTURE, {"season": scope.season_id, "batch": scope.batch_id}
     )
     for (key, within), group in groupby(rows, key=itemgetter(0, 1)):
@@ -166,7 +198,7 @@ def by_capture(connection: Connection, scope: Scope, *, keyed_by_path: bool) -> 
         for _, _, number, payload, counts in group:
             numbers.append(number)
             if within and counts and payload is not None:
-                payloads.append(json.loads(payload))
+                payloads.append(_unpacked(payload))
         yield CaptureEntries(key, bool(within), numbers, payloads)
 
 
@@ -188,9 +220,10 @@ class MadePrediction(NamedTuple):
     scores: Scores
 
 
-def add_made(connection: Connection, source: str, made: Sequence[MadePrediction]) -> None:
-    """Add what is made of a file."""
-    fill(connection, _made, [(each.capture, source, each.metadata, *each.scores) for each in made])
+def add_made(connection: Connection, source: str, made: Iterable[MadePrediction]) -> None:
+    """Add what is made of a file; of what is made of a capture, the last counts."""
+    rows = [(source, key, metadata, *scores) for key, metadata, scores in made]
+    fill(connection, _made, rows, replace=True)
 
 
 # -- into the ledger -------------------------------------------------------------------------------------------

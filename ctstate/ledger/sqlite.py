@@ -8,12 +8,13 @@ SQLite, and why each PRAGMA:
 * `synchronous = FULL`: a commit is on the disk when it returns. "A create is about to be sent" must survive a
   power cut, or the next run would send it again. Commits are grouped, so the cost is small.
 * `foreign_keys = ON`: SQLite leaves them off by default.
-* `busy_timeout = 60000`: 60 s, not 5; a bulk verb may hold the write lock that long on a slow disk.
+* `busy_timeout = 60000`: 60 s, not 5, wherever SQLite waits by itself; for the write lock see `_begin`.
 * `cache_size = -32768`: 32 MiB, enough for a million captures' indexes, bounded whatever the season.
 """
 
 import contextlib
 import os
+import random
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -33,6 +34,12 @@ __all__ = ["upsert"]  # `insert` with ON CONFLICT, as this database says it
 BUSY_TIMEOUT_S = 60
 BUSY_PATIENCE_S = 600
 """How long a writer keeps asking for the write lock before it tells the user."""
+
+BUSY_PAUSES_S = (0.002, 0.02)
+"""How long it pauses between two such questions at least, and at most, about."""
+
+_usual_wait = 0.0
+"""How long this process has waited for the write lock of late."""
 
 NETWORK_FILE_SYSTEMS = frozenset(
     {
@@ -145,8 +152,31 @@ def _pool() -> Any:
 def _begin(connection: Connection) -> None:
     # The driver is in autocommit mode, so that BEGIN is ours: IMMEDIATE takes the write lock at the start, where
     # waiting is safe; a deferred transaction that turns to writing later fails at once when another writes.
-    writes = connection.get_execution_options().get("ctstate_write", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    if not connection.get_execution_options().get("ctstate_write", False):
+        connection.exec_driver_sql("BEGIN")
+        return
+    # SQLite itself sleeps longer and longer between its attempts, so that who has waited longest comes last, for
+    # seconds among many processes. If all ask at one pace, a little at random, it is a fair lottery; the pace is
+    # that of the waits so far, so that many who wait do not spend the machine on asking.
+    global _usual_wait
+    ask = driver(connection).execute
+    (timeout,) = ask("PRAGMA busy_timeout").fetchone()
+    ask("PRAGMA busy_timeout = 0")
+    try:
+        began = time.monotonic()
+        while True:
+            asked = time.monotonic()
+            try:
+                ask("BEGIN IMMEDIATE")
+                _usual_wait += 0.2 * (asked - began - _usual_wait)
+                return
+            except sqlite3.OperationalError as error:
+                if not is_busy(str(error)) or asked - began > BUSY_PATIENCE_S:
+                    raise
+            pause = min(max(_usual_wait / 16, BUSY_PAUSES_S[0]), BUSY_PAUSES_S[1])
+            time.sleep(random.uniform(0.5, 1.5) * pause)
+    finally:
+        ask(f"PRAGMA busy_timeout = {timeout}")
 
 
 def driver(connection: Connection) -> sqlite3.Connection:
@@ -154,7 +184,7 @@ def driver(connection: Connection) -> sqlite3.Connection:
 
     For the few statements that are said of every capture: SQLAlchemy takes several times as long as SQLite itself.
     """
-    found: sqlite3.Connection = connection.connection.driver_connection  # type: ignore[assignment]
+    found: sqlite3.Connection = connection.connection.dbapi_connection  # type: ignore[assignment]
     return found
 
 
@@ -232,8 +262,7 @@ def transaction(
 ) -> Iterator[Connection]:
     """One transaction; committed on leaving, rolled back on an error.
 
-    A writer that finds the ledger busy keeps asking for `BUSY_PATIENCE_S`: SQLite's own timeout is not fair,
-    and with many processes one of them can lose every race for a minute.
+    A writer that finds the ledger busy keeps asking for `BUSY_PATIENCE_S`.
 
     Args:
         engine: from `make_engine`.
@@ -248,23 +277,10 @@ def transaction(
         if connection is None:
             connection = stack.enter_context(engine.connect())
         connection = connection.execution_options(ctstate_write=write)
-        _begin_patiently(connection)
         try:
+            connection.begin()
             yield connection
             connection.commit()
         except BaseException:
             connection.rollback()
             raise
-
-
-def _begin_patiently(connection: Connection) -> None:
-    deadline = time.monotonic() + BUSY_PATIENCE_S
-    while True:
-        try:
-            connection.begin()
-            return
-        except DBAPIError as error:
-            connection.rollback()
-            if not is_busy(str(error.orig)) or time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)

@@ -4,7 +4,7 @@ A temporary table belongs to one connection (`Ledger.connection`) and goes with 
 ledger, so that other workers go on while a large file is read; SQL then finds what contradicts what, and merges.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import Column, ColumnExpressionArgument, Index, Integer, MetaData, Table, Text, func, insert, select
@@ -23,8 +23,12 @@ one by one, and in bounded memory."""
 
 
 def temporary(name: str, *columns: Column[Any]) -> Table:
-    """Return the description of a temporary table; `fresh` makes it."""
-    return Table(name, MetaData(), *columns, prefixes=["TEMPORARY"])
+    """Return the description of a temporary table; `fresh` makes it.
+
+    Its rows lie in the order of the primary key, if it has one.
+    """
+    clustered = any(column.primary_key for column in columns)
+    return Table(name, MetaData(), *columns, prefixes=["TEMPORARY"], sqlite_with_rowid=not clustered)
 
 
 def fresh(connection: Connection, *tables: Table) -> None:
@@ -34,12 +38,18 @@ def fresh(connection: Connection, *tables: Table) -> None:
         connection.execute(CreateTable(table))
 
 
-def fill(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Add rows, whose values stand in the order of the table's columns, by one prepared statement."""
+def fill(connection: Connection, table: Table, rows: Collection[tuple[Any, ...]], *, replace: bool = False) -> None:
+    """Add rows, whose values stand in the order of the table's columns, by one prepared statement.
+
+    Args:
+        connection, table, rows: what goes where.
+        replace: a row that is there takes the place of the one that has its primary key.
+    """
     if rows:
         # Plain tuples: to make a dictionary of each of a million rows takes longer than to insert them, and the
         # driver is slower with named tuples.
-        statement = str(insert(table).compile(dialect=connection.dialect))
+        new = insert(table).prefix_with("OR REPLACE") if replace else insert(table)
+        statement = str(new.compile(dialect=connection.dialect))
         connection.exec_driver_sql(statement, list(map(tuple, rows)))
 
 

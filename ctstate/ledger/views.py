@@ -3,9 +3,10 @@
 A view's row is declared once, as a named tuple; the fields are the view's columns, in their order.
 """
 
+from collections import Counter
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, case, column, func, select, table
+from sqlalchemy import ColumnElement, column, func, select, table, true
 from sqlalchemy.engine import Connection
 
 from ctstate.ledger.schema import batch, capture, season
@@ -41,33 +42,33 @@ def count_states(connection: Connection, season_name: str | None, batch_name: st
 
     An excluded capture that is on Zooniverse all the same counts by its state.
     """
-    counts = capture.c.excluded.is_(None) | capture.c.subject_id.is_not(None)
-    of_batch = (batch.c.name, batch.c.subject_set_id, batch.c.project_id)
-    query = (
-        select(
-            season.c.name,
-            *of_batch,
-            capture.c.state,
-            _how_many(counts),
-            _how_many(~counts),
-            _how_many(capture.c.ambiguous_at.is_not(None)),
-        )
-        .join_from(capture, season, season.c.id == capture.c.season_id)
-        .outerjoin(batch, batch.c.id == capture.c.batch_id)
-        .group_by(
-            season.c.name, batch.c.name, batch.c.id, batch.c.subject_set_id, batch.c.project_id, capture.c.state
-        )
-        .order_by(season.c.name, batch.c.id.is_not(None), batch.c.id)
-    )
+    # The index answers how many there are; only captures that are excluded or in doubt, mostly few, are looked at.
+    place = (capture.c.season_id, capture.c.batch_id, capture.c.state)
+    of_season: ColumnElement[bool] = true()
     if season_name is not None:
-        query = query.where(season.c.name == season_name)
-    if batch_name is not None:
-        query = query.where(batch.c.name == batch_name)
-    return [StateCount(*row) for row in connection.execute(query)]
-
-
-def _how_many(condition: ColumnElement[bool]) -> ColumnElement[int]:
-    return func.sum(case((condition, 1), else_=0))
+        of_season = capture.c.season_id.in_(select(season.c.id).where(season.c.name == season_name))
+    counts = select(*place, func.count()).where(of_season).group_by(*place)
+    excluded = counts.where(capture.c.excluded.is_not(None), capture.c.subject_id.is_(None))
+    out = {tuple(of): count for *of, count in connection.execute(excluded)}
+    doubts = select(*place).where(of_season, capture.c.ambiguous_at.is_not(None))
+    in_doubt = Counter(map(tuple, connection.execute(doubts)))
+    seasons = dict(map(tuple, connection.execute(select(season.c.id, season.c.name))))
+    of_batches = select(batch.c.id, batch.c.name, batch.c.subject_set_id, batch.c.project_id)
+    batches = {key: (name, set_id, project) for key, name, set_id, project in connection.execute(of_batches)}
+    rows = [((season_id, key, state), count) for season_id, key, state, count in connection.execute(counts)]
+    rows.sort(key=lambda row: (seasons[row[0][0]], row[0][1] or 0))
+    found = [
+        StateCount(
+            seasons[at[0]],
+            *batches.get(at[1], (None, None, None)),
+            state=at[2],
+            captures=count - out.get(at, 0),
+            excluded=out.get(at, 0),
+            in_doubt=in_doubt[at],
+        )
+        for at, count in rows
+    ]
+    return [row for row in found if batch_name is None or row.batch == batch_name]
 
 
 # -- captures --------------------------------------------------------------------------------------------------

@@ -206,7 +206,7 @@ class FolderOptions:
             raise UsageError(f"{os.fspath(folder)}: no such folder")
         times: Iterable[tuple[str, str]] = ()
         if self.times_from is not None:
-            times = times_of(json_stream.items(self.times_from, "images"), PathRule(roots=[root]).apply)
+            times = times_of(json_stream.top_level(self.times_from, "images"), PathRule(roots=[root]).apply)
         return ImageFolder(
             root,
             season,

@@ -15,7 +15,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ctstate.capture import pages
 from ctstate.errors import InputError, UsageError
@@ -116,11 +116,14 @@ def predict(
             rule = PathRule(strip_prefix, base_folder, image_roots(reading))
             intake.begin(reading)
             for reader in readers:
+                if reader.whole:
+                    _take(reading, reader, scope, report, on_progress)
+                    continue
                 entries = _read(reading, reader, rule, report, on_progress)
                 found = _combine(reading, reader, scope, entries, report)
                 _see_unknown(reading, reader, found, report)
                 if entries and not any(found):
-                    raise _none_of_it(reading, reader, entries)
+                    raise _none_of_it(reading, reader, entries, intake.key_of_entry(reading, 1))
         arguments = {
             "files": [reader.name for reader in readers],
             "season": season,
@@ -144,6 +147,56 @@ def _scope(ledger: Ledger, season: str | None, batch: str | None) -> Scope:
     return Scope(season_id, ledger.batches(season_id, batch)[0].id, batch)
 
 
+def _take(
+    connection: Transaction,
+    reader: Reader,
+    scope: Scope,
+    report: PredictReport,
+    on_progress: Callable[[int], None],
+) -> None:
+    """Take what each entry of a file says of its capture."""
+    seen = bytearray(intake.highest_key(connection) + 1)
+    entries = unknown = 0
+    first = ""
+    for part in pages(reader.entries()):
+        first = first or part[0].key
+        entries += len(part)
+        known = intake.captures_named(connection, [entry.key for entry in part])
+        made: list[MadePrediction] = []
+        for entry in part:
+            named = known.get(entry.key)
+            if named is None:
+                unknown += 1
+                if unknown <= MOST_EXAMPLES:
+                    report.examples.append(_not_there(reader, entry.number, entry.key))
+                continue
+            is_new = not seen[named.key]
+            seen[named.key] = 1
+            if scope.holds(named):
+                report.captures += is_new
+                made.append(_made(reader, named.key, [entry.payload]))
+            else:
+                report.outside += is_new
+        intake.add_made(connection, reader.source, made)
+        on_progress(entries)
+    report.entries += entries
+    report.unknown += unknown
+    if entries and unknown == entries:
+        raise _none_of_it(connection, reader, entries, first)
+
+
+_as_json = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def _made(reader: Reader, capture: int, payloads: Sequence[Any]) -> MadePrediction:
+    metadata, scores = reader.combine(payloads)
+    return MadePrediction(capture, _as_json(metadata), scores)
+
+
+def _not_there(reader: Reader, number: int, key: str) -> str:
+    return f"{reader.name}, entry {number}: not in the ledger: {key}"
+
+
 def _read(
     connection: Transaction,
     reader: Reader,
@@ -159,9 +212,8 @@ def _read(
         for entry in part:
             entries += 1
             key = rule.apply(entry.key) if reader.keyed_by_path else entry.key
-            payload = None if entry.payload is None else json.dumps(entry.payload, ensure_ascii=False)
-            rows.append(FileEntry(entries, key, payload))
-            report.failed += payload is None
+            rows.append(FileEntry(entries, key, entry.payload))
+            report.failed += entry.payload is None
         intake.add_entries(connection, rows)
         on_progress(entries)
     intake.end_file(connection)
@@ -183,8 +235,7 @@ def _combine(
                 report.outside += 1
             elif capture.payloads:
                 report.captures += 1
-                metadata, scores = reader.combine(capture.payloads)
-                yield MadePrediction(capture.capture, json.dumps(dict(metadata), ensure_ascii=False), scores)
+                yield _made(reader, capture.capture, capture.payloads)
 
     for part in pages(made(), CHUNK):
         intake.add_made(connection, reader.source, part)
@@ -198,10 +249,10 @@ def _see_unknown(connection: Transaction, reader: Reader, found: bytearray, repo
     for _ in range(min(unknown, MOST_EXAMPLES)):
         number = found.index(0, number + 1)
         key = intake.key_of_entry(connection, number)
-        report.examples.append(f"{reader.name}, entry {number}: not in the ledger: {key}")
+        report.examples.append(_not_there(reader, number, key))
 
 
-def _none_of_it(connection: Transaction, reader: Reader, entries: int) -> InputError:
+def _none_of_it(connection: Transaction, reader: Reader, entries: int, first: str) -> InputError:
     """Return the error for a file that is about something else: who excludes by it would exclude nobody."""
     what, hint = "a capture", ""
     if reader.keyed_by_path:
@@ -211,7 +262,7 @@ def _none_of_it(connection: Transaction, reader: Reader, entries: int) -> InputE
         )
     return InputError(
         f"{reader.name}: of its {counted(entries, 'entry')}, none is {what} of the ledger (the first: "
-        f"{short(intake.key_of_entry(connection, 1))}){hint}; nothing was changed"
+        f"{short(first)}){hint}; nothing was changed"
     )
 
 

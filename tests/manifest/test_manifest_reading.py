@@ -374,5 +374,6 @@ def test_a_csv_that_may_not_be_read(season_csv: Any, run_ctstate: Any) -> None:
 
 def test_a_folder_for_a_csv(season_csv: Any, call_ctstate: Any, ledger_path: Any) -> None:
     season_csv.csv = season_csv.root
-    assert "that is a folder" in call_ctstate(*season_csv.arguments()).error()
+    assert "name the season of a folder of images" in call_ctstate(*season_csv.arguments()).error()
+    assert "that is a folder" in call_ctstate(*season_csv.arguments("--format", "csv")).error()
     assert not ledger_path.exists()

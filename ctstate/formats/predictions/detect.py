@@ -81,7 +81,7 @@ def _check_list(name: str, first: bytes) -> None:
 
 
 def _detect_object(name: str) -> tuple[str, dict[str, Any]]:
-    """Look at the top level: at the first entries of a legacy file, at all of another (its header may be last)."""
+    """Look at the top level: the first entries of a legacy file, the header of MegaDetector's, all of another."""
     header: dict[str, Any] = {}
     arrays: list[str] = []
     entries = 0
@@ -90,6 +90,8 @@ def _detect_object(name: str) -> tuple[str, dict[str, Any]]:
             arrays.append(key)
             if key == "instances":
                 raise InputError(f"{name}: this is SpeciesNet's input, not its predictions")
+            if key == "images" and header.keys() >= {"info", "detection_categories"}:
+                break  # and not after all of the images, of which there may be gigabytes
         elif key in HEADER:
             header[key] = value
         elif isinstance(value, dict):

@@ -8,13 +8,14 @@ docs/legacy-formats.md, section 4, whose keys and values reach the subject uncha
 """
 
 import abc
+import functools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ctstate.capture import Scores
 from ctstate.formats import json_stream
-from ctstate.formats.predictions.records import Combined, Entry, Reader, kind_of, most
+from ctstate.formats.predictions.records import Combined, Entry, Reader, kind_of
 
 EMPTY, SPECIES = "empty", "species"
 PREFIX = "#machine_"
@@ -22,6 +23,7 @@ PREFIX = "#machine_"
 
 class _Legacy(Reader, abc.ABC):
     keyed_by_path = False
+    whole = True  # of a capture that a JSON object names twice, the last one counts, as for every JSON reader
 
     def entries(self) -> Iterator[Entry]:
         for number, (capture_id, entry) in enumerate(json_stream.pairs(self.name), start=1):
@@ -34,7 +36,6 @@ class _Legacy(Reader, abc.ABC):
         """Return the keys and values for the subject."""
 
     def combine(self, payloads: Sequence[Any]) -> Combined:
-        # Of a capture that a JSON object names twice, the last one counts, as for every JSON reader.
         metadata = payloads[-1]
         return Combined(metadata, scores_of(metadata))
 
@@ -112,33 +113,44 @@ class SpeciesModel(_Legacy):
 
 def scores_of(metadata: Mapping[str, Any]) -> Scores:
     """Return the scores that a subject's legacy metadata comes to."""
-    blank = most(
-        {
-            key[len(PREFIX) + len("confidence_") :]: value
-            for key, raw in metadata.items()
-            if key.startswith(f"{PREFIX}confidence_") and (value := _number(raw)) is not None
-        },
-        "blank",
-    )
-    if blank is None:
-        blank = _number(metadata.get(f"{PREFIX}confidence_is_empty"))
     species = metadata.get(f"{PREFIX}topprediction_species")
     confidence = _number(metadata.get(f"{PREFIX}topconfidence_species"))
-    named: dict[str, float] = {}
-    for key, raw in metadata.items():
-        if key.startswith(f"{PREFIX}confidence_species_"):
-            value = _number(raw)
-            if value is not None:
-                named[key[len(f"{PREFIX}confidence_species_") :]] = value
-    if species is not None and confidence is not None:
-        named.setdefault(str(species), confidence)
+    scores = [(kind, _number(metadata[key])) for kind, key in _telling(tuple(metadata))]
+    kind = kind_of(str(species))
+    if kind in _PEOPLE and _number(metadata.get(f"{_OF_SPECIES}{species}")) is None:
+        scores.append((kind, confidence))
+    found: dict[str, float] = {}
+    for kind, score in scores:
+        if score is not None:
+            found[kind] = max(score, found.get(kind, score))
+    blank = found.get("blank")
     return Scores(
-        person=most(named, "person"),
-        vehicle=most(named, "vehicle"),
-        blank=blank,
+        person=found.get("person"),
+        vehicle=found.get("vehicle"),
+        blank=_number(metadata.get(f"{_CONFIDENCE}is_empty")) if blank is None else blank,
         species=None if species is None else str(species),
         species_confidence=confidence,
     )
+
+
+_CONFIDENCE = f"{PREFIX}confidence_"
+_OF_SPECIES = f"{_CONFIDENCE}species_"
+_PEOPLE = ("person", "vehicle")
+
+
+@functools.lru_cache(1024)
+def _telling(keys: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Return those of a metadata's keys that have the confidence of a blank image, a person or a vehicle.
+
+    The entries of a file have the same keys, as a rule.
+    """
+    found = []
+    for key in keys:
+        if key.startswith(_OF_SPECIES) and (kind := kind_of(key[len(_OF_SPECIES) :])) in _PEOPLE:
+            found.append((kind, key))
+        elif key.startswith(_CONFIDENCE) and kind_of(key[len(_CONFIDENCE) :]) == "blank":
+            found.append(("blank", key))
+    return found
 
 
 def looks_empty(aggregated: Mapping[str, Any]) -> bool:

@@ -17,7 +17,7 @@ from typing import Any
 from ctstate.capture import Scores
 from ctstate.errors import InputError
 from ctstate.formats import json_stream
-from ctstate.formats.predictions.records import Combined, Entry, FileFacts, Reader, highest, kind_of, most
+from ctstate.formats.predictions.records import Combined, Entry, FileFacts, Reader, highest, kind_of
 
 HEADER = ("info", "detection_categories", "classification_categories", "classification_category_descriptions")
 _PLAIN = {"1": "animal", "2": "person", "3": "vehicle"}
@@ -28,7 +28,7 @@ class MegaDetector(Reader):
 
     Args:
         file, source: as for `Reader`.
-        header: the file's small top-level objects (`HEADER`), wherever in the file they stand.
+        header: the file's small top-level objects (`HEADER`); the classes may still come behind the images.
     """
 
     format = "megadetector"
@@ -48,7 +48,15 @@ class MegaDetector(Reader):
             raise InputError(f"{self.name}: format version {version}; ctstate reads MegaDetector's 1.3 to 1.6")
 
     def entries(self) -> Iterator[Entry]:
-        for number, image in enumerate(json_stream.items(self.name, "images"), start=1):
+        number = 0
+        for key, image in json_stream.top_level(self.name, "images"):
+            if key == "classification_categories" and isinstance(image, dict):
+                self._classes = image
+            if key == "predictions" and image is json_stream.ARRAY:
+                raise InputError(f"{self.name}: holds both images and predictions; name its format with --format")
+            if key != "images":
+                continue
+            number += 1
             file = image.get("file") if isinstance(image, dict) else None
             if not isinstance(file, str) or not file:
                 raise self.malformed(f"image {number}", "has no 'file'")
@@ -134,19 +142,23 @@ def combined(reader: Reader, named: Mapping[str, float], classified: Sequence[tu
     """Return what a detector's categories and its classifications come to."""
     seen = {name: score for name, score in named.items() if kind_of(name) != "blank"}
     metadata: dict[str, Any] = {reader.key(name): score for name, score in seen.items()}
+    of_kind: dict[str, float] = {}
+    for name, score in seen.items():
+        kind = kind_of(name)
+        of_kind[kind] = max(score, of_kind.get(kind, score))
     species = max(classified, key=lambda pair: pair[1], default=None)
-    if species is None:
-        others = [(name, score) for name, score in seen.items() if score > 0 and not kind_of(name)]
-        species = max(others, key=lambda pair: pair[1], default=None)
+    if species is None and of_kind.get("", 0) > 0:
+        others = [(name, score) for name, score in seen.items() if not kind_of(name)]
+        species = max(others, key=lambda pair: pair[1])
     if species is not None:
         metadata[reader.key("species")], metadata[reader.key("species_confidence")] = species
     return Combined(
         metadata,
         Scores(
-            animal=most(seen, "animal"),
-            person=most(seen, "person"),
-            vehicle=most(seen, "vehicle"),
-            blank=1 - max(seen.values(), default=0.0),
+            animal=of_kind.get("animal"),
+            person=of_kind.get("person"),
+            vehicle=of_kind.get("vehicle"),
+            blank=1 - max(of_kind.values(), default=0.0),
             species=None if species is None else species[0],
             species_confidence=None if species is None else species[1],
         ),

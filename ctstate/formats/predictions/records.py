@@ -1,6 +1,7 @@
 """What every reader of predictions yields, and what becomes of it."""
 
 import abc
+import functools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ class Entry(NamedTuple):
 class Combined(NamedTuple):
     """What one source says of one capture: the subject's metadata, and the scores."""
 
-    metadata: Mapping[str, Any]
+    metadata: dict[str, Any]
     scores: Scores
 
 
@@ -43,10 +44,12 @@ class Reader(abc.ABC):
     Attributes:
         format: its name, for `--format`.
         keyed_by_path: whether the entries are about images; else about captures.
+        whole: whether one entry says all of its capture; the last one, where there are several.
     """
 
     format: str
     keyed_by_path: bool = True
+    whole: bool = False
 
     def __init__(self, file: str | os.PathLike[str], source: str) -> None:
         self.name = os.fspath(file)
@@ -96,6 +99,7 @@ _KINDS = {
 _KIND_OF = {word: kind for kind, words in _KINDS.items() for word in words}
 
 
+@functools.lru_cache(10_000)
 def kind_of(label: str) -> str:
     """Return `animal`, `person`, `vehicle` or `blank` for the words that programs use for them, else ''."""
     return _KIND_OF.get(label.strip().lower(), "")

@@ -35,7 +35,9 @@ class SpeciesNet(Reader):
     _version: str | None = None
 
     def entries(self) -> Iterator[Entry]:
-        for number, image in enumerate(json_stream.items(self.name, "predictions"), start=1):
+        top = json_stream.top_level(self.name, "predictions")
+        images = (image for key, image in top if key == "predictions")
+        for number, image in enumerate(images, start=1):
             file = image.get("filepath") if isinstance(image, dict) else None
             if not isinstance(file, str) or not file:
                 raise self.malformed(f"prediction {number}", "has no 'filepath'")
