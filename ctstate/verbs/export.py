@@ -26,7 +26,7 @@ from ctstate.ledger import Ledger, exports
 from ctstate.ledger.exports import ExportedCapture
 from ctstate.ledger.views import CaptureFacts
 from ctstate.verbs.pages import Pages
-from ctstate.zooniverse.subject import anonymized, upload_metadata
+from ctstate.zooniverse.subject import anonymized, subject_metadata, upload_metadata
 
 
 @dataclass
@@ -71,7 +71,8 @@ def _entry(each: ExportedCapture) -> ManifestEntry:
     there = each.subject
     return ManifestEntry(
         capture_id=each.capture.capture_id,
-        upload_metadata=upload_metadata(each.capture),
+        # An upload adds what only subjects carry.
+        upload_metadata=upload_metadata(each.capture) if there is None else subject_metadata(each.capture),
         images=[image.path for image in each.capture.images],
         machine_learning=each.machine_learning,
         subject=there

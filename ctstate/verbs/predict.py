@@ -115,12 +115,13 @@ def predict(
         with ledger.read(connection) as reading:
             rule = PathRule(strip_prefix, base_folder, image_roots(reading))
             intake.begin(reading)
+            spoken_of = bytearray(intake.highest_key(reading) + 1)  # captures, over all files
             for reader in readers:
                 if reader.whole:
-                    _take(reading, reader, scope, report, on_progress)
+                    _take(reading, reader, scope, report, spoken_of, on_progress)
                     continue
                 entries = _read(reading, reader, rule, report, on_progress)
-                found = _combine(reading, reader, scope, entries, report)
+                found = _combine(reading, reader, scope, entries, spoken_of, report)
                 _see_unknown(reading, reader, found, report)
                 if entries and not any(found):
                     raise _none_of_it(reading, reader, entries, intake.key_of_entry(reading, 1))
@@ -130,6 +131,7 @@ def predict(
             "batch": batch,
             "all_species_scores": all_species_scores,
         }
+        report.captures = sum(spoken_of)
         with ledger.atomic_run("predict", arguments, connection) as (writing, run_id):
             merged = intake.merge(writing, run_id, [_facts(reader) for reader in readers], scope)
             report.changed, report.pending, report.without = merged.changed, merged.pending, merged.without
@@ -152,6 +154,7 @@ def _take(
     reader: Reader,
     scope: Scope,
     report: PredictReport,
+    spoken_of: bytearray,
     on_progress: Callable[[int], None],
 ) -> None:
     """Take what each entry of a file says of its capture."""
@@ -173,7 +176,7 @@ def _take(
             is_new = not seen[named.key]
             seen[named.key] = 1
             if scope.holds(named):
-                report.captures += is_new
+                spoken_of[named.key] = 1
                 made.append(_made(reader, named.key, [entry.payload]))
             else:
                 report.outside += is_new
@@ -222,7 +225,12 @@ def _read(
 
 
 def _combine(
-    connection: Transaction, reader: Reader, scope: Scope, entries: int, report: PredictReport
+    connection: Transaction,
+    reader: Reader,
+    scope: Scope,
+    entries: int,
+    spoken_of: bytearray,
+    report: PredictReport,
 ) -> bytearray:
     """Make of the staged entries what they say of each capture; return which name one: a 1 at their number."""
     found = bytearray(entries + 1)
@@ -234,7 +242,7 @@ def _combine(
             if not capture.within:
                 report.outside += 1
             elif capture.payloads:
-                report.captures += 1
+                spoken_of[capture.capture] = 1
                 yield _made(reader, capture.capture, capture.payloads)
 
     for part in pages(made(), CHUNK):

@@ -6,6 +6,7 @@ docs/legacy-formats.md, section 5, and docs/formats-ml-and-exchange.md, section 
 
 import hashlib
 import re
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ctstate.capture import CaptureContent
@@ -50,7 +51,19 @@ def upload_metadata(row: CaptureContent) -> dict[str, Any]:
         "attribution": row.attribution,
         "license": row.license,
         **row.extra,
-        **row.predictions,
+        **_in_old_order(row.predictions),
+    }
+
+
+_TOP = ("#machine_topprediction_", "#machine_topconfidence_")
+
+
+def _in_old_order(predictions: Mapping[str, Any]) -> dict[str, Any]:
+    """Return predictions as the old scripts order them: of those at the top, all labels before all confidences."""
+    tops = [key for key in predictions if key.startswith(_TOP)]
+    ordered = iter(sorted(tops, key=lambda key: key.startswith(_TOP[1])))
+    return {
+        key: predictions[key] for key in (next(ordered) if key.startswith(_TOP) else key for key in predictions)
     }
 
 

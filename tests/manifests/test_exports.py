@@ -91,7 +91,8 @@ def test_batches_come_in_the_order_of_their_split(season: SeasonFiles) -> None:
 
 
 def test_predictions_and_whether_there_are_any(season: SeasonFiles) -> None:
-    entry = {"predictions_top": {"species": "zebra"}, "confidences_top": {"species": "0.98"}}
+    top, sure = {"species": "zebra", "count": "2"}, {"species": "0.98", "count": "0.7"}
+    entry = {"predictions_top": top, "confidences_top": sure}
     file = season.folder / "species.json"
     file.write_text(json.dumps({season.capture_id(1): entry}), encoding="utf-8")
     with season.open() as ledger:
@@ -100,7 +101,13 @@ def test_predictions_and_whether_there_are_any(season: SeasonFiles) -> None:
     for key, value in expected.items():
         value["info"]["machine_learning"] = key == season.capture_id(1)
     expected[season.capture_id(1)]["upload_metadata"].update(
-        {"#machine_topprediction_species": "zebra", "#machine_topconfidence_species": "0.98"}
+        {
+            # In the old scripts' order: all labels, then all confidences.
+            "#machine_topprediction_count": "2",
+            "#machine_topprediction_species": "zebra",
+            "#machine_topconfidence_count": "0.7",
+            "#machine_topconfidence_species": "0.98",
+        }
     )
     assert exported(season).read_text(encoding="utf-8") == legacy_text(expected)
 
@@ -127,6 +134,10 @@ def test_after_an_upload(season: SeasonFiles, monkeypatch: pytest.MonkeyPatch) -
         "subject_id": "901",
         "anonymized_capture_id": hashlib.sha1(season.capture_id(1).encode()).hexdigest(),
     }
+    carried = found[season.capture_id(1)]["upload_metadata"]
+    assert carried["#original_images"] == [season.path(1), season.path(1, 2)]
+    assert carried["capture_id_anonymized"] == hashlib.sha1(season.capture_id(1).encode()).hexdigest()
+    assert "#original_images" not in found[season.capture_id(2)]["upload_metadata"]
     assert sum(entry["info"]["uploaded"] for entry in found.values()) == 1
     assert not any(entry["info"]["uploaded"] for entry in json.loads(exported(season).read_text("utf-8")).values())
     with season.open() as ledger:

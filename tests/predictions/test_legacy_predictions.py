@@ -51,6 +51,13 @@ def key_of(season: SeasonFiles, capture_id: str) -> int:
     return int(season.query("SELECT id FROM capture WHERE capture_id = ?", capture_id)[0][0])
 
 
+def test_a_capture_that_two_files_speak_of_counts_once(season: SeasonFiles) -> None:
+    species = put(season, "s.json", {season.capture_id(n): SPECIES for n in (1, 2)})
+    empty = put(season, "e.json", {season.capture_id(n): EMPTY for n in (2, 3, 4)})
+    report = attach(season, PredictionFile(species), PredictionFile(empty))
+    assert (report.entries, report.captures, report.without) == (5, 4, 2)
+
+
 def test_species_model(season: SeasonFiles) -> None:
     file = put(season, "p.json", {season.capture_id(1): SPECIES})
     report = attach(season, PredictionFile(file))
