@@ -61,7 +61,9 @@ class JobOptions:
             raise UsageError("--at-once must be 1 or more")
         if self.stop_before < 1:
             raise UsageError("--stop-before must be 1 or more seconds")
-        walltime_seconds(self.time)
+        if walltime_seconds(self.time) <= self.stop_before:
+            # Told to stop right after its start, round after round.
+            raise UsageError(f"--time {self.time} leaves no time before --stop-before {self.stop_before} s")
         for option in self.more:
             if not _OPTION.match(option):
                 raise UsageError(f"{option!r} is no option for the scheduler: write it as one word, --name=value")
@@ -215,6 +217,19 @@ def slurm_workers(
     return "\n".join(lines) + "\n"
 
 
+def directives(text: str) -> list[str]:
+    """Return the options that a script for sbatch holds, as words of a command line.
+
+    On the command line they win over SBATCH_* variables, which win over what stands in the script (sbatch(1), INPUT
+    ENVIRONMENT VARIABLES).
+    """
+    found = []
+    for line in text.splitlines():
+        if line.startswith("#SBATCH "):
+            found += shlex.split(line.removeprefix("#SBATCH "))
+    return found
+
+
 ONCE = ("--begin", "-b", "--dependency", "-d")
 """Options that say when to begin: meant for the first array of a chain only."""
 
@@ -260,14 +275,9 @@ def pbs_workers(options: JobOptions, program: Program, folder: Path, log_folder:
     Args:
         options, program, folder, log_folder: as for `slurm_workers`.
         pro: for PBS Professional and OpenPBS; else for Torque.
-
-    Raises:
-        UsageError: the wall time is no longer than `stop_before`.
     """
     seconds = walltime_seconds(options.time)
     runs_for = seconds - options.stop_before
-    if runs_for < 1:
-        raise UsageError(f"--time {options.time} leaves no time before --stop-before {options.stop_before} s")
     hours, rest = divmod(seconds, 3600)
     walltime = f"{hours:02}:{rest // 60:02}:{rest % 60:02}"
     throttle = f"%{options.at_once}" if options.at_once is not None else ""
@@ -275,18 +285,20 @@ def pbs_workers(options: JobOptions, program: Program, folder: Path, log_folder:
     memory = f"{options.memory.lower().rstrip('b')}b" if options.memory else ""
     if pro:
         memory = f":mem={memory}" if memory else ""
-        size = [f"-l select=1:ncpus={cpus}{memory}", f"-l walltime={walltime}", f"-J 1-{options.workers}{throttle}"]
+        size = [f"-l select=1:ncpus={cpus}{memory}", f"-l walltime={walltime}"]
     else:
         memory = f",mem={memory}" if memory else ""
-        size = [f"-l walltime={walltime},nodes=1:ppn={cpus}{memory}", f"-t 1-{options.workers}{throttle}"]
-    directives = [
-        f"-N {options.job_name[:15]}",
+        size = [f"-l walltime={walltime},nodes=1:ppn={cpus}{memory}"]
+    if options.workers > 1:  # an array of one is refused: `qsub: illegal -J value` (OpenPBS 23.06)
+        size.append(f"{'-J' if pro else '-t'} 1-{options.workers}{throttle}")
+    said = [
+        f"-N {_pbs_name(options.job_name)}",
         *size,
         *([f"-q {options.partition}"] if options.partition is not None else []),
         *([f"-A {options.account}"] if options.account is not None else []),
         *([f"-M {options.mail_user}", "-m abe"] if options.mail_user is not None else []),
         "-j oe",
-        f"-o {log_folder}/",
+        f"-o {_pbs_quoted(f'{log_folder}/')}",
         "-r y" if options.requeue else "-r n",
         *options.more,
     ]
@@ -294,8 +306,21 @@ def pbs_workers(options: JobOptions, program: Program, folder: Path, log_folder:
     before = ("timeout", "--preserve-status", "--signal=TERM", f"--kill-after={kill_after}", str(runs_for))
     lines = [
         "#!/bin/bash",
-        *(f"#PBS {line}" for line in directives),
+        *(f"#PBS {line}" for line in said),
         "",
+        # Where the output goes when the job has ended.
+        f"mkdir -p {shlex.quote(str(log_folder))}",
         f"cd {shlex.quote(str(folder))} || exit 1",
     ]
     return "\n".join([*lines, *program.lines(before)]) + "\n"
+
+
+def _pbs_name(name: str) -> str:
+    """Return a job's name as every PBS takes it: a letter first, no blank, 15 characters at most."""
+    legal = re.sub(r"[^A-Za-z0-9_.-]", "_", name)
+    return (legal if legal[:1].isalpha() else f"j{legal}")[:15]
+
+
+def _pbs_quoted(value: str) -> str:
+    """Return a value for a directive of PBS, which is split at blanks (`qsub: directive error`, OpenPBS 23.06)."""
+    return f'"{value}"' if re.search(r"\s", value) else value

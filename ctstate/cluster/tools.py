@@ -29,10 +29,13 @@ def clean_environment(environment: Mapping[str, str] | None = None) -> dict[str,
     Left out is what would end up in a job (sbatch hands its whole environment on, and the scheduler keeps it): all
     that looks like a password. Also what the user has set to filter listings (SQUEUE_*) or to talk to another
     cluster (SLURM_CLUSTERS), and what a surrounding job says of itself, which sbatch and srun would take for
-    options of theirs.
+    options of theirs. What a site or user has set as the usual partition, account, QOS and reservation stays; what
+    ctstate says of them wins, as it stands on sbatch's command line.
     """
     source = os.environ if environment is None else environment
-    kept = {"SLURM_CONF", "SLURM_TIME_FORMAT"}
+    kept = {
+        "SLURM_CONF", "SLURM_TIME_FORMAT", "SBATCH_PARTITION", "SBATCH_ACCOUNT", "SBATCH_QOS", "SBATCH_RESERVATION",
+    }  # fmt: skip
     return {
         name: value
         for name, value in source.items()

@@ -2,12 +2,15 @@
 
 import logging
 import os
+import socket
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import click
+
+from ctstate.cluster.queue import job_of_this_process
 
 _LIBRARY = logging.getLogger("ctstate")
 _FORM = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
@@ -40,8 +43,7 @@ class Journal:
         if folder is not None or name is not None:
             place = Path(folder or ".")
             place.mkdir(parents=True, exist_ok=True)
-            stamp = datetime.now().strftime("%Y%m%d_%H%M%S")
-            self.path = str((place / f"{name or 'upload'}_{stamp}_{os.getpid()}.log").resolve())
+            self.path = str((place / f"{name or 'upload'}_{_whose()}.log").resolve())
             self._file = logging.FileHandler(self.path, encoding="utf-8")
             self._file.setFormatter(_FORM)
             self._of_library.append(self._file)
@@ -74,3 +76,11 @@ class Journal:
         """Write a line into the log file alone."""
         line = text.replace("\n", " ")  # a line of the file is one that ctstate wrote, whatever a server says
         self._file.handle(logging.LogRecord("ctstate", level, __file__, 0, line, None, None))
+
+
+def _whose() -> str:
+    """Return a name for a log file that no other run has: workers on many nodes begin in the same second."""
+    job = job_of_this_process()
+    here = [socket.gethostname().partition(".")[0], str(os.getpid())]
+    of_job = [part for part in (job.job, job.task) if part is not None] if job is not None else []
+    return "_".join([datetime.now().strftime("%Y%m%d_%H%M%S"), *of_job, *here])

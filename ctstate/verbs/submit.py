@@ -261,7 +261,7 @@ def _follow(order: Order, run_id: int, job: str) -> str:
 
 def _sbatch(text: str) -> str:
     # JOBID, or JOBID;CLUSTER (sbatch(1), --parsable).
-    printed = tools.call(["sbatch", "--parsable"], text=text).strip()
+    printed = tools.call(["sbatch", "--parsable", *script.directives(text)], text=text).strip()
     job = printed.splitlines()[-1].partition(";")[0] if printed else ""
     if not job.isdigit():
         raise tools.SchedulerError(f"sbatch gave no job number but {printed!r}")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ctstate.cluster.scripts import JobOptions, Program, pbs_workers, slurm_workers, walltime_seconds
+from ctstate.cluster.scripts import JobOptions, Program, directives, pbs_workers, slurm_workers, walltime_seconds
 from ctstate.cluster.tools import clean_environment
 from ctstate.errors import UsageError
 from ctstate.verbs.submit import legacy_script
@@ -105,6 +105,45 @@ def test_wrong_options() -> None:
 def test_environment_of_jobs_has_no_secrets() -> None:
     given = {"PATH": "/bin", "PANOPTES_PASSWORD": "x", "GH_TOKEN": "x", "SLURM_CONF": "/c", "SLURM_JOB_ID": "3"}
     assert clean_environment(given) == {"PATH": "/bin", "SLURM_CONF": "/c"}
+
+
+def test_what_a_site_has_set_for_all_jobs_stays() -> None:
+    usual = {"SBATCH_PARTITION": "short", "SBATCH_ACCOUNT": "eco", "SBATCH_QOS": "low", "SBATCH_RESERVATION": "r"}
+    breaks = {
+        "SBATCH_TIMELIMIT": "1",
+        "SBATCH_ARRAY_INX": "1-9",
+        "SBATCH_SIGNAL": "9",
+        "SBATCH_OUTPUT": "/dev/null",
+    }
+    assert clean_environment({**usual, **breaks}) == usual
+
+
+def test_what_ctstate_says_stands_on_the_command_line(tmp_path: Path) -> None:
+    options = JobOptions(partition="main", more=('--comment=two "words"',), job_name="ctstate-S 1")
+    script = slurm_workers(options, PROGRAM, tmp_path, Path("/logs/100%"))
+    words = directives(script)
+    assert {"--partition=main", "--time=96:00:00", "--signal=B:TERM@300", "--job-name=ctstate-S 1"} <= set(words)
+    assert '--comment=two "words"' in words
+    assert len(words) == script.count("#SBATCH ")
+
+
+def test_a_wall_time_that_ends_before_it_begins_is_refused() -> None:
+    with pytest.raises(UsageError, match="leaves no time"):
+        JobOptions(time="5", stop_before=300)
+    JobOptions(time="6", stop_before=300)
+
+
+def test_pbs_refuses_none_of_it(tmp_path: Path) -> None:
+    """Each was refused by an OpenPBS 23.06: a folder with a blank, an array of one, a name with a blank."""
+    logs = tmp_path / "my logs"
+    options = JobOptions(workers=1, job_name="ctstate-WLD S6 of 2017")
+    for pro in (True, False):
+        script = pbs_workers(options, PROGRAM, tmp_path, logs, pro=pro)
+        assert f'\n#PBS -o "{logs}/"\n' in script
+        assert "\n#PBS -N ctstate-WLD_S6_\n" in script
+        assert not [line for line in script.splitlines() if line.startswith(("#PBS -J", "#PBS -t"))]
+        assert f"\nmkdir -p '{logs}'\n" in script
+    assert "#PBS -N j2017\n" in pbs_workers(JobOptions(job_name="2017"), PROGRAM, tmp_path, logs, pro=True)
 
 
 def test_legacy_script_needs_its_parameters() -> None:
