@@ -7,11 +7,12 @@ ledger, so that other workers go on while a large file is read; SQL then finds w
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Column, ColumnExpressionArgument, Index, Integer, MetaData, Table, Text, func, insert, select
+from sqlalchemy import Column, ColumnExpressionArgument, Index, Integer, MetaData, Table, Text, func, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.schema import CreateIndex, CreateTable, DropTable
 
 from ctstate.capture import IncomingImage
+from ctstate.ledger.sqlite import driver
 
 MOST_EXAMPLES = 5
 """So many rows are shown of those that have the same thing wrong with them."""
@@ -48,9 +49,9 @@ def fill(connection: Connection, table: Table, rows: Collection[tuple[Any, ...]]
     if rows:
         # Plain tuples: to make a dictionary of each of a million rows takes longer than to insert them, and the
         # driver is slower with named tuples.
-        new = insert(table).prefix_with("OR REPLACE") if replace else insert(table)
-        statement = str(new.compile(dialect=connection.dialect))
-        connection.exec_driver_sql(statement, list(map(tuple, rows)))
+        marks = ", ".join("?" * len(table.columns))
+        into = f"INSERT {'OR REPLACE ' if replace else ''}INTO {table.name}"
+        driver(connection).executemany(f"{into} VALUES ({marks})", list(map(tuple, rows)))
 
 
 def index(connection: Connection, table: Table) -> None:
