@@ -65,8 +65,8 @@ def test_time_limit_stops_cleanly_and_the_chain_goes_on(rehearsal: Rehearsal) ->
     captures = 150
     rehearsal.season(captures)
     rehearsal.sandbox.set_faults({"latency_ms": {"create subject": 1000, "*": 50}})
-    # One minute of wall time, and the signal a minute before its end: that is as soon as Slurm looks at its clock.
-    job = rehearsal.submit("--workers", "2", "--time", "1", "--stop-before", "60")
+    # One minute of wall time, and the signal nearly as long before its end: as soon as Slurm looks at its clock.
+    job = rehearsal.submit("--workers", "2", "--time", "1", "--stop-before", "59")
     first = wait_until(
         lambda: [run for run in rehearsal.runs() if run.slurm_job == job and run.outcome == "stopped"],
         75,
