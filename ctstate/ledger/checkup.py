@@ -1,6 +1,6 @@
 """A look at a file that may be a ledger, past all the rest: it may be of another version, damaged, or no ledger.
 
-Nothing is changed. `count_to_make` is for a ledger of this version.
+Nothing is changed (`fold_journal` apart). `count_to_make` is for a ledger of this version.
 """
 
 import sqlite3
@@ -50,6 +50,12 @@ def journal_mode(path: Path) -> str:
         LedgerError: it cannot be read.
     """
     return str(_ask(path, "PRAGMA journal_mode")[0][0])
+
+
+def fold_journal(path: Path) -> None:
+    """Bring what is still in a file's write-ahead log into the file; nobody else may have it open."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def _ask(path: Path, question: str) -> list[Any]:

@@ -5,11 +5,12 @@ something was, and only together with `SKEW_S` may it prove that something is ov
 measured by one process, on its own `machine().monotonic()`.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from ctstate.machine import machine
 
 _FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 SKEW_S = 600.0
 """How far the clocks of two hosts may be apart. `doctor` measures it; exactly-once holds up to here."""
@@ -22,6 +23,11 @@ def _text(seconds: float) -> str:
 def _seconds(moment: str) -> float:
     # SQLite's own strftime, which triggers use, writes milliseconds; %f takes both.
     return datetime.strptime(moment, _FORMAT).replace(tzinfo=UTC).timestamp()
+
+
+def from_microseconds(since_1970: int) -> str:
+    """Return a time that another clock than this host's has read, in microseconds since 1970."""
+    return (_EPOCH + timedelta(microseconds=since_1970)).strftime(_FORMAT)
 
 
 def now() -> str:

@@ -34,8 +34,8 @@ from sqlalchemy.engine import Connection
 
 from ctstate.capture import Scores
 from ctstate.ledger.clock import now
+from ctstate.ledger.database import upsert
 from ctstate.ledger.schema import capture, image, prediction, prediction_file
-from ctstate.ledger.sqlite import upsert
 from ctstate.ledger.staging import count, fill, fresh, index, temporary
 from ctstate.ledger.transitions import note_metadata_pending, note_predicted
 
@@ -292,7 +292,7 @@ def put_made(
         .order_by(_made.c.capture)
     )
     of_run = ("run_id", "made_at", "file_id")
-    put = upsert(prediction).from_select(["capture_id", "source", *of_run, *COLUMNS], found)
+    put = upsert(connection, prediction).from_select(["capture_id", "source", *of_run, *COLUMNS], found)
     return connection.execute(
         put.on_conflict_do_update(
             index_elements=["capture_id", "source"],

@@ -5,8 +5,9 @@ import shutil
 from pathlib import Path
 
 from ctstate.ledger import checkup
+from ctstate.ledger.database import place_of
 from ctstate.ledger.migrate import HEAD
-from ctstate.ledger.sqlite import file_system_of, ledger_path, on_network, parse_url
+from ctstate.ledger.sqlite import file_system_of, on_network
 from ctstate.verbs.doctor.findings import FAIL, OK, SKIP, WARN, Facts, Result
 from ctstate.verbs.doctor.locks import Locks, LockVerdict, self_test
 
@@ -16,7 +17,7 @@ LITTLE_SPACE, NO_SPACE = 2 * 1024**3, 200 * 1024**2
 
 def ledger(facts: Facts) -> Result:
     """Return whether the ledger is there, can be written, and is of this version."""
-    facts.path = ledger_path(parse_url(facts.patient.ledger))
+    facts.path = place_of(facts.patient.ledger).path
     assert facts.path is not None
     if not facts.path.exists():
         folder = facts.path.absolute().parent
