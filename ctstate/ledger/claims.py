@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 
 from ctstate.capture import CaptureContent, CaptureImage
 from ctstate.errors import FencedError
-from ctstate.ledger.clock import now
+from ctstate.ledger.database import moment
 from ctstate.ledger.schema import capture, image, prediction, run, season
 from ctstate.ledger.states import State
 
@@ -147,7 +147,7 @@ def claim(connection: Connection, run_id: int, season_id: int, batch_id: int, li
     ids = list(connection.execute(_FREE, work).scalars())
     if not ids:
         return []
-    connection.execute(_CLAIM, {"ids": ids, "run": run_id, "at": now()})
+    connection.execute(_CLAIM, {"ids": ids, "run": run_id, "at": moment(connection)})
     facts = {row.id: row for row in connection.execute(_CLAIMED, {"ids": ids})}
     return [
         Claim(
@@ -228,7 +228,7 @@ def note_broken(connection: Connection, mine: Claim, image_id: int, reason: str)
 
 def note_create_intent(connection: Connection, mine: Claim, run_id: int, floor: int) -> None:
     """Write down that a create is about to be sent; its subject would lie above `floor`."""
-    _fenced(connection, mine, _INTENT, run=run_id, at=now(), floor=floor)
+    _fenced(connection, mine, _INTENT, run=run_id, at=moment(connection), floor=floor)
 
 
 def note_created(connection: Connection, mine: Claim, subject_id: int) -> None:
@@ -244,7 +244,7 @@ def note_not_created(connection: Connection, mine: Claim) -> None:
 
 def note_ambiguous(connection: Connection, mine: Claim) -> None:
     """Write down that the reply to a create was lost."""
-    _fenced(connection, mine, _AMBIGUOUS, at=now())
+    _fenced(connection, mine, _AMBIGUOUS, at=moment(connection))
 
 
 def note_subject_gone(connection: Connection, mine: Claim) -> None:
@@ -255,11 +255,11 @@ def note_subject_gone(connection: Connection, mine: Claim) -> None:
 
 def note_arrived(connection: Connection, mine: Claim, image_ids: Sequence[int]) -> None:
     """Write down that the store vouched for these images."""
-    moment = now()
+    at = moment(connection)
     for key in image_ids:
-        _fenced(connection, mine, _ARRIVED, image=key, at=moment)
+        _fenced(connection, mine, _ARRIVED, image=key, at=at)
 
 
 def note_moved(connection: Connection, mine: Claim, state: State, reason: str | None = None) -> None:
     """Move a claimed capture to `uploaded`, `failed` or back to `batched`, and so end the claim."""
-    _fenced(connection, mine, _MOVED, state=state.value, at=now(), reason=reason)
+    _fenced(connection, mine, _MOVED, state=state.value, at=moment(connection), reason=reason)

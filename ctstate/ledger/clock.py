@@ -35,15 +35,17 @@ def now() -> str:
     return _text(machine().wall())
 
 
-def age(moment: str) -> float:
-    """Return how many seconds ago `moment` was by this host's clock; negative where it lies ahead.
+def age(moment: str, at: str | None = None) -> float:
+    """Return how many seconds ago `moment` was; negative where it lies ahead.
+
+    Args:
+        moment: a time of the ledger.
+        at: another, to measure from (`database.moment`); None: by this host's clock.
 
     Raises:
         ValueError: `moment` is not a time of the ledger.
     """
-    # SQLite's own strftime, which triggers use, writes milliseconds; %f takes both.
-    then = datetime.strptime(moment, _FORMAT).replace(tzinfo=UTC)
-    return machine().wall() - then.timestamp()
+    return (machine().wall() if at is None else _seconds(at)) - _seconds(moment)
 
 
 def shifted(moment: str, seconds: float) -> str:
@@ -51,6 +53,6 @@ def shifted(moment: str, seconds: float) -> str:
     return _text(_seconds(moment) + seconds)
 
 
-def surely_older(moment: str, seconds: float) -> bool:
-    """Tell whether `moment` is more than `seconds` ago, whichever host wrote it."""
-    return age(moment) > seconds + SKEW_S
+def surely_older(moment: str, seconds: float, at: str | None = None) -> bool:
+    """Tell whether `moment` is more than `seconds` ago, whichever host wrote it; `at` as for `age`."""
+    return age(moment, at) > seconds + SKEW_S

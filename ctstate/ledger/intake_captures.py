@@ -31,7 +31,7 @@ from sqlalchemy.engine import Connection
 
 from ctstate.capture import Season
 from ctstate.errors import InputError
-from ctstate.ledger.clock import now
+from ctstate.ledger.database import moment
 from ctstate.ledger.exclusions import WITHHELD, exclude_imageless
 from ctstate.ledger.schema import capture, image, season
 from ctstate.ledger.staging import MOST_EXAMPLES, count, fresh, incoming, temporary
@@ -211,7 +211,7 @@ def put_season(
     wanted = {"attribution": attribution, "license": license, "images_root": images_root}
     known = season_named(connection, name)
     if known is None:
-        made = connection.execute(insert(season).values(name=name, created_at=now(), **wanted))
+        made = connection.execute(insert(season).values(name=name, created_at=moment(connection), **wanted))
         assert made.inserted_primary_key is not None
         return SeasonPut(int(made.inserted_primary_key[0]), True)
     differs = [key for key, value in wanted.items() if getattr(known, key) != value]
@@ -419,7 +419,7 @@ def _add_captures(connection: Connection, season_id: int, run_id: int) -> int:
             literal(season_id),
             literal(State.MANIFESTED.value),
             literal(run_id),
-            literal(now()),
+            literal(moment(connection)),
         )
         .where(it.capture_id.not_in(select(capture.c.capture_id)))
         .group_by(it.capture_id)

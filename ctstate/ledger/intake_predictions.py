@@ -33,8 +33,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Connection
 
 from ctstate.capture import Scores
-from ctstate.ledger.clock import now
-from ctstate.ledger.database import upsert
+from ctstate.ledger.database import moment, upsert
 from ctstate.ledger.schema import capture, image, prediction, prediction_file
 from ctstate.ledger.staging import count, fill, fresh, index, temporary
 from ctstate.ledger.transitions import note_metadata_pending, note_predicted
@@ -284,7 +283,7 @@ def put_made(
             _made.c.capture,
             _made.c.source,
             literal(run_id),
-            literal(now()),
+            literal(moment(connection)),
             literal(file_id),
             *(_made.c[name] for name in COLUMNS),
         )
@@ -326,7 +325,11 @@ def note_file(connection: Connection, run_id: int, scope: Scope, file: FileOfPre
     """Write down that a file was read, and for which captures; return the row's key."""
     made = connection.execute(
         insert(prediction_file).values(
-            **file._asdict(), season_id=scope.season_id, batch=scope.batch, run_id=run_id, made_at=now()
+            **file._asdict(),
+            season_id=scope.season_id,
+            batch=scope.batch,
+            run_id=run_id,
+            made_at=moment(connection),
         )
     )
     assert made.inserted_primary_key is not None

@@ -62,7 +62,7 @@ def test_head_is_the_newest_migration() -> None:
 
 
 def test_the_schema_of_files_is_what_it_was_before_there_was_another_database(tmp_path: Path) -> None:
-    """A migration is frozen. Whoever adds one says the new hash; whoever does not has changed ledgers that exist."""
+    """Migrations are frozen: who adds one says the new hash, who does not has changed ledgers that exist."""
     Ledger.open(tmp_path / "l.db", create=True).close()
     schema = "\n".join(schema_of(tmp_path / "l.db"))
     assert hashlib.sha256(schema.encode()).hexdigest() == (
