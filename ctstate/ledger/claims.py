@@ -116,7 +116,7 @@ _FREE = (
     )
     .order_by(capture.c.id)
     .limit(bindparam("most"))
-    .with_for_update(skip_locked=True)
+    .with_for_update()  # one that somebody else has locked is waited for: nothing left means nothing left
 )
 _THESE = capture.c.id.in_(bindparam("ids", expanding=True))
 _CLAIM = (

@@ -136,14 +136,14 @@ _COLUMNS_OF_MATCH = """
 _BY_PATH = text(
     f"""
     SELECT {_COLUMNS_OF_MATCH}, coalesce(i.problem, '') NOT IN ('excluded', 'withheld') AS counts
-    FROM capture c CROSS JOIN image i ON i.capture_id = c.id CROSS JOIN entry e ON e.key = i.path
+    FROM capture c CROSS JOIN image i CROSS JOIN entry e WHERE i.capture_id = c.id AND e.key = i.path
     ORDER BY c.id, i.rank, e.number
     """
 )
 _BY_CAPTURE = text(
     f"""
     SELECT {_COLUMNS_OF_MATCH}, 1 AS counts
-    FROM capture c CROSS JOIN entry e ON e.key = c.capture_id ORDER BY c.id, e.number
+    FROM capture c CROSS JOIN entry e WHERE e.key = c.capture_id ORDER BY c.id, e.number
     """
 )
 
