@@ -27,8 +27,6 @@ ON_POSTGRES = os.environ.get("CTSTATE_TEST_LEDGER") == "postgres"
 of_files = pytest.mark.skipif(ON_POSTGRES, reason="about SQLite's files")
 """Marks tests that make no sense on PostgreSQL."""
 
-_TEMPLATE = "empty_ledger"
-
 
 def _database_of(path: Path) -> str:
     return "t_" + hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:20]
@@ -45,17 +43,31 @@ def no_ledger_at(path: Path) -> str:
 
 
 def new_ledger_at(path: Path) -> str:
-    """Make a ledger without a season, as a copy of one that was made once; return what names it."""
+    """Make a ledger without a season; return what names it."""
+    name = no_ledger_at(path)
+    make_empty(name)
+    return name
+
+
+def make_empty(name: str | os.PathLike[str]) -> None:
+    """Make a ledger without a season where there is none, as a copy of one that was made once."""
+    copy_ledger(_empty_database() if ON_POSTGRES else _empty_file(), name)
+    if ON_POSTGRES:  # else all copies were one ledger
+        with raw(name) as connection:
+            connection.execute("UPDATE meta SET value = ? WHERE name = 'ledger_id'", (_database(name)[2:14],))
+
+
+def copy_ledger(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+    """Put a copy of a ledger that nobody has open in the place of another one, or of none."""
     if not ON_POSTGRES:
-        return str(shutil.copyfile(_empty_file(), path))
-    _empty_database()
-    database = _database_of(path)
-    cluster().ask(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
-    cluster().ask(f"CREATE DATABASE {database} TEMPLATE {_TEMPLATE}")
-    url = cluster().url(database)
-    with raw(url) as connection:  # else all copies were one ledger
-        connection.execute("UPDATE meta SET value = ? WHERE name = 'ledger_id'", (database[2:14],))
-    return url
+        shutil.copyfile(source, target)
+        return
+    cluster().ask(f"DROP DATABASE IF EXISTS {_database(target)} WITH (FORCE)")
+    cluster().ask(f"CREATE DATABASE {_database(target)} TEMPLATE {_database(source)}")
+
+
+def _database(name: str | os.PathLike[str]) -> str:
+    return str(name).rpartition("/")[2]
 
 
 @cache
@@ -66,12 +78,14 @@ def _empty_file() -> Path:
 
 
 @cache
-def _empty_database() -> None:
-    cluster().ask(f"CREATE DATABASE {_TEMPLATE}")
-    Ledger.open(cluster().url(_TEMPLATE), create=True).close()
+def _empty_database() -> str:
+    name = cluster().url("empty_ledger")
+    cluster().ask(f"CREATE DATABASE {_database(name)}")
+    Ledger.open(name, create=True).close()
+    return name
 
 
-def is_ledger(name: str) -> bool:
+def is_ledger(name: str | os.PathLike[str]) -> bool:
     """Tell whether there is a ledger."""
     if not ON_POSTGRES:
         return Path(name).exists()
@@ -96,10 +110,13 @@ class Raw:
 
     def execute(self, statement: str, parameters: Sequence[Any] = ()) -> Any:
         """Do a statement with `?` for its parameters."""
-        if not ON_POSTGRES:
-            return self._connection.execute(statement, tuple(parameters))
-        statement = statement.replace("%", "%%").replace("?", "%s") if parameters else statement
-        return self._connection.execute(statement, tuple(parameters) or None)
+        given = tuple(parameters) if parameters or not ON_POSTGRES else None
+        return self._connection.execute(with_parameters(statement, parameters), given)
+
+
+def with_parameters(statement: str, parameters: Sequence[Any]) -> str:
+    """Return a statement with `?` for its parameters as the driver has it."""
+    return statement.replace("%", "%%").replace("?", "%s") if ON_POSTGRES and parameters else statement
 
 
 @contextlib.contextmanager

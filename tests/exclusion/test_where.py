@@ -75,7 +75,7 @@ def test_what_is_no_condition_is_refused_in_one_line(
 def test_the_authorizer_refuses_more_than_reading(season: SeasonFiles) -> None:
     import sqlite3
 
-    from ctstate.ledger import read_only_sql as where
+    from ctstate.ledger import sqlite_reader as where
 
     connection = sqlite3.connect(":memory:")
     connection.execute("CREATE TABLE t (x)")

@@ -3,15 +3,16 @@
 import csv
 import io
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.builders.ledgers import copy_ledger, new_ledger_at
+
 
 @pytest.fixture(scope="module")
-def filled(empty_ledger: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def filled(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A ledger with two captures, one of an awkward name."""
     from ctstate.ledger import Ledger
     from ctstate.verbs.manifest import manifest
@@ -20,7 +21,7 @@ def filled(empty_ledger: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     (folder / "c.csv").write_text(
         'season,site,roll,capture,image,path\nS,A,1,1,1,/a.jpg\nS,"Süd, ""3""\nx",1,10,1,/b.jpg\n', encoding="utf-8"
     )
-    path = Path(shutil.copy(empty_ledger, folder / "ledger.db"))
+    path = new_ledger_at(folder / "ledger.db")
     with Ledger.open(path) as ledger:
         manifest(ledger, folder / "c.csv", attribution="a", license="l", allow_missing=True)
     return path
@@ -28,7 +29,7 @@ def filled(empty_ledger: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture
 def sql(filled: Path, ledger_path: Path, call_ctstate: Any) -> Any:
-    shutil.copy(filled, ledger_path)
+    copy_ledger(filled, ledger_path)
     return lambda *arguments: call_ctstate("sql", *arguments)
 
 
