@@ -128,7 +128,8 @@ def end_file(connection: Connection) -> None:
 
 _COLUMNS_OF_MATCH = """
     c.id AS capture,
-    (:season IS NULL OR c.season_id = :season) AND (:batch IS NULL OR c.batch_id = :batch) AS within,
+    (CAST(:season AS BIGINT) IS NULL OR c.season_id = :season)
+    AND (CAST(:batch AS BIGINT) IS NULL OR c.batch_id = :batch) AS within,
     e.number AS number, e.payload AS payload"""
 
 # CROSS JOIN, which Core cannot say, keeps SQLite to this order of loops: the ledger's rows once, and a look into

@@ -94,6 +94,8 @@ class Postgres:
             pool_size=1,
             max_overflow=4,
             pool_timeout=BUSY_PATIENCE_S,
+            # How many rows INSERT ... SELECT has added is forgotten otherwise.
+            execution_options={"preserve_rowcount": True},
         )
         engine.dialect.ddl_compiler = Tables
         engine.dialect.type_compiler_instance = Types(engine.dialect)
