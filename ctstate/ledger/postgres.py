@@ -39,10 +39,13 @@ log = logging.getLogger(__name__)
 BACK_AGAIN_S = 120
 """How long a worker waits for a server that went away: a restart with recovery takes less."""
 
+FROZEN_S = 60
+"""A writer that says nothing for so long is frozen, or its host is gone: the server takes the lock from it. That is
+well below the lease after which others take a run for dead."""
+
 _SETTINGS = f"""
 SET TIME ZONE 'UTC';
 SET lock_timeout = '{BUSY_PATIENCE_S}s';
-SET idle_in_transaction_session_timeout = '{BUSY_PATIENCE_S}s';
 SET client_min_messages = 'warning';
 SET tcp_keepalives_idle = 30;
 SET tcp_keepalives_interval = 10;
@@ -51,13 +54,14 @@ SELECT set_config('synchronous_commit', 'on', false)
     WHERE current_setting('synchronous_commit') IN ('off', 'local');
 SELECT set_config('work_mem', '64MB', false) WHERE pg_size_bytes(current_setting('work_mem')) < 67108864
 """
-"""Of each connection. A host that dies in a transaction, or a process that is frozen in one, does not keep the
-ledger locked for ever; large sets of captures are compared in memory, not row by row."""
+"""Of each connection. A host that goes away is found out; large sets of captures are compared in memory, not row by
+row."""
 
 _BEGIN = {
     Kind.READ: "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
     Kind.STAGING: "BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE",
-    Kind.WRITE: "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
+    Kind.WRITE: "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;"
+    f" SET LOCAL idle_in_transaction_session_timeout = '{FROZEN_S}s'",
 }
 
 _LOCK_CLASS = 0x63747374  # "ctst": the ledger's lock among those of other programs in the same database
@@ -253,7 +257,8 @@ def _begun(
 def _begin(connection: Connection, kind: Kind) -> str | None:
     connection.info.pop("ctstate_clock", None)
     connection.begin()
-    connection.exec_driver_sql(_BEGIN[kind])
+    # Without parameters, so that the server takes both statements in one message.
+    connection.exec_driver_sql(_BEGIN[kind], execution_options={"no_parameters": True})
     if kind is not Kind.WRITE:
         return None
     _, number, microseconds = connection.execute(_LOCK).one()
