@@ -50,7 +50,7 @@ def place_of(url_or_path: str | os.PathLike[str]) -> Place:
     if url.drivername == "sqlite":
         return _file(url.database or "")
     if url.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
-        if url.password is not None or "password" in url.query:
+        if url.password is not None or {"password", "sslpassword"} & url.query.keys():
             raise UsageError(
                 "no password in a ledger's URL, as job scripts and process lists would show it: put it into "
                 "~/.pgpass (chmod 600) or a service file, and leave it out of the URL"

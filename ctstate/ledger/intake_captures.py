@@ -18,6 +18,7 @@ from sqlalchemy import (
     and_,
     case,
     delete,
+    exists,
     func,
     insert,
     literal,
@@ -421,7 +422,7 @@ def _add_captures(connection: Connection, season_id: int, run_id: int) -> int:
             literal(run_id),
             literal(moment(connection)),
         )
-        .where(it.capture_id.not_in(select(capture.c.capture_id)))
+        .where(~exists().where(_SAME_CAPTURE))  # as NOT IN, PostgreSQL would compare each with all
         .group_by(it.capture_id)
         .order_by(*(func.min(it[column]) for column in ("season", "site", "roll", "capture_number")), it.capture_id)
     )

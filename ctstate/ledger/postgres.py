@@ -51,11 +51,9 @@ SET tcp_keepalives_idle = 30;
 SET tcp_keepalives_interval = 10;
 SET tcp_keepalives_count = 3;
 SELECT set_config('synchronous_commit', 'on', false)
-    WHERE current_setting('synchronous_commit') IN ('off', 'local');
-SELECT set_config('work_mem', '64MB', false) WHERE pg_size_bytes(current_setting('work_mem')) < 67108864
+    WHERE current_setting('synchronous_commit') IN ('off', 'local')
 """
-"""Of each connection. A host that goes away is found out; large sets of captures are compared in memory, not row by
-row."""
+"""Of each connection. A host that goes away is found out."""
 
 _BEGIN = {
     Kind.READ: "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
@@ -65,10 +63,16 @@ _BEGIN = {
     f" SET LOCAL idle_in_transaction_session_timeout = '{FROZEN_S}s'",
 }
 
+_OF_MANY = "; SET LOCAL work_mem = '256MB'"
+"""For a verb that brings many captures in temporary tables: there is one of them, not 64."""
+
 _LOCK_CLASS = 0x63747374  # "ctst": the ledger's lock among those of other programs in the same database
+# By the ledger's very table, whatever way a role's search_path finds it; where none was made yet, makers wait for
+# each other.
 _LOCK = text(
-    f"SELECT pg_advisory_xact_lock({_LOCK_CLASS}, hashtext(current_schema())), pg_current_xact_id()::text,"
-    " extract(epoch FROM clock_timestamp()) * 1000000"
+    f"SELECT pg_advisory_xact_lock((CAST({_LOCK_CLASS} AS bigint) << 32)"
+    " | coalesce(CAST(CAST(to_regclass('capture') AS oid) AS bigint), 0)),"
+    " CAST(pg_current_xact_id() AS text), extract(epoch FROM clock_timestamp()) * 1000000"
 )
 _CLOCK = text("SELECT extract(epoch FROM clock_timestamp()) * 1000000")
 _OUTCOME = text("SELECT pg_xact_status(CAST(:number AS xid8))")
@@ -238,7 +242,7 @@ def _begun(
         connection = None
         try:
             connection = lent if lent is not None else engine.connect()
-            number = _begin(connection, kind)
+            number = _begin(connection, kind, lent=lent is not None)
         except DBAPIError as error:
             if connection is not None:
                 _roll_back(connection, broken=is_lost(error))
@@ -255,11 +259,12 @@ def _begun(
         return connection, number
 
 
-def _begin(connection: Connection, kind: Kind) -> str | None:
+def _begin(connection: Connection, kind: Kind, *, lent: bool) -> str | None:
     connection.info.pop("ctstate_clock", None)
     connection.begin()
     # Without parameters, so that the server takes both statements in one message.
-    connection.exec_driver_sql(_BEGIN[kind], execution_options={"no_parameters": True})
+    begin = _BEGIN[kind] + (_OF_MANY if lent else "")
+    connection.exec_driver_sql(begin, execution_options={"no_parameters": True})
     if kind is not Kind.WRITE:
         return None
     _, number, microseconds = connection.execute(_LOCK).one()

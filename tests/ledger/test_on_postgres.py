@@ -1,13 +1,23 @@
 """What PostgreSQL would do differently without a word, and what `doctor` says of a server."""
 
+import sys
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
 from sqlalchemy import Column, Float, Integer, Text, text
 
-from ctstate.errors import LedgerError, LedgerMissingError
+from ctstate.errors import LedgerError, LedgerMissingError, UsageError
 from ctstate.ledger import Ledger
+from ctstate.ledger.database import dialect_of, place_of, transaction
+from ctstate.ledger.migrate import migrations_folder
+from ctstate.ledger.schema import metadata
 from ctstate.ledger.staging import fill, fresh, index, temporary
 from ctstate.verbs.doctor import Patient, Verdict, examine
 from tests.builders.ledgers import ON_POSTGRES, new_ledger_at, no_ledger_at, raw, refusals
@@ -53,6 +63,12 @@ def test_the_ledger_s_own_columns_do_the_same(new_ledger: Callable[..., Ledger])
         assert connection.execute(text("SELECT machine_person FROM v_captures WHERE site = 'b'")).scalar() == 0.95
 
 
+def test_without_the_driver_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(UsageError, match=r"pip install 'ctstate\[postgres\]'"):
+        Ledger.open("postgresql://somebody@127.0.0.1/somewhere")
+
+
 def test_a_species_without_a_score_is_not_the_surest(new_ledger: Callable[..., Ledger]) -> None:
     ledger = new_ledger(1)
     with ledger.write() as connection:
@@ -86,6 +102,68 @@ def test_a_read_sees_one_picture_and_cannot_write(new_ledger: Callable[..., Ledg
         assert before.execute(text("SELECT count(*) FROM meta WHERE name = 'a'")).scalar() == 0
     with pytest.raises(LedgerError, match="no permission"), ledger.read() as connection:
         connection.execute(text("DELETE FROM meta"))
+
+
+@on_postgres
+def test_a_writer_waits_for_the_other_and_sees_all_that_it_wrote(new_ledger: Callable[..., Ledger]) -> None:
+    """Else a withheld image is claimed, a zombie marks what another has claimed, two make one batch, ..."""
+    ledger = new_ledger(3)
+    order: list[str] = []
+
+    def second() -> None:
+        with Ledger.open(ledger.name) as other, other.write() as connection:
+            order.append("second begins")
+            found = connection.execute(text("SELECT count(*) FROM capture WHERE excluded IS NOT NULL")).scalar()
+            order.append(f"second sees {found}")
+
+    with ledger.write() as connection:
+        thread = threading.Thread(target=second)
+        thread.start()
+        waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        end = time.monotonic() + 60
+        while cluster().ask(waiting) == [(0,)]:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        connection.execute(text("UPDATE capture SET excluded = 'withheld'"))
+        order.append("first ends")
+    thread.join()
+    assert order == ["first ends", "second begins", "second sees 3"]
+
+
+@on_postgres
+def test_the_tables_are_those_of_the_code(new_ledger: Callable[..., Ledger]) -> None:
+    with new_ledger().read() as connection:
+        # Types are others on purpose (`postgres_types`); the tests above say what they hold.
+        context = MigrationContext.configure(connection, opts={"compare_type": False})
+        assert compare_metadata(context, metadata) == []
+        kinds = connection.execute(
+            text(
+                "SELECT DISTINCT data_type, collation_name FROM information_schema.columns"
+                " WHERE table_schema = 'public' AND table_name NOT LIKE 'v\\_%'"
+            )
+        )
+        assert {tuple(row) for row in kinds} == {
+            ("bigint", None), ("text", "C"), ("double precision", None), ("boolean", None),
+        }  # fmt: skip
+
+
+@on_postgres
+def test_an_older_ledger_is_brought_up_to_date(tmp_path: Any, caplog: pytest.LogCaptureFixture) -> None:
+    place = place_of(no_ledger_at(tmp_path / "l.db"))
+    engine = dialect_of(place.url).engine(place, read_only=False)
+    with transaction(engine, "old", write=True) as connection:
+        config = Config()
+        config.set_main_option("script_location", str(migrations_folder()))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0002")
+    engine.dispose()
+    with Ledger.open(place.name, read_only=True) as ledger:  # a report migrates, too
+        assert ledger.count() == 0
+    assert "pg_dump" in caplog.text
+    caplog.clear()
+    with Ledger.open(place.name) as ledger:
+        assert ledger.backup is None
+    assert caplog.text == ""
 
 
 @on_postgres
