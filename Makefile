@@ -15,7 +15,7 @@ test: $(VENV)/installed
 test-postgres: $(VENV)/installed
 	CTSTATE_TEST_LEDGER=postgres $(BIN)/python -m pytest -n 3 --dist loadgroup tests/ledger tests/library tests/batch \
 		tests/manifest tests/manifests tests/predictions tests/exclusion tests/reports tests/reconcile \
-		tests/upload/test_upload.py tests/upload/test_workers.py tests/upload/test_on_postgres.py
+		tests/upload/test_upload.py tests/upload/test_workers.py tests/upload/test_postgres_uploads.py
 
 # Whole seasons under kills and faults on a virtual clock, for two minutes; the seed is random, and printed.
 simulate: $(VENV)/installed
