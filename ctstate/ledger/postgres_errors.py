@@ -28,7 +28,7 @@ _MEANINGS = {
     "57014": "that took too long and was cancelled; nothing was changed",
     "XX": "the database is damaged; ask its administrator, restore a backup",
 }
-"""By the beginning of the SQLSTATE, the longest that fits."""
+"""By the SQLSTATE, or by its first two characters."""
 
 
 def sqlstate(error: DBAPIError) -> str:
@@ -39,15 +39,12 @@ def sqlstate(error: DBAPIError) -> str:
 def said(error: DBAPIError) -> str:
     """Return the first line of what the database said, without what comes from its own functions."""
     primary = getattr(getattr(error.orig, "diag", None), "message_primary", None)
-    return str(primary or error.orig).strip().splitlines()[0] if (primary or str(error.orig).strip()) else "?"
+    return next(iter(str(primary or error.orig).strip().splitlines()), type(error.orig).__name__)
 
 
 def is_crowded(error: DBAPIError) -> bool:
     """Tell whether the server has no connection left at this moment."""
-    # A connection that never came about has no SQLSTATE.
-    return sqlstate(error) == _CROWDED or (
-        not sqlstate(error) and ("too many clients" in str(error.orig) or "remaining connection" in str(error.orig))
-    )
+    return sqlstate(error) == _CROWDED or _at_the_door(error) == _CROWDED
 
 
 def is_lost(error: DBAPIError) -> bool:
@@ -55,23 +52,30 @@ def is_lost(error: DBAPIError) -> bool:
     code = sqlstate(error)
     if code:
         return code.startswith(_GOING_AWAY)
-    if is_crowded(error):
-        return False
-    kind = type(error.orig).__name__
-    if kind in ("OperationalError", "ConnectionTimeout"):
-        # Also: refused log-ins, which are no loss.
-        text = str(error.orig)
-        return not any(words in text for words in _REFUSED)
-    return error.connection_invalidated
+    broken = type(error.orig).__name__ in ("OperationalError", "ConnectionTimeout") or error.connection_invalidated
+    return broken and not _at_the_door(error)
 
 
-_REFUSED = (
-    "does not exist",
-    "authentication failed",
-    "no password supplied",
-    "no pg_hba.conf entry",
-    "not permitted",
-)
+_REFUSALS = {
+    "too many clients": _CROWDED,
+    "too many connections": _CROWDED,
+    "remaining connection slots": _CROWDED,
+    'role "': "28",
+    "does not exist": "3D",
+    "authentication failed": "28",
+    "no password supplied": "28",
+    "no pg_hba.conf entry": "28",
+    "not permitted": "28",
+}
+"""What a server says that lets nobody in: the driver passes on the words only. Those of a server that speaks
+another language are taken for no connection, with the words."""
+
+
+def _at_the_door(error: DBAPIError) -> str:
+    """Return why the server let nobody in, as a beginning of an SQLSTATE; '' where that is not what happened."""
+    if sqlstate(error) or type(error.orig).__name__ != "OperationalError":
+        return ""
+    return next((code for words, code in _REFUSALS.items() if words in str(error.orig)), "")
 
 
 @contextlib.contextmanager
@@ -89,7 +93,7 @@ def translated(name: str) -> Iterator[None]:
     except TimeoutError as error:
         raise LedgerError(f"ledger {name}: no connection became free in this process; run again") from error
     except DBAPIError as error:
-        what, code = said(error), sqlstate(error)
+        what, code = said(error), sqlstate(error) or _at_the_door(error)
         if what.startswith("ctstate: "):
             raise IllegalMoveError(f"ledger {name}: {what[len('ctstate: ') :]}") from error
         if code.startswith("23"):
@@ -99,18 +103,5 @@ def translated(name: str) -> Iterator[None]:
                 f"ledger {name}: no connection to the database ({what}); nothing of this step was written; "
                 "run it again once the database is there"
             ) from error
-        meaning = next(
-            (
-                _MEANINGS[code[:length]]
-                for length in (5, 2)
-                if code[:length] in _MEANINGS and len(code[:length]) == length
-            ),
-            None,
-        )
-        if meaning is None and not code and is_crowded(error):
-            meaning = _MEANINGS[_CROWDED]
-        if not code and "does not exist" in str(error.orig) and "database" in str(error.orig):
-            raise LedgerMissingError(f"ledger {name}: {_MEANINGS['3D']}") from error
-        if meaning is None and not code and any(words in str(error.orig) for words in _REFUSED):
-            meaning = _MEANINGS["28"]
-        raise LedgerError(f"ledger {name}: {meaning or what}") from error
+        kind = LedgerMissingError if code.startswith("3D") else LedgerError
+        raise kind(f"ledger {name}: {_MEANINGS.get(code) or _MEANINGS.get(code[:2]) or what}") from error

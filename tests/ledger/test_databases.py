@@ -173,6 +173,8 @@ def test_an_empty_database_and_none_at_all(tmp_path: Any) -> None:
         Ledger.open(place)
     with pytest.raises(LedgerMissingError, match="createdb"):
         Ledger.open(cluster().url("nowhere"), create=True)
+    with pytest.raises(LedgerError, match="refuses the log-in"):
+        Ledger.open(place.replace("//ctstate@", "//nobody_here@"))
     with pytest.raises(LedgerError, match="no connection to the database"):
         Ledger.open("postgresql://ctstate@127.0.0.1:1/nowhere")
     with raw(place) as connection:
