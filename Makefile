@@ -3,13 +3,19 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test simulate crash defects fuzz lint docs oldest clean
+.PHONY: demo test test-postgres simulate crash defects fuzz lint docs oldest clean
 
 demo: $(VENV)/installed
 	$(BIN)/ctstate demo
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest -n 3 --dist loadgroup
+
+# What of the tests is about the ledger, on PostgreSQL: a server of their own, on loopback, in a temporary folder.
+test-postgres: $(VENV)/installed
+	CTSTATE_TEST_LEDGER=postgres $(BIN)/python -m pytest -n 3 --dist loadgroup tests/ledger tests/library tests/batch \
+		tests/manifest tests/manifests tests/predictions tests/exclusion tests/reports tests/reconcile \
+		tests/upload/test_upload.py tests/upload/test_workers.py tests/upload/test_postgres_uploads.py
 
 # Whole seasons under kills and faults on a virtual clock, for two minutes; the seed is random, and printed.
 simulate: $(VENV)/installed

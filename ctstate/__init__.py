@@ -11,9 +11,9 @@ __version__ = "0.2.0.dev0"
 
 _ERRORS = (
     "AllowanceError", "BrokenImageError", "CtstateError", "FencedError", "IllegalMoveError", "InputError",
-    "LedgerBehindError", "LedgerError", "LedgerMissingError", "LedgerVersionError", "LoginError", "NotFoundError",
-    "RequestRefusedError", "StrangeReplyError", "UnavailableError", "UsageError", "WrongAddressError",
-    "ZooniverseError",
+    "LedgerBehindError", "LedgerError", "LedgerLostError", "LedgerMissingError", "LedgerVersionError", "LoginError",
+    "NotFoundError", "RequestRefusedError", "StrangeReplyError", "UnavailableError", "UsageError",
+    "WrongAddressError", "ZooniverseError",
 )  # fmt: skip
 
 _HOME = {

@@ -7,6 +7,7 @@ CtstateError
 ├── LedgerError             the ledger cannot be opened, read or written
 │   ├── LedgerMissingError  there is no ledger at that place
 │   ├── LedgerVersionError  the ledger was made by a newer ctstate
+│   ├── LedgerLostError     the connection to the ledger's database broke; nothing of the transaction was written
 │   ├── LedgerBehindError   Zooniverse has subjects that this ledger should know and does not
 │   └── IllegalMoveError    the state machine does not know that transition
 ├── FencedError             another run has taken over what this run had claimed
@@ -64,6 +65,10 @@ class LedgerMissingError(LedgerError):
 
 class LedgerVersionError(LedgerError):
     """The ledger was made by a newer ctstate."""
+
+
+class LedgerLostError(LedgerError):
+    """The connection to the ledger's database broke; nothing of the transaction was written."""
 
 
 class IllegalMoveError(LedgerError):

@@ -1,6 +1,6 @@
 """What several folders of tests share: the real command line, captures CSVs, ledgers, a sandbox.
 
-* `ledger_path`: where this test's ledger is (or will be); `empty_ledger`: one to copy there.
+* `ledger_path`: where this test's ledger is (or will be); see `tests/builders/ledgers.py`.
 * `season_csv(rows, ...)`: writes a captures CSV and small image files; see `SeasonCsv`.
 * `run_ctstate(*arguments, **environment)`: `ctstate` in a process of its own; gives code, stdout, stderr.
 * `call_ctstate(*arguments)`: the same `main()` in this process, for the many cases where a second counts.
@@ -23,9 +23,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from ctstate.ledger import Ledger
 from ctstate.sandbox import SandboxProcess, SandboxSettings
 from tests.builders.fixtures import new_season, season, template, world
+from tests.builders.ledgers import ON_POSTGRES, contents, is_ledger, no_ledger_at, raw
 
 __all__ = ["new_season", "season", "template", "world"]  # fixtures for every folder
 
@@ -123,16 +123,10 @@ def season_csv(tmp_path: Path) -> SeasonCsv:
 
 
 @pytest.fixture
-def ledger_path(tmp_path: Path) -> Path:
-    return tmp_path / "season.db"
-
-
-@pytest.fixture(scope="session")
-def empty_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A new ledger to copy: making one takes longer than most of what is done with it."""
-    path = tmp_path_factory.mktemp("ledger") / "empty.db"
-    Ledger.open(path, create=True).close()
-    return path
+def ledger_path(tmp_path: Path) -> Path | str:
+    """A path, or on PostgreSQL the URL of an empty database."""
+    place = no_ledger_at(tmp_path / "season.db")
+    return place if ON_POSTGRES else Path(place)
 
 
 def give_up_privileges() -> None:
@@ -210,9 +204,11 @@ def call_ctstate(tmp_path: Path, ledger_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def dump_ledger(path: Path) -> str | None:
-    """Return everything in a ledger as SQL; None where there is no file."""
-    if not path.exists():
+    """Return everything in a ledger as text; None where there is none."""
+    if not is_ledger(path):
         return None
+    if ON_POSTGRES:
+        return repr(contents(path))
     with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
         return "\n".join(connection.iterdump())
@@ -225,11 +221,11 @@ def dump() -> Callable[[Path], str | None]:
 
 @pytest.fixture
 def ask(ledger_path: Path) -> Callable[..., list[tuple[Any, ...]]]:
-    """`ask("SELECT ...")`: straight from the ledger's file, past all of ctstate."""
+    """`ask("SELECT ...")`: straight from the ledger, past all of ctstate."""
 
     def question(sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        with contextlib.closing(sqlite3.connect(f"file:{ledger_path}?mode=ro", uri=True)) as connection:
-            return connection.execute(sql, parameters).fetchall()
+        with raw(ledger_path, read_only=True) as connection:
+            return list(connection.execute(sql, parameters).fetchall())
 
     return question
 

@@ -7,7 +7,7 @@ from sqlalchemy import delete, exists, func, insert, or_, select
 from sqlalchemy.engine import Connection
 
 from ctstate.capture import COMPLETE
-from ctstate.ledger.clock import now
+from ctstate.ledger.database import moment
 from ctstate.ledger.orders import LEGACY_ORDER, MANIFEST_ORDER
 from ctstate.ledger.schema import batch, capture
 from ctstate.ledger.staging import AS_A_STREAM
@@ -85,7 +85,9 @@ def make(connection: Connection, season_id: int, name: str) -> int:
         select(batch.c.id).where(batch.c.season_id == season_id, batch.c.name == name)
     ).scalar()
     if key is None:
-        made = connection.execute(insert(batch).values(season_id=season_id, name=name, created_at=now()))
+        made = connection.execute(
+            insert(batch).values(season_id=season_id, name=name, created_at=moment(connection))
+        )
         assert made.inserted_primary_key is not None
         key = made.inserted_primary_key[0]
     return int(key)

@@ -1,18 +1,21 @@
 """A look at a file that may be a ledger, past all the rest: it may be of another version, damaged, or no ledger.
 
-Nothing is changed. `count_to_make` is for a ledger of this version.
+Nothing is changed (`fold_journal` apart). `count_to_make` is for a ledger of this version.
 """
 
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from sqlalchemy import func, select
 from sqlalchemy.engine import Connection
 
 from ctstate.errors import LedgerError
+from ctstate.ledger.database import dialect_of
+from ctstate.ledger.dialect import Finding, Place
+from ctstate.ledger.migrate import look_at_version
 from ctstate.ledger.schema import capture
 from ctstate.ledger.states import PENDING
 
@@ -52,6 +55,12 @@ def journal_mode(path: Path) -> str:
     return str(_ask(path, "PRAGMA journal_mode")[0][0])
 
 
+def fold_journal(path: Path) -> None:
+    """Bring what is still in a file's write-ahead log into the file; nobody else may have it open."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
 def _ask(path: Path, question: str) -> list[Any]:
     uri = f"file:{quote(str(path.absolute()))}?mode=ro"
     try:
@@ -59,6 +68,30 @@ def _ask(path: Path, question: str) -> list[Any]:
             return connection.execute(question).fetchall()
     except sqlite3.DatabaseError as error:
         raise LedgerError(f"{path}: not a readable ledger ({error})") from None
+
+
+class Server(NamedTuple):
+    """A ledger in a database that is a server: its version (None: it holds none yet), and what may go wrong."""
+
+    version: str | None
+    findings: list[Finding]
+
+
+def look_at_server(place: Place) -> Server:
+    """Look at a ledger that is in no file, and at the server that has it.
+
+    Raises:
+        LedgerError: it cannot be reached or read, or holds something else.
+        UsageError: the driver is not installed.
+    """
+    dialect = dialect_of(place.url)
+    engine = dialect.engine(place, read_only=True)
+    try:
+        version = look_at_version(engine, place.name)
+        with dialect.translated(place.name):
+            return Server(version, dialect.health(engine))
+    finally:
+        engine.dispose()
 
 
 def count_to_make(connection: Connection) -> int:

@@ -14,9 +14,8 @@ from sqlalchemy.engine import Connection
 
 from ctstate.capture import CaptureContent, CaptureImage
 from ctstate.errors import FencedError
-from ctstate.ledger.clock import now
+from ctstate.ledger.database import dialect_of, driver, moment
 from ctstate.ledger.schema import run
-from ctstate.ledger.sqlite import driver
 from ctstate.ledger.states import State
 
 
@@ -97,7 +96,7 @@ _PREDICTIONS = "SELECT capture_id, metadata FROM prediction WHERE capture_id IN 
 
 
 _ALIVE = select(run.c.id).where(run.c.id == bindparam("run"), run.c.ended_at.is_(None))
-# What is said of every capture goes straight to the driver; see `sqlite.driver`.
+# What is said of every capture goes straight to the driver; see `database.driver`.
 _FREE = (
     "SELECT id FROM capture WHERE season_id = ? AND batch_id = ? AND state = 'batched' AND excluded IS NULL"
     " ORDER BY id LIMIT ?"
@@ -118,11 +117,13 @@ def claim(connection: Connection, run_id: int, season_id: int, batch_id: int, li
     if connection.execute(_ALIVE, {"run": run_id}).first() is None:
         raise FencedError("other runs took this one for dead (it was silent for too long); run it again")
     ask = driver(connection).execute
-    ids = [key for (key,) in ask(_FREE, (season_id, batch_id, limit))]
+    # One that somebody else has locked is waited for: nothing left means nothing left.
+    free = _FREE + dialect_of(connection).for_update
+    ids = [key for (key,) in ask(free, (season_id, batch_id, limit))]
     if not ids:
         return []
     marks = ",".join("?" * len(ids))
-    ask(_CLAIM.format(marks), (run_id, now(), *ids))
+    ask(_CLAIM.format(marks), (run_id, moment(connection), *ids))
     facts = {key: of for key, *of in ask(_CLAIMED.format(marks), ids)}
     return [Claim(row, facts[row.id][0], batch_id, *facts[row.id][1:]) for row in read_captures(connection, ids)]
 
@@ -193,7 +194,7 @@ def note_broken(connection: Connection, mine: Claim, image_id: int, reason: str)
 
 def note_create_intent(connection: Connection, mine: Claim, run_id: int, floor: int) -> None:
     """Write down that a create is about to be sent; its subject would lie above `floor`."""
-    _fenced(connection, mine, _INTENT, run=run_id, at=now(), floor=floor)
+    _fenced(connection, mine, _INTENT, run=run_id, at=moment(connection), floor=floor)
 
 
 def note_created(connection: Connection, mine: Claim, subject_id: int) -> None:
@@ -209,7 +210,7 @@ def note_not_created(connection: Connection, mine: Claim) -> None:
 
 def note_ambiguous(connection: Connection, mine: Claim) -> None:
     """Write down that the reply to a create was lost."""
-    _fenced(connection, mine, _AMBIGUOUS, at=now())
+    _fenced(connection, mine, _AMBIGUOUS, at=moment(connection))
 
 
 def note_subject_gone(connection: Connection, mine: Claim) -> None:
@@ -220,11 +221,11 @@ def note_subject_gone(connection: Connection, mine: Claim) -> None:
 
 def note_arrived(connection: Connection, mine: Claim, image_ids: Sequence[int]) -> None:
     """Write down that the store vouched for these images."""
-    moment = now()
+    at = moment(connection)
     for key in image_ids:
-        _fenced(connection, mine, _ARRIVED, image=key, at=moment)
+        _fenced(connection, mine, _ARRIVED, image=key, at=at)
 
 
 def note_moved(connection: Connection, mine: Claim, state: State, reason: str | None = None) -> None:
     """Move a claimed capture to `uploaded`, `failed` or back to `batched`, and so end the claim."""
-    _fenced(connection, mine, _MOVED, state=state.value, at=now(), reason=reason)
+    _fenced(connection, mine, _MOVED, state=state.value, at=moment(connection), reason=reason)

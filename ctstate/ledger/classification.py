@@ -10,8 +10,8 @@ from sqlalchemy.engine import Connection
 
 from ctstate.capture import Batch
 from ctstate.ledger.captures import Begin, in_pages
+from ctstate.ledger.database import upsert
 from ctstate.ledger.schema import batch, capture, classification_status, run, season
-from ctstate.ledger.sqlite import upsert
 from ctstate.ledger.states import State
 
 
@@ -114,7 +114,7 @@ def see(connection: Connection, workflow_id: int, found: Iterable[Classification
         found: what it says (at least one).
         at: when Zooniverse was asked, a time of the ledger.
     """
-    new = upsert(classification_status)
+    new = upsert(connection, classification_status)
     key = ("capture_id", "workflow_id")
     others = {column.name: new.excluded[column.name] for column in new.table.c if column.name not in key}
     connection.execute(

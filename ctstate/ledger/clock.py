@@ -6,11 +6,12 @@ measured by one process, on its own `machine().monotonic()`.
 """
 
 import functools
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from ctstate.machine import machine
 
 _FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 SKEW_S = 600.0
 """How far the clocks of two hosts may be apart. `doctor` measures it; exactly-once holds up to here."""
@@ -32,20 +33,27 @@ def _seconds(moment: str) -> float:
     return datetime.strptime(moment, _FORMAT).replace(tzinfo=UTC).timestamp()
 
 
+def from_microseconds(since_1970: int) -> str:
+    """Return a time that another clock than this host's has read, in microseconds since 1970."""
+    return (_EPOCH + timedelta(microseconds=since_1970)).strftime(_FORMAT)
+
+
 def now() -> str:
     """Return this moment, for example `2026-11-23T19:02:43.123456Z`."""
     return _text(machine().wall())
 
 
-def age(moment: str) -> float:
-    """Return how many seconds ago `moment` was by this host's clock; negative where it lies ahead.
+def age(moment: str, at: str | None = None) -> float:
+    """Return how many seconds ago `moment` was; negative where it lies ahead.
+
+    Args:
+        moment: a time of the ledger.
+        at: another, to measure from (`database.moment`); None: by this host's clock.
 
     Raises:
         ValueError: `moment` is not a time of the ledger.
     """
-    # SQLite's own strftime, which triggers use, writes milliseconds; %f takes both.
-    then = datetime.strptime(moment, _FORMAT).replace(tzinfo=UTC)
-    return machine().wall() - then.timestamp()
+    return (machine().wall() if at is None else _seconds(at)) - _seconds(moment)
 
 
 def shifted(moment: str, seconds: float) -> str:
@@ -53,6 +61,6 @@ def shifted(moment: str, seconds: float) -> str:
     return _text(_seconds(moment) + seconds)
 
 
-def surely_older(moment: str, seconds: float) -> bool:
-    """Tell whether `moment` is more than `seconds` ago, whichever host wrote it."""
-    return age(moment) > seconds + SKEW_S
+def surely_older(moment: str, seconds: float, at: str | None = None) -> bool:
+    """Tell whether `moment` is more than `seconds` ago, whichever host wrote it; `at` as for `age`."""
+    return age(moment, at) > seconds + SKEW_S

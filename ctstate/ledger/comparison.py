@@ -7,9 +7,8 @@ from sqlalchemy import func, select
 from sqlalchemy.engine import Connection
 
 from ctstate.capture import pages
-from ctstate.ledger.clock import now
+from ctstate.ledger.database import moment, upsert
 from ctstate.ledger.schema import accepted_subject, capture, legacy_subject, run
-from ctstate.ledger.sqlite import upsert
 
 
 class InNoBatch(NamedTuple):
@@ -53,5 +52,7 @@ def is_accepted(connection: Connection, subject_id: int) -> bool:
 
 def accept(connection: Connection, run_id: int, subject_id: int) -> bool:
     """Write down that a subject, which is no capture's, is fine in its set; return False where that was known."""
-    accepted = upsert(accepted_subject).values(subject_id=subject_id, run_id=run_id, accepted_at=now())
+    accepted = upsert(connection, accepted_subject).values(
+        subject_id=subject_id, run_id=run_id, accepted_at=moment(connection)
+    )
     return connection.execute(accepted.on_conflict_do_nothing()).rowcount == 1

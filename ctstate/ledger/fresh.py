@@ -1,15 +1,17 @@
-"""A ledger that is made by what is written into it: there is none until all of that is there."""
+"""A ledger that is made by what is written into it: there is none until all of that is there.
 
-import contextlib
+That is so where it is a file. In a database that a person made for it, an empty ledger harms nobody.
+"""
+
 import os
-import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from ctstate.ledger.checkup import fold_journal
+from ctstate.ledger.database import place_of
 from ctstate.ledger.ledger import Ledger
 from ctstate.ledger.runs import Jobs
-from ctstate.ledger.sqlite import ledger_path, parse_url
 
 T = TypeVar("T")
 
@@ -27,7 +29,7 @@ def open_or_make(url_or_path: str | os.PathLike[str], work: Callable[[Ledger], T
     Returns:
         what the work returned.
     """
-    path = ledger_path(parse_url(url_or_path))
+    path = place_of(url_or_path).path
     if path is None or path.exists():
         with Ledger.open(url_or_path, create=True, jobs=jobs) as ledger:
             return work(ledger)
@@ -35,8 +37,7 @@ def open_or_make(url_or_path: str | os.PathLike[str], work: Callable[[Ledger], T
     try:
         with Ledger.open(beside, create=True, jobs=jobs, name=str(path)) as ledger:
             done = work(ledger)
-        with contextlib.closing(sqlite3.connect(beside)) as last:
-            last.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # all of it into the one file that is put in place
+        fold_journal(beside)  # all of it into the one file that is put in place
         try:
             _put_in_place(beside, path)
         except FileExistsError:

@@ -13,11 +13,11 @@ from sqlalchemy import (
     Insert,
     Integer,
     Select,
-    String,
     Text,
     and_,
     case,
     delete,
+    exists,
     func,
     insert,
     literal,
@@ -29,34 +29,17 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Connection
 
-from ctstate.capture import Season
 from ctstate.errors import InputError
-from ctstate.ledger.clock import now
+from ctstate.ledger.database import moment
 from ctstate.ledger.exclusions import WITHHELD, exclude_imageless
 from ctstate.ledger.schema import capture, image, season
+from ctstate.ledger.seasons import characters
 from ctstate.ledger.staging import MOST_EXAMPLES, count, fresh, incoming, temporary
 from ctstate.ledger.states import State
 from ctstate.words import counted
 
-
-def _characters(column: Column[Any]) -> int:
-    assert isinstance(column.type, String)
-    assert column.type.length is not None
-    return column.type.length
-
-
-LONGEST_SEASON_NAME = _characters(season.c.name)
-
-_LIMITS = {name: _characters(capture.c[name]) for name in ("capture_id", "season", "site", "roll", "capture")}
+_LIMITS = {name: characters(capture.c[name]) for name in ("capture_id", "season", "site", "roll", "capture")}
 """How many characters the ledger's columns hold."""
-
-
-def season_named(connection: Connection, name: str) -> Season | None:
-    """Return a season, or None where the ledger has none of that name."""
-    found = connection.execute(
-        select(*(season.c[field] for field in Season._fields)).where(season.c.name == name)
-    ).first()
-    return None if found is None else Season(*found)
 
 
 # -- what the file says, by itself -----------------------------------------------------------------------------
@@ -195,46 +178,7 @@ def _check_rows_agree(connection: Connection, name: str) -> None:
         )
 
 
-# -- season, captures, images ----------------------------------------------------------------------------------
-
-
-class SeasonPut(NamedTuple):
-    """A season of the ledger: its key, and whether it is new or was changed."""
-
-    id: int
-    changed: bool
-
-
-def put_season(
-    connection: Connection, name: str, attribution: str, license: str, images_root: str | None, update_it: bool
-) -> SeasonPut:
-    """Make a season, or compare the one there is.
-
-    Args:
-        connection: a write transaction.
-        name: the manifest id.
-        attribution, license, images_root: see `Season`.
-        update_it: take them over where the ledger has others.
-
-    Raises:
-        InputError: the ledger has others, and `update_it` is False.
-    """
-    wanted = {"attribution": attribution, "license": license, "images_root": images_root}
-    known = season_named(connection, name)
-    if known is None:
-        made = connection.execute(insert(season).values(name=name, created_at=now(), **wanted))
-        assert made.inserted_primary_key is not None
-        return SeasonPut(int(made.inserted_primary_key[0]), True)
-    differs = [key for key, value in wanted.items() if getattr(known, key) != value]
-    if not differs:
-        return SeasonPut(known.id, False)
-    if not update_it:
-        raise InputError(
-            f"season {name} has {differs[0].replace('_', ' ')} {getattr(known, differs[0])!r} in the ledger, "
-            f"not {wanted[differs[0]]!r}; nothing was changed; --update changes it"
-        )
-    connection.execute(update(season).where(season.c.id == known.id).values(wanted))
-    return SeasonPut(known.id, True)
+# -- captures, images ----------------------------------------------------------------------------------
 
 
 @dataclass
@@ -426,10 +370,15 @@ def _add_captures(connection: Connection, season_id: int, run_id: int) -> int:
     # What all rows of a capture say alike (it was checked) is any row's; of the rest, the smallest counts.
     said = {"capture": func.min(it.capture), "rule": func.min(it.rule), "metadata": it.metadata}
     said |= {column.name: column for column in order}
-    values = {"season_id": season_id, "state": State.MANIFESTED.value, "run_id": run_id, "moved_at": now()}
+    values = {
+        "season_id": season_id,
+        "state": State.MANIFESTED.value,
+        "run_id": run_id,
+        "moved_at": moment(connection),
+    }
     new = (
         select(*said.values(), *map(literal, values.values()))
-        .where(it.capture_id.not_in(select(capture.c.capture_id)))
+        .where(~exists().where(_SAME_CAPTURE))  # as NOT IN, PostgreSQL would compare each with all
         .group_by(it.capture_id)
         .order_by(*order)
     )

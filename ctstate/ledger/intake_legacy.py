@@ -31,7 +31,7 @@ from sqlalchemy.engine import Connection
 from ctstate.capture import COMPLETE, LegacyEntry, Season
 from ctstate.errors import InputError
 from ctstate.ledger import batches
-from ctstate.ledger.clock import now
+from ctstate.ledger.database import moment
 from ctstate.ledger.exclusions import exclude_claimed
 from ctstate.ledger.schema import capture, image, legacy_subject, prediction, season
 from ctstate.ledger.staging import MOST_EXAMPLES, count, fill, fresh, incoming, index, temporary
@@ -328,7 +328,7 @@ def note_claims(connection: Connection, name: str, run_id: int) -> Claims:
                 func.max(_entry.c.upload_time),
                 literal(os.path.abspath(name)),
                 literal(run_id),
-                literal(now()),
+                literal(moment(connection)),
             )
             .select_from(_SAID)
             .where(uploaded, or_(capture.c.subject_id.is_(None), other), ~known)

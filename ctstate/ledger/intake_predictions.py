@@ -33,9 +33,8 @@ from sqlalchemy import (
 from sqlalchemy.engine import Connection
 
 from ctstate.capture import Scores
-from ctstate.ledger.clock import now
+from ctstate.ledger.database import driver, moment, upsert
 from ctstate.ledger.schema import capture, image, prediction, prediction_file
-from ctstate.ledger.sqlite import driver, upsert
 from ctstate.ledger.staging import count, fill, fresh, index, temporary
 from ctstate.ledger.transitions import note_metadata_pending, note_predicted
 
@@ -165,19 +164,20 @@ def end_file(connection: Connection) -> None:
 
 _COLUMNS_OF_MATCH = """
     c.id AS capture,
-    (:season IS NULL OR c.season_id = :season) AND (:batch IS NULL OR c.batch_id = :batch) AS within,
+    (CAST(:season AS BIGINT) IS NULL OR c.season_id = :season)
+    AND (CAST(:batch AS BIGINT) IS NULL OR c.batch_id = :batch) AS within,
     e.number AS number, e.payload AS payload"""
 
 # CROSS JOIN, which Core cannot say, keeps SQLite to this order of loops: the ledger's rows once, and a look into
 # `entry` for each. Images that were excluded or withheld do not count.
 _BY_PATH = f"""
     SELECT {_COLUMNS_OF_MATCH}, coalesce(i.problem, '') NOT IN ('excluded', 'withheld') AS counts
-    FROM capture c CROSS JOIN image i ON i.capture_id = c.id CROSS JOIN entry e ON e.key = i.path
+    FROM capture c CROSS JOIN image i CROSS JOIN entry e WHERE i.capture_id = c.id AND e.key = i.path
     ORDER BY c.id, i.rank, e.number
     """
 _BY_CAPTURE = f"""
     SELECT {_COLUMNS_OF_MATCH}, 1 AS counts
-    FROM capture c CROSS JOIN entry e ON e.key = c.capture_id ORDER BY c.id, e.number
+    FROM capture c CROSS JOIN entry e WHERE e.key = c.capture_id ORDER BY c.id, e.number
     """
 
 
@@ -317,7 +317,7 @@ def put_made(
             _made.c.capture,
             _made.c.source,
             literal(run_id),
-            literal(now()),
+            literal(moment(connection)),
             literal(file_id),
             *(_made.c[name] for name in COLUMNS),
         )
@@ -325,7 +325,7 @@ def put_made(
         .order_by(_made.c.capture)
     )
     of_run = ("run_id", "made_at", "file_id")
-    put = upsert(prediction).from_select(["capture_id", "source", *of_run, *COLUMNS], found)
+    put = upsert(connection, prediction).from_select(["capture_id", "source", *of_run, *COLUMNS], found)
     return connection.execute(
         put.on_conflict_do_update(
             index_elements=["capture_id", "source"],
@@ -359,7 +359,11 @@ def note_file(connection: Connection, run_id: int, scope: Scope, file: FileOfPre
     """Write down that a file was read, and for which captures; return the row's key."""
     made = connection.execute(
         insert(prediction_file).values(
-            **file._asdict(), season_id=scope.season_id, batch=scope.batch, run_id=run_id, made_at=now()
+            **file._asdict(),
+            season_id=scope.season_id,
+            batch=scope.batch,
+            run_id=run_id,
+            made_at=moment(connection),
         )
     )
     assert made.inserted_primary_key is not None

@@ -9,9 +9,9 @@ from sqlalchemy.engine import Connection
 
 from ctstate.errors import UsageError
 from ctstate.ledger import batches, subject_sets
-from ctstate.ledger.clock import now
-from ctstate.ledger.intake_captures import put_season, season_named
+from ctstate.ledger.database import moment
 from ctstate.ledger.schema import capture, image
+from ctstate.ledger.seasons import put_season, season_named
 from ctstate.ledger.states import State
 
 
@@ -70,7 +70,7 @@ def know_capture(connection: Connection, run_id: int, season_id: int, found: Fou
             metadata=json.dumps(dict(found.extra), ensure_ascii=False, sort_keys=True) if found.extra else None,
             state=State.MANIFESTED.value,
             run_id=run_id,
-            moved_at=now(),
+            moved_at=moment(connection),
             reason=f"found as subject {found.subject_id}",
         )
     )

@@ -14,25 +14,19 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-from sqlalchemy import URL, func, insert, select
+from sqlalchemy import func, insert, select
 from sqlalchemy.engine import Connection, Engine
 
 from ctstate.capture import Batch, Capture, Season
 from ctstate.errors import LedgerMissingError, UsageError
 from ctstate.ledger import read_only_sql, runs
 from ctstate.ledger.captures import Selection, records
+from ctstate.ledger.database import dialect_of, moment, place_of, transaction
+from ctstate.ledger.dialect import Dialect, Finding, Place, Reader
 from ctstate.ledger.live_run import LiveRun
 from ctstate.ledger.migrate import HEAD, bring_up_to_date, look_at_version
 from ctstate.ledger.runs import Jobs
 from ctstate.ledger.schema import batch, capture, meta, season
-from ctstate.ledger.sqlite import (
-    ledger_path,
-    make_engine,
-    on_network,
-    parse_url,
-    prepare_place,
-    transaction,
-)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,26 +92,24 @@ class Ledger:
             LedgerError: it cannot be opened or is something else.
             UsageError: `url_or_path` names no supported database.
         """
-        url = parse_url(url_or_path)
-        path = ledger_path(url)
-        name = name or (str(path) if path is not None else url.render_as_string(hide_password=True))
-        if path is not None:
-            prepare_place(path, create=create and not read_only)
-            if path.exists() and path.stat().st_size == 0 and not create:
-                raise LedgerMissingError(f"ledger {name}: the file is empty; `ctstate manifest` makes a ledger")
-        if path is not None and path.exists() and (read_only or not on_network(path)):
-            # Looked at read-only first: what is no ledger must not be touched, not even its journal mode. (Where
-            # memory cannot be shared, a ledger that comes from a local disk opens only for writing.)
-            with _for_a_look(url) as engine:
-                usable = look_at_version(engine, name) == HEAD and _identity(engine, name) is not None
+        place = place_of(url_or_path)
+        dialect = dialect_of(place.url)
+        name = name or place.name
+        dialect.prepare(place, create=create and not read_only)
+        if dialect.may_be_looked_at(place, read_only=read_only):
+            with _for_a_look(dialect, place) as engine:
+                version = look_at_version(engine, name)
+                usable = version == HEAD and _identity(engine, name) is not None
+            if version is None and not create:
+                raise LedgerMissingError(f"ledger {name}: holds no ledger; `ctstate manifest` makes one")
             if read_only and not usable:
                 # A report may be the first to open an older ledger: it is migrated as by any other verb.
                 cls.open(url_or_path).close()
         with contextlib.ExitStack() as until_open:
-            engine = make_engine(url, read_only=read_only)
+            engine = dialect.engine(place, read_only=read_only)
             until_open.callback(engine.dispose)
-            backup = None if read_only else bring_up_to_date(engine, name, path)
-            ledger = cls(name, engine, path, backup=backup, jobs=jobs)
+            backup = None if read_only else bring_up_to_date(engine, name, place)
+            ledger = cls(name, engine, place.path, backup=backup, jobs=jobs)
             until_open.pop_all()
         return ledger
 
@@ -137,7 +129,7 @@ class Ledger:
         """Return a write transaction: committed on leaving, rolled back on an error.
 
         Raises:
-            LedgerError: see `sqlite.translated`.
+            LedgerError: see `Dialect.translated`.
         """
         return transaction(self._engine, self.name, write=True, connection=connection)
 
@@ -151,6 +143,19 @@ class Ledger:
         with self._engine.connect() as connection:
             yield connection
             connection.detach()  # its temporary tables go with it
+
+    def reader(self) -> AbstractContextManager[Reader]:
+        """Return who answers questions in SQL that a person typed; see `read_only_sql`."""
+        return dialect_of(self._engine).reader(self._engine, self.path)
+
+    def moment(self) -> str:
+        """Return this moment, by the clock that all of the ledger's workers share; see `database.moment`."""
+        with self.read() as connection:
+            return moment(connection)
+
+    def health(self) -> list[Finding]:
+        """Look at the database as a whole: what may go wrong in a long run (`ctstate doctor`)."""
+        return dialect_of(self._engine).health(self._engine)
 
     # -- the ledger itself ---------------------------------------------------------------------------------
 
@@ -268,7 +273,7 @@ class Ledger:
         """Answer a question in SQL as a table; whole numbers that may be missing are nullable (`Int64`).
 
         Raises:
-            InputError: SQLite does not understand it, or it would do more than read.
+            InputError: the database does not understand it, or it would do more than read.
             LedgerError: the ledger cannot be read.
         """
         return read_only_sql.table(self, question)
@@ -321,8 +326,8 @@ class Ledger:
 
 
 @contextlib.contextmanager
-def _for_a_look(url: URL) -> Iterator[Engine]:
-    engine = make_engine(url, read_only=True)
+def _for_a_look(dialect: Dialect, place: Place) -> Iterator[Engine]:
+    engine = dialect.engine(place, read_only=True)
     try:
         yield engine
     finally:

@@ -7,7 +7,7 @@ from sqlalchemy import select, update
 from sqlalchemy.engine import Connection
 
 from ctstate.ledger.captures import Begin, in_pages
-from ctstate.ledger.clock import now
+from ctstate.ledger.database import moment
 from ctstate.ledger.schema import capture, legacy_subject, season
 
 
@@ -43,7 +43,9 @@ def unchecked(begin: Begin, season_name: str) -> Iterator[list[LegacyClaim]]:
 def note_checked(connection: Connection, claim_id: int, outcome: str) -> None:
     """Write down what Zooniverse showed of a claim."""
     connection.execute(
-        update(legacy_subject).where(legacy_subject.c.id == claim_id).values(checked_at=now(), outcome=outcome)
+        update(legacy_subject)
+        .where(legacy_subject.c.id == claim_id)
+        .values(checked_at=moment(connection), outcome=outcome)
     )
 
 

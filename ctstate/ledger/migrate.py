@@ -1,15 +1,13 @@
 """The ledger's version: made, checked, and brought up to date after a backup copy."""
 
-import sqlite3
-from contextlib import closing
-from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy import inspect
 from sqlalchemy.engine import Connection, Engine
 
 from ctstate.errors import LedgerError, LedgerVersionError
-from ctstate.ledger.sqlite import transaction
+from ctstate.ledger.database import dialect_of, transaction
+from ctstate.ledger.dialect import Place
 
 HEAD = "0006"
 """The revision this code works with; a test holds it against the migrations."""
@@ -52,14 +50,6 @@ def _upgrade(connection: Connection) -> None:
     command.upgrade(config, "head")
 
 
-def _backup(path: Path, version: str) -> Path:
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
-    copy = path.with_name(f"{path.name}.backup-{version}-{stamp}")
-    with closing(sqlite3.connect(str(path))) as source, closing(sqlite3.connect(str(copy))) as target:
-        source.backup(target)
-    return copy
-
-
 def look_at_version(engine: Engine, name: str) -> str | None:
     """Return the revision of the ledger behind `engine`, or None for an empty database; see `version_of`."""
     with transaction(engine, name, write=False) as connection:
@@ -69,8 +59,8 @@ def look_at_version(engine: Engine, name: str) -> str | None:
             raise LedgerError(f"ledger {name}: {error}") from None
 
 
-def bring_up_to_date(engine: Engine, name: str, path: Path | None) -> Path | None:
-    """Make an empty database a ledger, or migrate an older one after a backup copy beside it.
+def bring_up_to_date(engine: Engine, name: str, place: Place) -> Path | None:
+    """Make an empty database a ledger, or migrate an older one after a backup copy (`Dialect.before_migration`).
 
     Returns:
         the backup copy, where one was made.
@@ -89,14 +79,7 @@ def bring_up_to_date(engine: Engine, name: str, path: Path | None) -> Path | Non
                 f"ledger {name}: made by a newer ctstate (ledger version {version}, this one knows {HEAD}); "
                 "update ctstate with `pip install -U ctstate`"
             )
-        if path is not None:
-            try:
-                copy = _backup(path, version)
-            except (OSError, sqlite3.Error) as error:
-                raise LedgerError(
-                    f"ledger {name}: is of an older version and no backup copy could be made beside it ({error}); "
-                    "nothing was changed"
-                ) from error
+        copy = dialect_of(engine).before_migration(engine, place, version)
     # All revisions in one transaction: a process killed here leaves the ledger as it was. Another process may
     # have done the work meanwhile.
     with transaction(engine, name, write=True) as connection:

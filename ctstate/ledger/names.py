@@ -8,7 +8,7 @@ from contextlib import closing
 from urllib.parse import quote
 
 from ctstate.errors import UsageError
-from ctstate.ledger.sqlite import ledger_path, parse_url
+from ctstate.ledger.database import place_of
 
 PATIENCE_S = 0.5
 
@@ -44,8 +44,8 @@ def states(place: str) -> list[str]:
 
 def _ask(place: str, question: str, *values: str) -> list[str]:
     try:
-        path = ledger_path(parse_url(place))
-        if path is None:
+        path = place_of(place).path
+        if path is None:  # a server would have to be waited for
             return []
         uri = f"file:{quote(str(path.absolute()))}?mode=ro"
         with closing(sqlite3.connect(uri, uri=True, timeout=PATIENCE_S)) as connection:

@@ -1,23 +1,19 @@
 """SQL that a person types: whole questions (`ctstate sql`), and conditions on the view `v_captures`
 (`--where "machine_person > 0.5"`).
 
-It runs here and nowhere else, through one gate: the connection opens the file read-only, and an authorizer of
-SQLite's lets it read and compute and nothing else. A condition must also be one expression (no `;`, brackets that
-match), so that it cannot become another question.
+It runs here and nowhere else, through one gate: the database's reader (`dialect.Reader`), which lets it read and
+compute and nothing else. A condition must also be one expression (no `;`, brackets that match), so that it cannot
+become another question.
 """
 
 import contextlib
 import difflib
 import re
-import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from ctstate.errors import InputError, LedgerError, UsageError
-from ctstate.ledger.sqlite import BUSY_TIMEOUT_S
+from ctstate.ledger.dialect import Answer, Reader, SqlError, Value
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,48 +22,8 @@ if TYPE_CHECKING:
 
 VIEW = "v_captures"
 
-Value = str | int | float | bytes | None
-"""What SQLite answers."""
-
-
-# -- the gate --------------------------------------------------------------------------------------------------
-
-_RECURSIVE = 33  # SQLITE_RECURSIVE, which Python names from 3.12 on
-_ALLOWED = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, _RECURSIVE})
-_FORBIDDEN_FUNCTIONS = frozenset({"load_extension", "readfile", "writefile", "edit", "fts3_tokenizer"})
-
-
-@contextlib.contextmanager
-def _reading(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection that can only read, even where this process may write."""
-    file = f"file:{quote(str(path.absolute()))}?mode=ro"
-    with contextlib.closing(
-        sqlite3.connect(file, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
-    ) as connection:
-        connection.execute("PRAGMA query_only = ON")
-        connection.set_authorizer(_authorize)
-        yield connection
-
-
-def _authorize(action: int, first: str | None, second: str | None, database: str | None, inner: str | None) -> int:
-    if action not in _ALLOWED or (action == sqlite3.SQLITE_FUNCTION and second in _FORBIDDEN_FUNCTIONS):
-        return sqlite3.SQLITE_DENY
-    return sqlite3.SQLITE_OK
-
-
-def _was_denied(error: Exception) -> bool:
-    return "not authorized" in str(error) or "prohibited" in str(error)
-
 
 # -- whole questions -------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Answer:
-    """The answer to a question in SQL: column names and rows, which are read as they are asked for."""
-
-    columns: Sequence[str]
-    rows: Iterator[Sequence[Value]]
 
 
 @contextlib.contextmanager
@@ -75,31 +31,24 @@ def ask(ledger: "Ledger", question: str) -> Iterator[Answer]:
     """Answer a question in SQL.
 
     Raises:
-        InputError: SQLite does not understand it, or it would do more than read.
+        InputError: the database does not understand it, or it would do more than read.
         LedgerError: the ledger cannot be read.
     """
-    assert ledger.path is not None
-    with _reading(ledger.path) as connection:
+    with ledger.reader() as reader:
         try:
-            cursor = connection.execute(question)
-        except sqlite3.Warning as error:
-            raise InputError(f"SQL: {error}: one statement at a time") from None
-        except sqlite3.DatabaseError as error:
-            if _was_denied(error):
+            columns, rows = reader.ask(question)
+        except SqlError as error:
+            if error.denied:
                 raise InputError("SQL: only questions (SELECT) are allowed here; nothing was changed") from None
-            if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
-                raise LedgerError(f"ledger {ledger.name}: {error}") from None
-            raise InputError(f"SQL: {error}; the views are described in docs/views.md") from None
-        if cursor.description is None:
-            raise InputError("SQL: only questions (SELECT) are allowed here; nothing was changed")
-        yield Answer([column[0] for column in cursor.description], _rows(cursor))
+            hint = "" if "one statement" in str(error) else "; the views are described in docs/views.md"
+            raise InputError(f"SQL: {error}{hint}") from None
+        yield Answer(columns, _without_surprise(rows))
 
 
-def _rows(cursor: sqlite3.Cursor) -> Iterator[Sequence[Value]]:
+def _without_surprise(rows: Iterator[Sequence[Value]]) -> Iterator[Sequence[Value]]:
     try:
-        for row in cursor:  # noqa: UP028 (`yield from` would close the cursor, after its connection)
-            yield row
-    except sqlite3.DatabaseError as error:
+        yield from rows
+    except SqlError as error:
         raise InputError(f"SQL: {error}") from None
 
 
@@ -142,29 +91,26 @@ def captures_where(ledger: "Ledger", condition: str, *, on_values: bool = False)
         InputError: `on_values`, and there are none.
         LedgerError: the ledger cannot be read.
     """
-    if ledger.path is None:
-        raise UsageError("--where needs a ledger in a file")
-    with _reading(ledger.path) as connection:
+    with ledger.reader() as reader:
         try:
-            columns = [column[0] for column in connection.execute(f"SELECT * FROM {VIEW} LIMIT 0").description]
-        except sqlite3.Error as error:
+            columns = list(reader.ask(f"SELECT * FROM {VIEW} LIMIT 0").columns)
+        except SqlError as error:
             raise LedgerError(f"ledger {ledger.name}: {error}") from error
         _check(condition, columns)
         if on_values:
-            _check_that_there_are_values(connection, condition, columns)
+            _check_that_there_are_values(reader, condition, columns)
         try:
             # The line break ends a comment at the condition's end.
-            rows = connection.execute(f"SELECT capture_id FROM {VIEW} WHERE (\n{condition}\n)")
-            for (capture_id,) in rows:
+            for (capture_id,) in reader.ask(f"SELECT capture_id FROM {VIEW} WHERE (\n{condition}\n)").rows:
                 yield str(capture_id)
-        except (sqlite3.Error, sqlite3.Warning) as error:  # a warning: Python 3.11's word for several statements
+        except SqlError as error:
             raise UsageError(_explained(condition, error, columns)) from None
 
 
 _MEANS_NULL = re.compile(r"\b(null|coalesce|ifnull|nullif|iif|case|distinct)\b", re.IGNORECASE)
 
 
-def _check_that_there_are_values(connection: sqlite3.Connection, condition: str, columns: Sequence[str]) -> None:
+def _check_that_there_are_values(reader: Reader, condition: str, columns: Sequence[str]) -> None:
     """Refuse a condition on predictions that are not there: it holds for nobody, and people would be shown.
 
     Who asks for what is NULL in so many words knows.
@@ -176,7 +122,7 @@ def _check_that_there_are_values(connection: sqlite3.Connection, condition: str,
     if not named:
         return
     counts = ", ".join(f'count("{column}")' for column in named)
-    found = connection.execute(f"SELECT count(*), {counts} FROM {VIEW}").fetchone()
+    (found,) = reader.ask(f"SELECT count(*), {counts} FROM {VIEW}").rows
     for column, count in zip(named, found[1:], strict=True):
         if found[0] and not count:
             raise InputError(
@@ -224,13 +170,12 @@ def _check(condition: str, columns: Sequence[str]) -> None:
         raise UsageError(f"--where {condition!r}: the brackets do not match")
 
 
-def _explained(condition: str, error: Exception, columns: Sequence[str]) -> str:
-    text = str(error)
-    if text.startswith("no such column: "):
-        name = text[len("no such column: ") :].strip('"')
+def _explained(condition: str, error: SqlError, columns: Sequence[str]) -> str:
+    name = error.missing_column
+    if name is not None:
         near = difflib.get_close_matches(name.lower(), columns, n=1)
         hint = f"did you mean {near[0]}?" if near else f"the columns are {', '.join(columns)}"
         return f"--where {condition!r}: no column {name!r}; {hint} (text goes in single quotes)"
-    if _was_denied(error):
+    if error.denied:
         return f"--where {condition!r}: a condition may only read captures"
-    return f"--where {condition!r}: {text}"
+    return f"--where {condition!r}: {error}"

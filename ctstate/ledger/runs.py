@@ -10,7 +10,8 @@ from sqlalchemy.engine import Connection
 
 from ctstate import __version__
 from ctstate.capture import Job, pages
-from ctstate.ledger.clock import age, now, surely_older
+from ctstate.ledger.clock import age, surely_older
+from ctstate.ledger.database import moment
 from ctstate.ledger.processes import Process, gone_from_here, this_process, username
 from ctstate.ledger.schema import capture, event, run
 from ctstate.ledger.states import State
@@ -97,7 +98,7 @@ def start(
         job: the scheduler's job that it runs in.
     """
     here = this_process()
-    moment = now()
+    at = moment(connection)
     result = connection.execute(
         insert(run).values(
             verb=verb,
@@ -114,8 +115,8 @@ def start(
             slurm_task=job.task if job is not None else None,
             slurm_restarts=job.restarts if job is not None else None,
             log_file=log_file,
-            started_at=moment,
-            heartbeat_at=moment,
+            started_at=at,
+            heartbeat_at=at,
         )
     )
     key = result.inserted_primary_key
@@ -130,7 +131,8 @@ def beat(connection: Connection, run_id: int) -> str | None:
         `stop` where somebody asked it to stop, `lost` where others took it for dead, else None.
     """
     live = (run.c.id == run_id) & run.c.ended_at.is_(None)
-    if connection.execute(update(run).where(live).values(heartbeat_at=now(), beats=run.c.beats + 1)).rowcount == 0:
+    beaten = {"heartbeat_at": moment(connection), "beats": run.c.beats + 1}
+    if connection.execute(update(run).where(live).values(beaten)).rowcount == 0:
         return LOST
     asked = connection.execute(select(run.c.stop_requested_at).where(run.c.id == run_id)).scalar()
     return "stop" if asked else None
@@ -138,10 +140,11 @@ def beat(connection: Connection, run_id: int) -> str | None:
 
 def end(connection: Connection, run_id: int, outcome: str, message: str = "") -> None:
     """Write down how a run ended (`done`, `failed` or `stopped`); a run that others declared lost stays so."""
+    at = moment(connection)
     connection.execute(
         update(run)
         .where(run.c.id == run_id, run.c.ended_at.is_(None))
-        .values(ended_at=now(), heartbeat_at=now(), outcome=outcome, message=message or None)
+        .values(ended_at=at, heartbeat_at=at, outcome=outcome, message=message or None)
     )
 
 
@@ -165,12 +168,12 @@ class Silence:
 
     def of(self, run_id: int, beats: int) -> float:
         """Return for how many seconds at least the run has not beaten; look again to learn more."""
-        moment = machine().monotonic()
+        at = machine().monotonic()
         known = self._seen.get(run_id)
         if known is None or known[0] != beats:
-            self._seen[run_id] = (beats, moment)
+            self._seen[run_id] = (beats, at)
             return 0.0
-        return moment - known[1]
+        return at - known[1]
 
 
 _NOT_ENDED: Select[Any] = select(
@@ -211,9 +214,10 @@ def dead(connection: Connection, silence: Silence, jobs: Jobs) -> list[int]:
     here = this_process()
     rows = connection.execute(_NOT_ENDED).all()
     job_of = {row.id: job for row in rows if (job := _job_of(row)) is not None}
+    at = moment(connection)
 
     def gone(row: Row[Any]) -> bool:
-        if silence.of(row.id, row.beats) > LEASE_S or surely_older(row.heartbeat_at, LEASE_S):
+        if silence.of(row.id, row.beats) > LEASE_S or surely_older(row.heartbeat_at, LEASE_S, at):
             return True
         if gone_from_here(here, Process(row.host, row.host_id, row.pid, row.pid_started)):
             return True
@@ -223,7 +227,7 @@ def dead(connection: Connection, silence: Silence, jobs: Jobs) -> list[int]:
         if any(jobs.supersedes(other, job) for other in job_of.values()):
             return True
         # A process of this host was just seen to live, and that is more than the scheduler knows.
-        return row.host_id != here.host_id and jobs.gone(row.id, job, age(row.heartbeat_at))
+        return row.host_id != here.host_id and jobs.gone(row.id, job, age(row.heartbeat_at, at))
 
     return [row.id for row in rows if gone(row)]
 
@@ -259,10 +263,10 @@ def recover(connection: Connection, lost: list[int]) -> int:
     Returns:
         the number of captures put back.
     """
-    moment = now()
+    at = moment(connection)
     for some in pages(lost):
         connection.execute(
-            update(run).where(run.c.id.in_(some), run.c.ended_at.is_(None)).values(ended_at=moment, outcome=LOST)
+            update(run).where(run.c.id.in_(some), run.c.ended_at.is_(None)).values(ended_at=at, outcome=LOST)
         )
     in_doubt = capture.c.create_sent_at.is_not(None) & capture.c.subject_id.is_(None)
     return connection.execute(
@@ -270,11 +274,11 @@ def recover(connection: Connection, lost: list[int]) -> int:
         .where(_ORPHANED)
         .values(
             state=State.BATCHED.value,
-            moved_at=moment,
+            moved_at=at,
             reason=case(
                 (in_doubt, "run is gone; it may have made a subject: to be looked for"), else_="run is gone"
             ),
-            ambiguous_at=case((in_doubt & capture.c.ambiguous_at.is_(None), moment), else_=capture.c.ambiguous_at),
+            ambiguous_at=case((in_doubt & capture.c.ambiguous_at.is_(None), at), else_=capture.c.ambiguous_at),
         )
     ).rowcount
 
@@ -369,5 +373,5 @@ def request_stop(connection: Connection, run_ids: Collection[int]) -> None:
         connection.execute(
             update(run)
             .where(run.c.id.in_(some), run.c.ended_at.is_(None))
-            .values(stop_requested_at=func.coalesce(run.c.stop_requested_at, now()))
+            .values(stop_requested_at=func.coalesce(run.c.stop_requested_at, moment(connection)))
         )

@@ -5,7 +5,6 @@ same in SQLite and PostgreSQL, and need no conversion in R, pandas or a spreadsh
 """
 
 from sqlalchemy import (
-    BigInteger,
     Boolean,
     CheckConstraint,
     Column,
@@ -20,6 +19,8 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+from ctstate.ledger.dialect import Key
+
 NAMING = {
     "ix": "ix_%(column_0_N_label)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -30,8 +31,6 @@ NAMING = {
 
 metadata = MetaData(naming_convention=NAMING)
 
-# SQLite numbers rows by itself only where the column is INTEGER; PostgreSQL needs 64 bits for subject ids.
-Key = BigInteger().with_variant(Integer, "sqlite")
 Time = String(27)
 
 # One row per fact about the ledger itself: `ledger_id` (part of every subject's external_id), `endpoint`.

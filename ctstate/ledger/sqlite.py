@@ -1,6 +1,4 @@
-"""Opening the ledger's database and its transactions.
-
-SQLite, and why each PRAGMA:
+"""The dialect of SQLite: a ledger is a file. Why each PRAGMA:
 
 * `journal_mode`: WAL on a local disk, so that readers and the writer do not wait for each other. WAL shares
   memory between processes and is unsafe between hosts (sqlite.org/wal.html), so a network file system gets a
@@ -17,23 +15,25 @@ import os
 import random
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager, closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import create_engine, event
+from sqlalchemy import Table, create_engine, event
 from sqlalchemy.dialects.sqlite import insert as upsert
-from sqlalchemy.engine import URL, Connection, Engine, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import QueuePool
 
-from ctstate.errors import IllegalMoveError, LedgerError, LedgerMissingError, UsageError
-
-__all__ = ["upsert"]  # `insert` with ON CONFLICT, as this database says it
+from ctstate.errors import IllegalMoveError, LedgerError, LedgerMissingError
+from ctstate.ledger.clock import now
+from ctstate.ledger.dialect import BUSY_PATIENCE_S, Finding, Kind, Place, Reader
+from ctstate.ledger.sqlite_reader import reading
 
 BUSY_TIMEOUT_S = 60
-BUSY_PATIENCE_S = 600
-"""How long a writer keeps asking for the write lock before it tells the user."""
 
 BUSY_PAUSES_S = (0.002, 0.02)
 """How long it pauses between two such questions at least, and at most, about."""
@@ -48,33 +48,6 @@ NETWORK_FILE_SYSTEMS = frozenset(
         "smbfs", "afs", "9p", "virtiofs", "vboxsf", "acfs", "ocfs2", "gfs2", "cvmfs", "dvs",
     }
 )  # fmt: skip
-
-
-def ledger_path(url: URL) -> Path | None:
-    """Return the file of a SQLite ledger, or None for another database."""
-    if url.get_backend_name() != "sqlite":
-        return None
-    if not url.database or url.database == ":memory:":
-        raise UsageError("a ledger is a file: name one with --ledger or CTSTATE_LEDGER")
-    return Path(url.database)
-
-
-def parse_url(url_or_path: str | os.PathLike[str]) -> URL:
-    """Turn what the user named into a database URL.
-
-    Raises:
-        UsageError: it is neither a path nor a URL of a supported database.
-    """
-    text = os.fspath(url_or_path)
-    if "://" not in text:
-        return URL.create("sqlite", database=text)
-    try:
-        url = make_url(text)
-    except ArgumentError:
-        raise UsageError(f"{text!r} is neither a path nor a database URL") from None
-    if url.get_backend_name() != "sqlite":
-        raise UsageError(f"{url.get_backend_name()} ledgers are not supported yet: name a file")
-    return url
 
 
 def file_system_of(path: Path) -> str:
@@ -99,15 +72,13 @@ def on_network(path: Path) -> bool:
     return file_system_of(path) in NETWORK_FILE_SYSTEMS
 
 
-def make_engine(url: URL, *, read_only: bool = False) -> Engine:
+def make_engine(path: Path, *, read_only: bool = False) -> Engine:
     """Return an engine whose connections are set up for the ledger (see the module's text).
 
     Args:
-        url: from `parse_url`.
+        path: its file.
         read_only: connections can read only, by construction: SQLite opens the file so.
     """
-    path = ledger_path(url)
-    assert path is not None
     journal = "TRUNCATE" if on_network(path) else "WAL"
     # Never `rwc`: where a disk goes away under a run, the next connection would make an empty ledger in its place.
     file_url = f"file:{quote(os.path.abspath(path))}?mode={'ro' if read_only else 'rw'}"
@@ -138,15 +109,9 @@ def make_engine(url: URL, *, read_only: bool = False) -> Engine:
         cursor.close()
         return connection
 
-    engine = create_engine("sqlite://", creator=connect, pool_size=5, max_overflow=20, poolclass=_pool())
+    engine = create_engine("sqlite://", creator=connect, pool_size=5, max_overflow=20, poolclass=QueuePool)
     event.listen(engine, "begin", _begin)
     return engine
-
-
-def _pool() -> Any:
-    from sqlalchemy.pool import QueuePool
-
-    return QueuePool
 
 
 def _begin(connection: Connection) -> None:
@@ -257,23 +222,17 @@ def prepare_place(path: Path, *, create: bool) -> None:
 
 
 @contextlib.contextmanager
-def transaction(
-    engine: Engine, name: str, *, write: bool, connection: Connection | None = None
-) -> Iterator[Connection]:
+def transaction(engine: Engine, *, write: bool, connection: Connection | None = None) -> Iterator[Connection]:
     """One transaction; committed on leaving, rolled back on an error.
 
     A writer that finds the ledger busy keeps asking for `BUSY_PATIENCE_S`.
 
     Args:
         engine: from `make_engine`.
-        name: of the ledger, for messages.
         write: take the write lock at the start.
         connection: use this one (it keeps its temporary tables) instead of one from the pool.
-
-    Raises:
-        LedgerError: see `translated`.
     """
-    with translated(name), contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         if connection is None:
             connection = stack.enter_context(engine.connect())
         connection = connection.execution_options(ctstate_write=write)
@@ -284,3 +243,97 @@ def transaction(
         except BaseException:
             connection.rollback()
             raise
+
+
+class Sqlite:
+    """Serves `dialect.Dialect`."""
+
+    def engine(self, place: Place, *, read_only: bool) -> Engine:
+        """Return an engine on the ledger's file."""
+        assert place.path is not None
+        return make_engine(place.path, read_only=read_only)
+
+    def prepare(self, place: Place, *, create: bool) -> None:
+        """Refuse a path where no ledger can be; see `prepare_place`.
+
+        Raises:
+            LedgerMissingError: the file is empty, or see `prepare_place`.
+        """
+        path = place.path
+        assert path is not None
+        prepare_place(path, create=create)
+        if path.exists() and path.stat().st_size == 0 and not create:
+            raise LedgerMissingError(f"ledger {path}: the file is empty; `ctstate manifest` makes a ledger")
+
+    def may_be_looked_at(self, place: Place, *, read_only: bool) -> bool:
+        """Tell whether the file can be read without changing anything.
+
+        What is no ledger must not be touched, not even its journal mode. But where memory cannot be shared, a
+        ledger that comes from a local disk opens only for writing.
+        """
+        path = place.path
+        assert path is not None
+        return path.exists() and (read_only or not on_network(path))
+
+    def transaction(
+        self, engine: Engine, kind: Kind, lent: Connection | None
+    ) -> AbstractContextManager[Connection]:
+        """Return a transaction; a temporary table is a file of its own here, and takes no lock."""
+        return transaction(engine, write=kind is Kind.WRITE, connection=lent)
+
+    def translated(self, name: str) -> AbstractContextManager[None]:
+        """See `translated`."""
+        return translated(name)
+
+    def moment(self, connection: Connection) -> str:
+        """Return this moment by this host's clock: there is no other."""
+        return now()
+
+    def upsert(self, table: Table) -> Any:
+        """Return `insert(table)` that knows ON CONFLICT."""
+        return upsert(table)
+
+    for_update = ""
+    """Whoever writes has the whole ledger to himself."""
+
+    def driver(self, connection: Connection) -> sqlite3.Connection:
+        """See `driver`."""
+        return driver(connection)
+
+    def fill(
+        self, connection: Connection, table: Table, rows: Collection[tuple[Any, ...]], *, replace: bool = False
+    ) -> None:
+        """Add many rows by one prepared statement."""
+        # Plain tuples: to make a dictionary of each of a million rows takes longer than to insert them, and the
+        # driver is slower with named tuples.
+        marks = ", ".join("?" * len(table.columns))
+        into = f"INSERT {'OR REPLACE ' if replace else ''}INTO {table.name}"
+        driver(connection).executemany(f"{into} VALUES ({marks})", list(map(tuple, rows)))
+
+    def filled(self, connection: Connection, table: Table) -> None:
+        """Do nothing: its indexes are all that SQLite needs."""
+
+    def before_migration(self, engine: Engine, place: Place, version: str) -> Path | None:
+        """Make a copy beside the ledger."""
+        path = place.path
+        assert path is not None
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+        copy = path.with_name(f"{path.name}.backup-{version}-{stamp}")
+        try:
+            with closing(sqlite3.connect(str(path))) as source, closing(sqlite3.connect(str(copy))) as target:
+                source.backup(target)
+        except (OSError, sqlite3.Error) as error:
+            raise LedgerError(
+                f"ledger {path}: is of an older version and no backup copy could be made beside it ({error}); "
+                "nothing was changed"
+            ) from error
+        return copy
+
+    def reader(self, engine: Engine, path: Path | None) -> AbstractContextManager[Reader]:
+        """Return who answers questions, on a connection of its own to the ledger's file."""
+        assert path is not None
+        return reading(path, BUSY_TIMEOUT_S)
+
+    def health(self, engine: Engine) -> list[Finding]:
+        """Return nothing: what there is to find is in the file and about its place (`checkup`)."""
+        return []

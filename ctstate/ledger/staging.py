@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.schema import CreateIndex, CreateTable, DropTable
 
 from ctstate.capture import IncomingImage
-from ctstate.ledger.sqlite import driver
+from ctstate.ledger.database import dialect_of
 
 MOST_EXAMPLES = 5
 """So many rows are shown of those that have the same thing wrong with them."""
@@ -40,24 +40,21 @@ def fresh(connection: Connection, *tables: Table) -> None:
 
 
 def fill(connection: Connection, table: Table, rows: Collection[tuple[Any, ...]], *, replace: bool = False) -> None:
-    """Add rows, whose values stand in the order of the table's columns, by one prepared statement.
+    """Add rows, whose values stand in the order of the table's columns, the fastest way that the database has.
 
     Args:
         connection, table, rows: what goes where.
         replace: a row that is there takes the place of the one that has its primary key.
     """
     if rows:
-        # Plain tuples: to make a dictionary of each of a million rows takes longer than to insert them, and the
-        # driver is slower with named tuples.
-        marks = ", ".join("?" * len(table.columns))
-        into = f"INSERT {'OR REPLACE ' if replace else ''}INTO {table.name}"
-        driver(connection).executemany(f"{into} VALUES ({marks})", list(map(tuple, rows)))
+        dialect_of(connection).fill(connection, table, rows, replace=replace)
 
 
 def index(connection: Connection, table: Table) -> None:
-    """Make a table's indexes: once it is filled, which is faster."""
+    """Make a table's indexes: once it is filled, which is faster. Now it is whole."""
     for each in sorted(table.indexes, key=lambda found: str(found.name)):
         connection.execute(CreateIndex(each))
+    dialect_of(connection).filled(connection, table)
 
 
 def count(connection: Connection, table: Table, *which: ColumnExpressionArgument[bool]) -> int:

@@ -25,7 +25,7 @@ from sqlalchemy.engine import Connection
 
 from ctstate.capture import Snapshot, pages
 from ctstate.ledger.captures import SNAPSHOT, Selection, snapshots, within
-from ctstate.ledger.clock import now
+from ctstate.ledger.database import moment
 from ctstate.ledger.exclusions import CLAIMED_BY_OLD_SCRIPTS, NO_USABLE_IMAGE
 from ctstate.ledger.schema import capture, image
 from ctstate.ledger.staging import fill, fresh, temporary
@@ -68,7 +68,7 @@ def note_predicted(connection: Connection, run_id: int, which: ColumnExpressionA
     return connection.execute(
         update(capture)
         .where(capture.c.state == State.MANIFESTED.value, which)
-        .values(state=State.PREDICTED.value, run_id=run_id, moved_at=now(), reason=None)
+        .values(state=State.PREDICTED.value, run_id=run_id, moved_at=moment(connection), reason=None)
     ).rowcount
 
 
@@ -87,7 +87,9 @@ def note_batched(connection: Connection, run_id: int, batch_id: int, which: Colu
             capture.c.batch_id.is_distinct_from(batch_id) | (capture.c.state != State.BATCHED.value),
             which,
         )
-        .values(state=State.BATCHED.value, batch_id=batch_id, run_id=run_id, moved_at=now(), reason=None)
+        .values(
+            state=State.BATCHED.value, batch_id=batch_id, run_id=run_id, moved_at=moment(connection), reason=None
+        )
     ).rowcount
 
 
@@ -122,7 +124,7 @@ def note_placed(connection: Connection, run_id: int, places: Iterable[tuple[int,
             batch_id=select(_place.c.batch).where(its).scalar_subquery(),
             position=select(_place.c.position).where(its).scalar_subquery(),
             run_id=run_id,
-            moved_at=now(),
+            moved_at=moment(connection),
             reason=None,
         )
     ).rowcount
@@ -144,7 +146,9 @@ def note_metadata_pending(connection: Connection, which: ColumnExpressionArgumen
         | (capture.c.state == State.UPLOADING.value)
     )
     return connection.execute(
-        update(capture).where(which, capture.c.state != State.DELETED.value, has_one).values(metadata_pending=now())
+        update(capture)
+        .where(which, capture.c.state != State.DELETED.value, has_one)
+        .values(metadata_pending=moment(connection))
     ).rowcount
 
 
@@ -183,8 +187,8 @@ def _do(connection: Connection, seen: Snapshot, **change: Any) -> bool:
     return connection.execute(update(capture).where(_as_seen(seen)).values(change)).rowcount == 1
 
 
-def _moved(run_id: int, state: State, reason: str) -> dict[str, Any]:
-    return {"state": state.value, "run_id": run_id, "moved_at": now(), "reason": reason}
+def _moved(connection: Connection, run_id: int, state: State, reason: str) -> dict[str, Any]:
+    return {"state": state.value, "run_id": run_id, "moved_at": moment(connection), "reason": reason}
 
 
 def adopt(connection: Connection, run_id: int, seen: Snapshot, subject_id: int, batch_id: int, reason: str) -> bool:
@@ -202,7 +206,7 @@ def adopt(connection: Connection, run_id: int, seen: Snapshot, subject_id: int, 
     done = _do(
         connection,
         seen,
-        **_moved(run_id, State.UPLOADED, reason),
+        **_moved(connection, run_id, State.UPLOADED, reason),
         subject_id=subject_id,
         batch_id=batch_id,
         **_SETTLED,
@@ -212,7 +216,7 @@ def adopt(connection: Connection, run_id: int, seen: Snapshot, subject_id: int, 
         connection.execute(
             update(image)
             .where(image.c.capture_id == seen.id, image.c.problem.is_(None), image.c.arrived_at.is_(None))
-            .values(arrived_at=now())
+            .values(arrived_at=moment(connection))
         )
     return done
 
@@ -270,7 +274,7 @@ def redo(
     connection: Connection, run_id: int, seen: Snapshot, subject_id: int | None, batch_id: int, reason: str
 ) -> bool:
     """Send a capture back to batched, its images to be put again; the next upload finishes it."""
-    move_back = _moved(run_id, State.BATCHED, reason)
+    move_back = _moved(connection, run_id, State.BATCHED, reason)
     done = _do(connection, seen, **move_back, subject_id=subject_id, batch_id=batch_id, **_SETTLED)
     if done:
         forget_images(connection, seen.id)
@@ -284,7 +288,7 @@ def forget_images(connection: Connection, key: int) -> None:
 
 def move(connection: Connection, run_id: int, seen: Snapshot, state: State, reason: str) -> bool:
     """Move a capture to removed or deleted; its subject id stays, for the record."""
-    return _do(connection, seen, **_moved(run_id, state, reason))
+    return _do(connection, seen, **_moved(connection, run_id, state, reason))
 
 
 def forget_subject(connection: Connection, seen: Snapshot) -> bool:
@@ -301,7 +305,7 @@ def retry(connection: Connection, run_id: int, seen: Snapshot, reason: str) -> b
     A removed one keeps its subject, which the next upload links again without sending it anew; the subject of
     a deleted one is gone for good.
     """
-    move_back = _moved(run_id, State.BATCHED, reason)
+    move_back = _moved(connection, run_id, State.BATCHED, reason)
     if seen.state == State.DELETED.value:
         done = _do(connection, seen, **move_back, subject_id=None, **_SETTLED)
         if done:

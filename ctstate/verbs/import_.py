@@ -31,6 +31,7 @@ from ctstate.ledger import (
     staging,
 )
 from ctstate.ledger.intake_predictions import FileOfPredictions, MadePrediction, Scope
+from ctstate.ledger.seasons import put_season, season_named
 from ctstate.verbs.manifest import check_manifest_id, real_root
 from ctstate.words import counted
 
@@ -108,7 +109,7 @@ def import_manifest(
         )
     check_manifest_id(manifest_id)
     with ledger.read() as connection:
-        known = intake_captures.season_named(connection, manifest_id)
+        known = season_named(connection, manifest_id)
     root = real_root(images_root)
     if known is not None and root is None:
         root = known.images_root
@@ -127,9 +128,7 @@ def import_manifest(
             texts = intake_legacy.season_texts(reading, name, known)
         arguments = {"manifest": name, "manifest_id": manifest_id, "batch": batch}
         with ledger.atomic_run("import", arguments, connection) as (writing, run_id):
-            season = intake_captures.put_season(
-                writing, manifest_id, texts.attribution, texts.license, root, update_it=False
-            )
+            season = put_season(writing, manifest_id, texts.attribution, texts.license, root, update_it=False)
             _put_captures(writing, name, season.id, run_id, report)
             noted = _take_over_predictions(writing, run_id, name, Scope(season.id, batch=batch), report)
             report.batched = intake_legacy.put_into_batch(writing, season.id, batch, run_id)

@@ -20,6 +20,7 @@ from ctstate.formats.paths import PathRule
 from ctstate.formats.reader import CaptureReader, short
 from ctstate.images.cores import usable_cores
 from ctstate.ledger import Ledger, intake_captures, runs, staging
+from ctstate.ledger.seasons import LONGEST_NAME, put_season
 from ctstate.words import counted
 
 LONGEST_GAP_S = 366 * 86400
@@ -298,7 +299,7 @@ def check_manifest_id(manifest_id: str) -> None:
             )
     if not manifest_id.strip() or not manifest_id.isprintable():
         raise UsageError(f"manifest id {manifest_id!r} must be printable text; name another with --manifest-id")
-    most = intake_captures.LONGEST_SEASON_NAME
+    most = LONGEST_NAME
     if len(manifest_id) > most:
         raise UsageError(f"manifest id {short(manifest_id)} has more than {most} characters")
 
@@ -352,9 +353,7 @@ def _load(
             if not allow_missing:
                 _check_that_they_are_there(reader, contents, texts.images_root)
         with ledger.atomic_run("manifest", {**arguments, "manifest_id": manifest_id}, connection) as (write, run):
-            season = intake_captures.put_season(
-                write, manifest_id, texts.attribution, texts.license, texts.images_root, update
-            )
+            season = put_season(write, manifest_id, texts.attribution, texts.license, texts.images_root, update)
             merged = intake_captures.merge(write, reader.name, season.id, run, update)
             report = ManifestReport(
                 season=manifest_id,

@@ -15,8 +15,8 @@ from ctstate.images import ImageOptions
 from ctstate.images.encoding_process import encode_all
 from ctstate.ledger import Ledger, pending_steps, uploads
 from ctstate.ledger.clock import age
-from ctstate.ledger.intake_captures import season_named
 from ctstate.ledger.read_only_sql import captures_where
+from ctstate.ledger.seasons import season_named
 from ctstate.machine import machine
 from ctstate.verbs.upload import UploadOptions, plan_upload
 from ctstate.words import counted

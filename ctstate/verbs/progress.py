@@ -12,7 +12,7 @@ from typing import Any
 from ctstate.capture import Batch
 from ctstate.ledger import Ledger, classification
 from ctstate.ledger.classification import Classification, UploadedSubject
-from ctstate.ledger.clock import age, now
+from ctstate.ledger.clock import age
 from ctstate.verbs.workflows import the_workflow
 from ctstate.zooniverse import PAGE_SIZE, Zooniverse
 from ctstate.zooniverse.rows import Workflow
@@ -76,7 +76,7 @@ def read_progress(
     else:
         flows = zooniverse.workflows(project_id)
     wanted = {"project_id": project_id, "workflow_id": workflow_id, "season": season, "batch": batch}
-    since = _unfinished_since(ledger, wanted) or now()
+    since = _unfinished_since(ledger, wanted) or ledger.moment()
     seen = 0
     with ledger.live_run("progress", {**wanted, "since": since}):
         for item in batches:
@@ -110,7 +110,7 @@ def _unfinished_since(ledger: Ledger, wanted: Mapping[str, Any]) -> str | None:
 
 
 def _read(ledger: Ledger, zooniverse: Zooniverse, workflow_id: int, page: Sequence[UploadedSubject]) -> None:
-    moment = now()  # before Zooniverse is asked: what happens after it was not seen
+    moment = ledger.moment()  # before Zooniverse is asked: what happens after it was not seen
     statuses = {
         status.links.subject: status
         for status in zooniverse.statuses(workflow_id, [item.subject_id for item in page])

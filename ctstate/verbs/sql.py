@@ -3,14 +3,14 @@
 from contextlib import AbstractContextManager
 
 from ctstate.ledger import Ledger, read_only_sql
-from ctstate.ledger.read_only_sql import Answer
+from ctstate.ledger.dialect import Answer
 
 
 def ask(ledger: Ledger, question: str) -> AbstractContextManager[Answer]:
     """Answer a question in SQL, read-only by construction; the rows are read as they are asked for.
 
     Raises:
-        InputError: SQLite does not understand it, or it would do more than read.
+        InputError: the database does not understand it, or it would do more than read.
         LedgerError: the ledger cannot be read.
     """
     return read_only_sql.ask(ledger, question)

@@ -19,7 +19,7 @@ from ctstate.cluster import tools
 from ctstate.cluster.scripts import JobOptions, Program
 from ctstate.errors import CtstateError, UsageError
 from ctstate.ledger import Ledger, submissions, uploads
-from ctstate.ledger.sqlite import parse_url
+from ctstate.ledger.database import place_of
 from ctstate.ledger.submissions import Submission
 from ctstate.words import counted
 from ctstate.zooniverse import read_credentials
@@ -153,16 +153,9 @@ def ledger_for_jobs(url_or_path: str) -> str:
     """Return the ledger as a job on another node can name it.
 
     Raises:
-        UsageError: a URL with a password, which would be seen in the job's script and process list.
+        UsageError: see `place_of`.
     """
-    url = parse_url(url_or_path)
-    if url.get_backend_name() == "sqlite":
-        return os.path.abspath(url.database or "")
-    if url.password is not None:
-        raise UsageError(
-            "a job would show the password of the ledger's URL to others: put it into ~/.pgpass instead"
-        )
-    return url.render_as_string()
+    return place_of(url_or_path).for_jobs
 
 
 def check_account(password_file: str | None) -> None:

@@ -107,6 +107,107 @@ SQLITE_TRIGGERS = [
     ],
 ]
 
+POSTGRESQL_NOW = """to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
+
+
+def postgresql_refusal(name: str, event: str, message: str, when: str = "", each: str = "ROW") -> str:
+    """As `refuse`, for what a condition without a question can describe."""
+    condition = f" WHEN ({when})" if when else ""
+    return (
+        f"CREATE TRIGGER {name} BEFORE {event} FOR EACH {each}{condition}"
+        f" EXECUTE FUNCTION ctstate_refuse('{message}')"
+    )
+
+
+def postgresql_function(name: str, body: str) -> str:
+    """A function for a trigger."""
+    return f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body.strip()} END $$"
+
+
+# PostgreSQL refuses a second row of a key by itself, also in `event`, and has no REPLACE; TRUNCATE fires no DELETE
+# trigger there.
+POSTGRESQL_TRIGGERS = [
+    postgresql_function(
+        "ctstate_refuse",
+        "RAISE EXCEPTION 'ctstate: %', TG_ARGV[0] USING ERRCODE = 'integrity_constraint_violation';",
+    ),
+    postgresql_function(
+        "ctstate_capture_new",
+        """
+IF NOT EXISTS (SELECT 1 FROM transition WHERE source = '' AND target = NEW.state)
+   OR EXISTS (SELECT 1 FROM capture WHERE capture_id = NEW.capture_id)
+   OR EXISTS (SELECT 1 FROM capture WHERE id = NEW.id)
+   OR EXISTS (SELECT 1 FROM capture WHERE subject_id = NEW.subject_id) THEN
+    RAISE EXCEPTION 'ctstate: a new capture must be manifested and have an id of its own'
+    USING ERRCODE = 'integrity_constraint_violation';
+END IF;
+RETURN NEW;
+""",
+    ),
+    "CREATE TRIGGER capture_new BEFORE INSERT ON capture FOR EACH ROW EXECUTE FUNCTION ctstate_capture_new()",
+    postgresql_function(
+        "ctstate_capture_move",
+        """
+IF NOT EXISTS (SELECT 1 FROM transition WHERE source = OLD.state AND target = NEW.state) THEN
+    RAISE EXCEPTION 'ctstate: the state machine does not know that move (see the table transition)'
+    USING ERRCODE = 'integrity_constraint_violation';
+END IF;
+RETURN NEW;
+""",
+    ),
+    "CREATE TRIGGER capture_move BEFORE UPDATE OF state ON capture FOR EACH ROW"
+    " WHEN (NEW.state IS DISTINCT FROM OLD.state) EXECUTE FUNCTION ctstate_capture_move()",
+    postgresql_refusal(
+        "capture_identity",
+        "UPDATE OF id, capture_id ON capture",
+        "the id of a capture never changes",
+        "NEW.id IS DISTINCT FROM OLD.id OR NEW.capture_id IS DISTINCT FROM OLD.capture_id",
+    ),
+    postgresql_refusal("capture_stays", "DELETE ON capture", "captures are never deleted, only excluded or moved"),
+    postgresql_refusal(
+        "capture_truncate",
+        "TRUNCATE ON capture",
+        "captures are never deleted, only excluded or moved",
+        each="STATEMENT",
+    ),
+    postgresql_function(
+        "ctstate_capture_made",
+        """
+INSERT INTO event (capture_id, at, source, target, run_id, subject_id, reason)
+VALUES (NEW.id, NEW.moved_at, NULL, NEW.state, NEW.run_id, NEW.subject_id, NEW.reason);
+RETURN NULL;
+""",
+    ),
+    "CREATE TRIGGER capture_made AFTER INSERT ON capture FOR EACH ROW EXECUTE FUNCTION ctstate_capture_made()",
+    postgresql_function(
+        "ctstate_capture_moved",
+        f"""
+INSERT INTO event (capture_id, at, source, target, run_id, subject_id, reason)
+VALUES (NEW.id,
+        CASE WHEN NEW.moved_at IS NOT DISTINCT FROM OLD.moved_at THEN {POSTGRESQL_NOW} ELSE NEW.moved_at END,
+        OLD.state, NEW.state,
+        CASE WHEN NEW.moved_at IS NOT DISTINCT FROM OLD.moved_at THEN NULL ELSE NEW.run_id END,
+        NEW.subject_id,
+        CASE WHEN NEW.moved_at IS NOT DISTINCT FROM OLD.moved_at THEN 'moved outside ctstate' ELSE NEW.reason END);
+RETURN NULL;
+""",
+    ),
+    "CREATE TRIGGER capture_moved AFTER UPDATE OF state ON capture FOR EACH ROW"
+    " WHEN (NEW.state IS DISTINCT FROM OLD.state) EXECUTE FUNCTION ctstate_capture_moved()",
+    postgresql_refusal(
+        "event_stays", "UPDATE OR DELETE OR TRUNCATE ON event", "history is append-only", each="STATEMENT"
+    ),
+    *[
+        postgresql_refusal(
+            f"{table}_stays",
+            f"INSERT OR UPDATE OR DELETE OR TRUNCATE ON {table}",
+            "the state machine is changed by migrations only",
+            each="STATEMENT",
+        )
+        for table in ("state", "transition")
+    ],
+]
+
 
 def upgrade() -> None:
     op.create_table(
@@ -271,7 +372,8 @@ def upgrade() -> None:
     op.create_index("ix_event_run_id_target", "event", ["run_id", "target"])
     op.bulk_insert(state, [{"name": name, "rank": rank} for rank, name in enumerate(STATES)])
     op.bulk_insert(transition, [{"source": s, "target": t, "meaning": m} for s, t, m in TRANSITIONS])
-    for trigger in SQLITE_TRIGGERS:
+    on_postgresql = op.get_bind().dialect.name == "postgresql"
+    for trigger in POSTGRESQL_TRIGGERS if on_postgresql else SQLITE_TRIGGERS:
         op.execute(trigger)
 
 

@@ -66,7 +66,24 @@ FROM capture c JOIN season s ON s.id = c.season_id LEFT JOIN batch b ON b.id = c
 """
 
 
+# As `ctstate/ledger/postgres_types.py` names the types of the columns that Core describes.
+ON_POSTGRESQL = {
+    "TEXT": 'TEXT COLLATE "C"',
+    "VARCHAR(27)": 'TEXT COLLATE "C"',
+    "VARCHAR(16)": 'TEXT COLLATE "C"',
+    "INTEGER": "BIGINT",
+    "FLOAT": "DOUBLE PRECISION",
+}
+
+
+def on_postgresql(column: str) -> str:
+    """A column of `COLUMNS`."""
+    name, kind, *more = column.split(" ", 2)
+    return " ".join([name, ON_POSTGRESQL[kind], *more])
+
+
 def upgrade() -> None:
+    postgresql = op.get_bind().dialect.name == "postgresql"
     op.create_table(
         "prediction_file",
         sa.Column("id", KEY, nullable=False),
@@ -102,9 +119,12 @@ def upgrade() -> None:
         sa.UniqueConstraint("capture_id", "subject_id", name="uq_legacy_subject_capture_id_subject_id"),
     )
     for table, column in COLUMNS:
-        op.execute(f"ALTER TABLE {table} ADD COLUMN {column}")
+        op.execute(f"ALTER TABLE {table} ADD COLUMN {on_postgresql(column) if postgresql else column}")
     op.execute("DROP VIEW v_captures")
-    op.execute(f"CREATE VIEW v_captures AS {V_CAPTURES.strip()}")
+    view = V_CAPTURES.strip()
+    if postgresql:  # where no value would else be the highest
+        view = view.replace("machine_species_confidence DESC,", "machine_species_confidence DESC NULLS LAST,")
+    op.execute(f"CREATE VIEW v_captures AS {view}")
 
 
 def downgrade() -> None:

@@ -55,6 +55,29 @@ END
 """,
 }
 
+# PostgreSQL has no REPLACE; an INSERT ... ON CONFLICT that updates fires the triggers of an UPDATE, and TRUNCATE
+# none that knows rows.
+POSTGRESQL_NOW = """to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
+
+POSTGRESQL_TRIGGERS = [
+    f"""
+CREATE FUNCTION ctstate_prediction_replaced() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF {on_zooniverse("OLD")} THEN
+        INSERT INTO replaced_prediction (capture_id, source, metadata, replaced_at)
+        VALUES (OLD.capture_id, OLD.source, OLD.metadata, {POSTGRESQL_NOW});
+    END IF;
+    RETURN NULL;
+END $$
+""",
+    "CREATE TRIGGER prediction_updated AFTER UPDATE OF metadata ON prediction FOR EACH ROW"
+    " WHEN (OLD.metadata <> NEW.metadata) EXECUTE FUNCTION ctstate_prediction_replaced()",
+    "CREATE TRIGGER prediction_removed AFTER DELETE ON prediction FOR EACH ROW"
+    " EXECUTE FUNCTION ctstate_prediction_replaced()",
+    "CREATE TRIGGER prediction_truncate BEFORE TRUNCATE ON prediction FOR EACH STATEMENT"
+    " EXECUTE FUNCTION ctstate_refuse('predictions are deleted row by row, as subjects may carry them')",
+]
+
 # A count that was read of an earlier subject of the capture is history, not its state.
 V_CLASSIFICATIONS = """
 SELECT c.capture_id, s.name AS season, c.site, c.roll, b.name AS batch, c.state, c.subject_id,
@@ -88,8 +111,12 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["capture_id"], ["capture.id"], name="fk_replaced_prediction_capture_id"),
     )
     op.create_index("ix_replaced_prediction_capture_id", "replaced_prediction", ["capture_id"])
-    for name, body in TRIGGERS.items():
-        op.execute(f"CREATE TRIGGER {name} {body.strip()}")
+    if op.get_bind().dialect.name == "postgresql":
+        for statement in POSTGRESQL_TRIGGERS:
+            op.execute(statement)
+    else:
+        for name, body in TRIGGERS.items():
+            op.execute(f"CREATE TRIGGER {name} {body.strip()}")
     op.execute(f"CREATE VIEW v_classifications AS {V_CLASSIFICATIONS.strip()}")
 
 

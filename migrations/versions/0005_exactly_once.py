@@ -40,6 +40,27 @@ TRIGGERS = [
     refuse("capture_claim", "UPDATE OF claim ON capture", "claims only grow", "NEW.claim < OLD.claim"),
 ]
 
+POSTGRESQL_TRIGGERS = [
+    """
+CREATE FUNCTION ctstate_capture_subject_taken() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (SELECT 1 FROM capture WHERE subject_id = NEW.subject_id) THEN
+        RAISE EXCEPTION 'ctstate: another capture has that subject'
+        USING ERRCODE = 'integrity_constraint_violation';
+    END IF;
+    RETURN NEW;
+END $$
+""",
+    "CREATE TRIGGER capture_subject_taken BEFORE UPDATE OF subject_id ON capture FOR EACH ROW"
+    " WHEN (NEW.subject_id IS NOT NULL AND NEW.subject_id IS DISTINCT FROM OLD.subject_id)"
+    " EXECUTE FUNCTION ctstate_capture_subject_taken()",
+    "CREATE TRIGGER capture_subject_stays BEFORE UPDATE OF subject_id ON capture FOR EACH ROW"
+    " WHEN (OLD.subject_id IS NOT NULL AND NEW.subject_id IS NOT NULL AND NEW.subject_id <> OLD.subject_id)"
+    " EXECUTE FUNCTION ctstate_refuse('a subject is forgotten before another one takes its place')",
+    "CREATE TRIGGER capture_claim BEFORE UPDATE OF claim ON capture FOR EACH ROW WHEN (NEW.claim < OLD.claim)"
+    " EXECUTE FUNCTION ctstate_refuse('claims only grow')",
+]
+
 
 def upgrade() -> None:
     op.add_column("run", sa.Column("beats", sa.Integer(), nullable=False, server_default="0"))
@@ -58,7 +79,7 @@ def upgrade() -> None:
         " AND id IN (SELECT max(id) FROM run WHERE watermark IS NOT NULL GROUP BY project_id, uploader_id)"
         " AND watermark < (SELECT max(subject_id) FROM capture)"
     )
-    for trigger in TRIGGERS:
+    for trigger in POSTGRESQL_TRIGGERS if op.get_bind().dialect.name == "postgresql" else TRIGGERS:
         op.execute(trigger)
 
 

@@ -3,8 +3,9 @@
 from typing import Any
 
 RUN = (
-    "INSERT OR IGNORE INTO run (id, verb, arguments, version, username, host, host_id, pid, pid_started,"
+    "INSERT INTO run (id, verb, arguments, version, username, host, host_id, pid, pid_started,"
     " started_at, heartbeat_at) VALUES (9, 'upload', '{}', '0', 'u', 'h', 'i', 1, '', '2026', '2026')"
+    " ON CONFLICT DO NOTHING"
 )
 
 

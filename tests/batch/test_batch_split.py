@@ -8,6 +8,7 @@ import pytest
 
 from ctstate.ledger import Ledger
 from ctstate.verbs.batch import batch, whole_groups
+from tests.builders.ledgers import make_empty
 
 ODD_SITES = ["B04", "B04 north", "B10", "B9", "b04", "Ä1", "Wasserstelle", "Wasserstelle Süd", 'A"b', "A", "A!"]
 
@@ -165,8 +166,8 @@ def test_several_seasons_need_a_name(season: Any, batches: Any, call_ctstate: An
     assert ask("SELECT season_id, name FROM batch ORDER BY id") == [(2, "batch_1"), (1, "batch_1")]
 
 
-def test_an_empty_ledger(call_ctstate: Any, ledger_path: Any, empty_ledger: Any) -> None:
-    ledger_path.write_bytes(empty_ledger.read_bytes())
+def test_an_empty_ledger(call_ctstate: Any, ledger_path: Any) -> None:
+    make_empty(ledger_path)
     assert "begin with `ctstate manifest`" in call_ctstate("batch", "--number-of-batches", 1).error()
 
 

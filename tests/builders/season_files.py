@@ -2,29 +2,17 @@
 
 import csv
 import os
-import shutil
-import sqlite3
 import subprocess
 import sys
-import tempfile
-from contextlib import closing
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from ctstate.ledger import Ledger
 from ctstate.verbs.manifest import manifest
+from tests.builders.ledgers import is_ledger, make_empty, no_ledger_at, raw
 
 ATTRIBUTION = "University of Minnesota Lion Center + Snapshot Safari"
 LICENSE = "Snapshot Safari"
-
-
-@cache
-def _empty_ledger() -> Path:
-    """A ledger without a season, made once: the migrations take longer than most tests."""
-    path = Path(tempfile.mkdtemp()) / "empty.db"
-    Ledger.open(path, create=True).close()
-    return path
 
 
 class SeasonFiles:
@@ -35,7 +23,7 @@ class SeasonFiles:
         self.name = name
         self.root = folder / "images"
         self.csv = folder / f"{name}_cleaned.csv"
-        self.ledger_path = folder / "ledger.db"
+        self.ledger_path = no_ledger_at(folder / "ledger.db")
         self.rows: list[dict[str, Any]] = []
         for number in range(1, captures + 1):
             site = "B04" if number % 2 else "Ñandú"
@@ -67,8 +55,8 @@ class SeasonFiles:
         return next(r["path"] for r in self.rows if r["capture"] == number and r["image"] == rank)
 
     def load(self, **options: Any) -> Any:
-        if not self.ledger_path.exists():
-            shutil.copyfile(_empty_ledger(), self.ledger_path)
+        if not is_ledger(self.ledger_path):
+            make_empty(self.ledger_path)
         arguments: dict[str, Any] = {"attribution": ATTRIBUTION, "license": LICENSE, "images_root": self.root}
         with self.open(create=True) as ledger:
             return manifest(ledger, self.csv, **{**arguments, **options})
@@ -77,18 +65,19 @@ class SeasonFiles:
         return Ledger.open(self.ledger_path, create=create)
 
     def query(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        with closing(sqlite3.connect(self.ledger_path)) as connection:
-            return connection.execute(statement, parameters).fetchall()
+        with raw(self.ledger_path) as connection:
+            return list(connection.execute(statement, parameters).fetchall())
 
     def do(self, statement: str, *parameters: Any) -> None:
-        with closing(sqlite3.connect(self.ledger_path)) as connection, connection:
+        with raw(self.ledger_path) as connection:
             connection.execute(statement, parameters)
 
     def put_on_zooniverse(self, number: int, subject_id: int) -> None:
         """Bring a capture to `uploaded`, as an upload would leave it."""
         capture_id = self.capture_id(number)
         self.do(
-            "INSERT OR IGNORE INTO batch (id, season_id, name, created_at) VALUES (77, 1, 'complete', '2026-01-01')"
+            "INSERT INTO batch (id, season_id, name, created_at) VALUES (77, 1, 'complete', '2026-01-01')"
+            " ON CONFLICT DO NOTHING"
         )
         self.do("UPDATE capture SET batch_id = coalesce(batch_id, 77) WHERE capture_id = ?", capture_id)
         self.do(
@@ -106,7 +95,8 @@ class SeasonFiles:
         """Leave a capture as a live run has it."""
         capture_id = self.capture_id(number)
         self.do(
-            "INSERT OR IGNORE INTO batch (id, season_id, name, created_at) VALUES (77, 1, 'complete', '2026-01-01')"
+            "INSERT INTO batch (id, season_id, name, created_at) VALUES (77, 1, 'complete', '2026-01-01')"
+            " ON CONFLICT DO NOTHING"
         )
         self.do(
             "UPDATE capture SET state = 'batched', batch_id = 77 WHERE state <> 'batched' AND capture_id = ?",
@@ -129,7 +119,7 @@ class SeasonFiles:
     def contents(self) -> list[Any]:
         """Everything in the ledger that a verb could have changed."""
         tables = ("season", "batch", "capture", "image", "prediction", "prediction_file", "legacy_subject", "run")
-        with closing(sqlite3.connect(self.ledger_path)) as connection:
+        with raw(self.ledger_path) as connection:
             return [
                 (table, connection.execute(f"SELECT * FROM {table} ORDER BY id").fetchall())
                 for table in (*tables, "event")

@@ -13,6 +13,7 @@ from ctstate.verbs.demo.invariant import violations
 from ctstate.verbs.manifest import manifest
 from ctstate.verbs.upload import StopSignal, UploadOptions, UploadReport, upload
 from ctstate.zooniverse import Backoff, Credentials, Zooniverse
+from tests.builders.ledgers import no_ledger_at
 
 JPEG = bytes.fromhex("ffd8ffd9")
 MD5 = hashlib.md5(JPEG).hexdigest()
@@ -31,7 +32,7 @@ class Season:
         self.folder, self.z, self.name = folder, zooniverse, name
         folder.mkdir(parents=True, exist_ok=True)
         self.captures_csv = make_season(folder, captures, season=name, size=(48, 32))
-        self.path = folder / "season.db"
+        self.path = no_ledger_at(folder / "season.db")
         with Ledger.open(self.path, create=True) as ledger:
             manifest(ledger, self.captures_csv, attribution="a", license="l", images_root=folder / "images")
 

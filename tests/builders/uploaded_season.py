@@ -26,6 +26,7 @@ from ctstate.verbs.demo.invariant import violations
 from ctstate.verbs.manifest import manifest
 from ctstate.verbs.upload import UploadOptions, upload
 from ctstate.zooniverse import Backoff, Credentials, Zooniverse
+from tests.builders.ledgers import ON_POSTGRES, copy_ledger, no_ledger_at, with_parameters
 
 QUICK = SandboxSettings(link_seconds=0.0, counter_delay=0.0, removal_delay=0.0, quota_cache=0.0)
 CAPTURES = 12
@@ -36,7 +37,7 @@ class UploadedSeason:
 
     def __init__(self, folder: Path, sandbox: SandboxProcess) -> None:
         self.folder = folder
-        self.path = folder / "ledger.db"
+        self.path = no_ledger_at(folder / "ledger.db")
         self.sandbox = sandbox
 
     def zooniverse(self) -> Zooniverse:
@@ -91,11 +92,13 @@ class UploadedSeason:
 
     def query(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
         with self.open() as ledger, ledger.read() as connection:
-            return [tuple(row) for row in connection.exec_driver_sql(statement, parameters)]
+            return [
+                tuple(row) for row in connection.exec_driver_sql(with_parameters(statement, parameters), parameters)
+            ]
 
     def do(self, statement: str, *parameters: Any) -> None:
         with self.open() as ledger, ledger.write() as connection:
-            connection.exec_driver_sql(statement, parameters)
+            connection.exec_driver_sql(with_parameters(statement, parameters), parameters)
 
     def captures(self) -> list[Any]:
         """The captures, by id."""
@@ -122,7 +125,7 @@ def make(folder: Path) -> Path:
     captures_csv = make_season(folder, CAPTURES, size=(64, 48))
     with (
         SandboxProcess(folder / "sandbox", QUICK) as sandbox,
-        Ledger.open(folder / "ledger.db", create=True) as ledger,
+        Ledger.open(no_ledger_at(folder / "ledger.db"), create=True) as ledger,
     ):
         manifest(ledger, captures_csv, attribution="A", license="L", images_root=folder / "images")
         batch(ledger, number_of_batches=2, order="sequential")
@@ -142,8 +145,11 @@ def make(folder: Path) -> Path:
 def copy_of(template: Path, folder: Path) -> Iterator[UploadedSeason]:
     """A copy with a sandbox of its own."""
     shutil.copytree(template, folder)
+    path = no_ledger_at(folder / "ledger.db")
+    if ON_POSTGRES:
+        copy_ledger(no_ledger_at(template / "ledger.db"), path)
     with SandboxProcess(folder / "sandbox", QUICK) as sandbox:
-        with Ledger.open(folder / "ledger.db") as ledger, ledger.write() as connection:
+        with Ledger.open(path) as ledger, ledger.write() as connection:
             # It has moved: the copy's sandbox has a port of its own.
             connection.execute(update(meta).where(meta.c.name == "endpoint").values(value=sandbox.url))
         yield UploadedSeason(folder, sandbox)

@@ -1,6 +1,5 @@
 """Each kind of bad input: one clear line on stderr, an exit code that says so, and the ledger as it was."""
 
-import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -9,15 +8,16 @@ from typing import Any
 import pytest
 
 from ctstate.ledger.migrate import HEAD
+from tests.builders.ledgers import make_empty
 
 BATCH = ("batch", "--number-of-batches", "1")
 CREDENTIALS = "[zooniverse]\nusername = {}\npassword = {}\n"
 
 
 @pytest.fixture
-def season(season_csv: Any, call_ctstate: Any, ledger_path: Path, empty_ledger: Path, row: Any) -> None:
+def season(season_csv: Any, call_ctstate: Any, ledger_path: Path, row: Any) -> None:
     """A season of two captures with images that are none."""
-    shutil.copy(empty_ledger, ledger_path)
+    make_empty(ledger_path)
     season_csv([row(1), row(2)])
     assert call_ctstate(*season_csv.arguments()).code == 0
 
@@ -196,11 +196,29 @@ def test_a_ledger_in_no_folder(season_csv: Any, call_ctstate: Any, row: Any, tmp
 
 
 @pytest.mark.parametrize(
-    "url", ["postgresql://host/ledger", "mysql://host/x", "sqlite://", "sqlite:///:memory:", "://"]
-)
+    "url",
+    [
+        "postgresql+pg8000://host/ledger", "mysql://host/x", "mysql://me:secret@host/x", "sqlite://",
+        "sqlite:///:memory:", "://",
+    ],
+)  # fmt: skip
 def test_databases_that_are_not_supported(call_ctstate: Any, url: str) -> None:
     result = call_ctstate("--ledger", url, "status")
-    result.error()
+    assert "secret" not in result.error()
+    assert result.code == 2
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:secret@host/ledger", "postgresql+psycopg://host/ledger?user=me&password=secret",
+        "postgresql://me:se/secret@host:port/ledger",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("verb", [("status",), ("submit", "--project-id", "1", "--dry-run")])
+def test_a_password_in_a_url_is_refused_and_not_shown(call_ctstate: Any, url: str, verb: tuple[str, ...]) -> None:
+    result = call_ctstate("--ledger", url, *verb)
+    assert "secret" not in result.error()
     assert result.code == 2
 
 

@@ -64,9 +64,7 @@ def test_version_and_help(run_ctstate: Any) -> None:
         assert option in shown.stdout
 
 
-def test_an_older_ledgers_backup_is_not_announced_into_json(
-    call_ctstate: Any, ledger_path: Path, empty_ledger: Path
-) -> None:
+def test_an_older_ledgers_backup_is_not_announced_into_json(call_ctstate: Any, ledger_path: Path) -> None:
     import alembic.command
     from alembic.config import Config
     from sqlalchemy import create_engine

@@ -1,18 +1,19 @@
 """`ctstate retry`."""
 
 import contextlib
-import shutil
 import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.builders.ledgers import make_empty
+
 
 @pytest.fixture
-def season(season_csv: Any, call_ctstate: Any, ledger_path: Path, empty_ledger: Path, row: Any) -> None:
+def season(season_csv: Any, call_ctstate: Any, ledger_path: Path, row: Any) -> None:
     """1 failed with a subject, 2 failed, 3 removed, 4 deleted, 5 uploaded, 6 batched; 7 failed at another site."""
-    shutil.copy(empty_ledger, ledger_path)
+    make_empty(ledger_path)
     season_csv([row(number) for number in range(1, 7)] + [row(7, site="C")])
     call_ctstate(*season_csv.arguments())
     call_ctstate("batch", "--number-of-batches", 1)

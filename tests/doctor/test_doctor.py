@@ -214,9 +214,10 @@ def test_disk_space(world: UploadedSeason, monkeypatch: pytest.MonkeyPatch, free
     assert asked == [str(world.folder), str(world.folder)]
 
 
-def _one(name: str, path: Path | None = None, **patient: Any) -> Result:
+def _one(name: str, path: Path | str | None = None, **patient: Any) -> Result:
     """Make one check alone."""
-    return dict(doctor.CHECKS)[name](Facts(Patient(**{"ledger": str(path), **patient}), path=path))
+    where = Path(path) if path is not None else None
+    return dict(doctor.CHECKS)[name](Facts(Patient(**{"ledger": str(path), **patient}), path=where))
 
 
 def test_python_libraries_and_sqlite(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,5 @@
 """Ledgers with captures in them, made in SQL: fast enough to have many."""
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from sqlalchemy import text
 
 from ctstate.ledger import Ledger
 from ctstate.ledger.clock import now
+from tests.builders.ledgers import count_on, new_ledger_at
 
 
 def fill(ledger: Ledger, captures: int, batches: int = 1) -> None:
@@ -37,14 +37,15 @@ def fill(ledger: Ledger, captures: int, batches: int = 1) -> None:
                 text("UPDATE capture SET state = 'batched', batch_id = :b, moved_at = :at WHERE id = :k"),
                 {"k": key, "b": (key - 1) % batches + 1, "at": now()},
             )
+        count_on(connection)
 
 
 @pytest.fixture
-def new_ledger(tmp_path: Path, empty_ledger: Path) -> Iterator[Callable[..., Ledger]]:
+def new_ledger(tmp_path: Path) -> Iterator[Callable[..., Ledger]]:
     made: list[Ledger] = []
 
     def make(captures: int = 0, batches: int = 1) -> Ledger:
-        ledger = Ledger.open(shutil.copy(empty_ledger, tmp_path / f"ledger{len(made)}.db"))
+        ledger = Ledger.open(new_ledger_at(tmp_path / f"ledger{len(made)}.db"))
         made.append(ledger)
         if captures:
             fill(ledger, captures, batches)

@@ -16,6 +16,7 @@ from ctstate.ledger import Ledger, claims, runs, transitions
 from ctstate.ledger.schema import capture
 from ctstate.ledger.states import State
 from tests.builders import is_legal
+from tests.builders.ledgers import new_ledger_at
 from tests.ledger.conftest import fill
 
 CAPTURES = 5
@@ -37,7 +38,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="machine-"))
-        self.ledger = Ledger.open(self.folder / "l.db", create=True)
+        self.ledger = Ledger.open(new_ledger_at(self.folder / "l.db"))
         fill(self.ledger, CAPTURES)
         self.model = {key: Model() for key in range(1, CAPTURES + 1)}
         self.live: list[int] = []

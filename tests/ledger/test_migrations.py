@@ -1,5 +1,6 @@
 """Older ledgers are brought up to date after a copy; newer and foreign ones are refused."""
 
+import hashlib
 import json
 import sqlite3
 from contextlib import closing
@@ -16,9 +17,9 @@ from sqlalchemy import text
 from ctstate.cluster.scripts import JobOptions
 from ctstate.errors import LedgerError, LedgerMissingError, LedgerVersionError, UsageError
 from ctstate.ledger import Ledger, submissions
+from ctstate.ledger.database import dialect_of, place_of, transaction
 from ctstate.ledger.migrate import HEAD, migrations_folder
 from ctstate.ledger.schema import metadata
-from ctstate.ledger.sqlite import make_engine, parse_url, transaction
 from ctstate.verbs.submit import Order
 
 
@@ -34,7 +35,8 @@ REVISIONS = [r.revision for r in reversed(list(ScriptDirectory.from_config(alemb
 def older(path: Path, revision: str) -> None:
     """Make a ledger as an older ctstate would have left it, with a capture in it."""
     path.touch()
-    engine = make_engine(parse_url(path))
+    place = place_of(path)
+    engine = dialect_of(place.url).engine(place, read_only=False)
     with transaction(engine, "old", write=True) as connection:
         config = alembic_config()
         config.attributes["connection"] = connection
@@ -57,6 +59,15 @@ def schema_of(path: Path) -> list[str]:
 
 def test_head_is_the_newest_migration() -> None:
     assert REVISIONS[-1] == HEAD
+
+
+def test_the_schema_of_files_is_what_it_was_before_there_was_another_database(tmp_path: Path) -> None:
+    """Migrations are frozen: who adds one says the new hash, who does not has changed ledgers that exist."""
+    Ledger.open(tmp_path / "l.db", create=True).close()
+    schema = "\n".join(schema_of(tmp_path / "l.db"))
+    assert hashlib.sha256(schema.encode()).hexdigest() == (
+        "1ed58067e98b6e0a8332a004e84f5749ca55d74e39a2aa630cff386f8d8df0e2"
+    )
 
 
 def test_the_tables_in_the_code_are_those_of_the_migrations(tmp_path: Path) -> None:

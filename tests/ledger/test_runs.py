@@ -104,7 +104,7 @@ def test_a_process_that_is_gone_from_this_host_is_recovered_at_once(new_ledger) 
         "with ledger.write() as c: claims.claim(c, live.id, 1, 1, 9)\n"
         "print('claimed', flush=True); time.sleep(60)\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", code, str(ledger.path)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, "-c", code, ledger.name], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "claimed\n"
     assert ledger.recover() == 0
@@ -295,7 +295,7 @@ def test_writers_wait_for_each_other(new_ledger) -> None:
         "    if not got: break\n"
         "    print(got[0].capture_id)\n"
     )
-    command = [sys.executable, "-c", code, str(ledger.path)]
+    command = [sys.executable, "-c", code, ledger.name]
     processes = [
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(8)
     ]
@@ -332,7 +332,7 @@ class Cluster:
 
 
 def test_a_run_whose_job_has_ended_is_recovered(new_ledger) -> None:
-    path = new_ledger(3).path
+    path = new_ledger(3).name
     job = Job("here", 1, "17", "3", 0)
     with Ledger.open(path, jobs=Cluster(job)) as ledger:
         live = ledger.live_run("upload", {"season": "S"})
@@ -353,7 +353,7 @@ def test_a_run_whose_job_has_ended_is_recovered(new_ledger) -> None:
 
 
 def test_a_run_whose_job_has_begun_anew_is_recovered(new_ledger) -> None:
-    path = new_ledger(3).path
+    path = new_ledger(3).name
     with Ledger.open(path, jobs=Cluster(Job("here", 1, "17", "3", 0))) as ledger:
         first = ledger.live_run("upload", {})
         take(ledger, first.id)

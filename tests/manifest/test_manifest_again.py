@@ -1,22 +1,19 @@
 """The second CSV of a season: the same one, a longer one, one that says otherwise."""
 
-import contextlib
-import shutil
-import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.builders.ledgers import make_empty, raw
+
 CAPTURES = [(number, rank) for number in range(1, 6) for rank in (1, 2)]
 
 
 @pytest.fixture
-def season(
-    season_csv: Any, call_ctstate: Any, ledger_path: Path, empty_ledger: Path, row: Any
-) -> list[dict[str, Any]]:
+def season(season_csv: Any, call_ctstate: Any, ledger_path: Path, row: Any) -> list[dict[str, Any]]:
     """A ledger with a season of five captures; returns its rows."""
-    shutil.copy(empty_ledger, ledger_path)
+    make_empty(ledger_path)
     rows = [row(*key) for key in CAPTURES]
     season_csv(rows)
     assert call_ctstate(*season_csv.arguments()).code == 0
@@ -48,10 +45,9 @@ def refused(again: Any, ledger_path: Path, dump: Any) -> Any:
 
 
 def write(ledger: Path, *statements: str) -> None:
-    with contextlib.closing(sqlite3.connect(ledger)) as connection:
+    with raw(ledger) as connection:
         for statement in statements:
             connection.execute(statement)
-        connection.commit()
 
 
 BATCHED = (

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.builders.ledgers import of_files
+
 HEADER = "season,site,roll,capture,image,path,invalid\n"
 
 
@@ -86,6 +88,7 @@ def test_kill_after_all_was_written_and_before_the_commit(
     assert "5,000 new captures" in call_ctstate(*season_csv.arguments()).stdout
 
 
+@of_files
 @pytest.mark.parametrize("size", [300_000, 2_000_000])
 def test_a_full_disk(
     season: str, season_csv: Any, ledger_path: Path, dump: Any, run_ctstate: Any, call_ctstate: Any, size: int
@@ -112,6 +115,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(place)], check=True)
 
 
+@of_files
 def test_a_disk_that_really_is_full(
     season: str, season_csv: Any, ledger_path: Path, dump: Any, run_ctstate: Any, small_disk: Path
 ) -> None:

@@ -1,17 +1,18 @@
 """--metadata-column: further columns of the CSV that the subject is to carry."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.builders.ledgers import make_empty
+
 
 @pytest.fixture
-def load(season_csv: Any, call_ctstate: Any, ledger_path: Path, empty_ledger: Path, row: Any) -> Any:
+def load(season_csv: Any, call_ctstate: Any, ledger_path: Path, row: Any) -> Any:
     """Load one row with further columns, all of them (or those named) asked for."""
-    shutil.copy(empty_ledger, ledger_path)
+    make_empty(ledger_path)
 
     def do(more: dict[str, str], columns: list[str] | None = None, *options: str) -> Any:
         season_csv([row(**more)])

@@ -1,18 +1,19 @@
 """Image paths: what they become, and that none leads out of --images-root."""
 
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.builders.ledgers import make_empty
+
 HEADER = "season,site,roll,capture,image,path,image_path_rel\n"
 
 
 @pytest.fixture
-def load(season_csv: Any, call_ctstate: Any, ledger_path: Path, empty_ledger: Path) -> Any:
-    shutil.copy(empty_ledger, ledger_path)
+def load(season_csv: Any, call_ctstate: Any, ledger_path: Path) -> Any:
+    make_empty(ledger_path)
     (season_csv.folder / "outside").mkdir()
     (season_csv.folder / "outside" / "secret.jpg").write_bytes(b"x")
     season_csv.image("S/a.jpg")

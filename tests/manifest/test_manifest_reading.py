@@ -3,7 +3,6 @@
 import csv
 import os
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 from ctstate.formats import captures_csv, reader
 from ctstate.ledger import Ledger
 from ctstate.verbs.manifest import manifest
+from tests.builders.ledgers import copy_ledger, is_ledger, make_empty, no_ledger_at, of_files
 
 HEADER = "season,site,roll,capture,image,path,invalid\n"
 GOOD = "S,A,1,1,1,a.jpg,0\n"
@@ -28,9 +28,9 @@ IMAGES = (
 
 
 @pytest.fixture
-def load(season_csv: Any, call_ctstate: Any, ask: Any, ledger_path: Path, empty_ledger: Path) -> Any:
+def load(season_csv: Any, call_ctstate: Any, ask: Any, ledger_path: Path) -> Any:
     """Load a CSV given as text; return the images that the ledger then has."""
-    shutil.copy(empty_ledger, ledger_path)
+    make_empty(ledger_path)
     season_csv.image("a.jpg")
     season_csv.image("b.jpg")
 
@@ -44,13 +44,14 @@ def load(season_csv: Any, call_ctstate: Any, ask: Any, ledger_path: Path, empty_
 
 
 @pytest.fixture(scope="module")
-def other_season(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def other_season(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A ledger that holds a season already."""
     folder = tmp_path_factory.mktemp("other")
     (folder / "captures.csv").write_text(HEADER + "OTHER,A,1,1,1,/a.jpg,0\n")
-    with Ledger.open(folder / "ledger.db", create=True) as ledger:
+    place = no_ledger_at(folder / "ledger.db")
+    with Ledger.open(place, create=True) as ledger:
         manifest(ledger, folder / "captures.csv", attribution="a", license="l", allow_missing=True)
-    return folder / "ledger.db"
+    return place
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def refuse(season_csv: Any, call_ctstate: Any, ledger_path: Path, dump: Any, oth
     """Try a bad CSV on a ledger that holds a season; return the one line of complaint. Nothing may change."""
     season_csv.image("a.jpg")
     season_csv.image("b.jpg")
-    shutil.copy(other_season, ledger_path)
+    copy_ledger(other_season, ledger_path)
     before = dump(ledger_path)
 
     def do(text: str | bytes, *more: str, name: str = "captures.csv") -> str:
@@ -298,8 +299,10 @@ def test_order_is_season_site_roll_then_numbers(season_csv: Any, call_ctstate: A
     season_csv(rows[::2] + rows[1::2], images=False)
     assert call_ctstate(*season_csv.arguments()).code == 0
     assert ask("SELECT site, CAST(roll AS INTEGER), capture_number FROM capture ORDER BY id") == keys
-    shown = ask("SELECT group_concat(rank) FROM (SELECT * FROM image ORDER BY id) GROUP BY capture_id")
-    assert set(shown) == {("1,2,10,11",)}
+    shown: dict[int, list[int]] = {}
+    for key, rank in ask("SELECT capture_id, rank FROM image ORDER BY id"):
+        shown.setdefault(key, []).append(rank)
+    assert set(map(tuple, shown.values())) == {(1, 2, 10, 11)}
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 3, 7])
@@ -372,8 +375,9 @@ def test_a_csv_that_may_not_be_read(season_csv: Any, run_ctstate: Any) -> None:
     assert "captures.csv" in run_ctstate(*season_csv.arguments(), unprivileged=True).error()
 
 
+@of_files
 def test_a_folder_for_a_csv(season_csv: Any, call_ctstate: Any, ledger_path: Any) -> None:
     season_csv.csv = season_csv.root
     assert "name the season of a folder of images" in call_ctstate(*season_csv.arguments()).error()
     assert "that is a folder" in call_ctstate(*season_csv.arguments("--format", "csv")).error()
-    assert not ledger_path.exists()
+    assert not is_ledger(ledger_path)

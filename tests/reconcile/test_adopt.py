@@ -13,6 +13,7 @@ from ctstate.ledger import Ledger, Selection
 from ctstate.ledger.states import State
 from ctstate.verbs.adopt import adopt
 from ctstate.verbs.import_ import import_manifest, import_tracker
+from tests.builders.ledgers import no_ledger_at
 from tests.builders.season_on_sandbox import JPEG, MD5, Season
 
 
@@ -43,7 +44,7 @@ class Legacy:
                 "info": {"uploaded": False},
                 "images": images,
             }  # fmt: skip
-        self.path = folder / "season.db"
+        self.path = no_ledger_at(folder / "season.db")
         self.tracked: dict[str, int] = {}
 
     def upload(self, number: int, *, link: bool = True, put: bool = True, track: bool = True) -> int:

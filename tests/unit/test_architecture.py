@@ -86,6 +86,38 @@ def test_sql_stands_in_the_ledger_only(module: str) -> None:
     assert found == []
 
 
+KNOW_THE_DATABASE = {f"ctstate.ledger.{name}" for name in ("dialect", "database", "sqlite", "sqlite_reader")} | {
+    "ctstate.ledger.checkup",  # a look at a file that may be a ledger
+    "ctstate.ledger.names",  # a shell completes from a file at once, or not at all
+    "ctstate.verbs.doctor.ledger",  # and at the place that it is in
+    *(name for name in MODULES if name.startswith("ctstate.ledger.postgres")),
+}
+"""Modules that know in which database a ledger is; the others ask `database`."""
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if room(name) != "sandbox"])
+def test_nothing_else_asks_which_database_it_is(module: str) -> None:
+    if module in KNOW_THE_DATABASE:
+        return
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            of = getattr(node, "module", None) or ""
+            names = {of, *(alias.name for alias in node.names), *(f"{of}.{alias.name}" for alias in node.names)}
+            drivers = {name for name in names if name.split(".")[0] in ("sqlite3", "psycopg")}
+            if drivers and module not in SQL_OF_THEIR_OWN:
+                found.append(f"line {node.lineno}: imports {drivers}")
+            if names & KNOW_THE_DATABASE - {
+                "ctstate.ledger.database", "ctstate.ledger.dialect", "ctstate.ledger.checkup",
+                "ctstate.ledger.names", "ctstate.verbs.doctor.ledger",
+            }:  # fmt: skip
+                found.append(f"line {node.lineno}: imports a dialect")
+        elif isinstance(node, ast.Constant) and node.value in ("sqlite", "postgresql", "postgres", "psycopg"):
+            found.append(f"line {node.lineno}: {node.value!r}")
+    assert found == []
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_a_module_is_short(module: str) -> None:
     assert len(MODULES[module].read_text(encoding="utf-8").splitlines()) <= MOST_LINES

@@ -26,6 +26,7 @@ SURFACE = [
     "Ledger",
     "LedgerBehindError",
     "LedgerError",
+    "LedgerLostError",
     "LedgerMissingError",
     "LedgerVersionError",
     "LoginError",

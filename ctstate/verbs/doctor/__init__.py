@@ -20,6 +20,7 @@ CHECKS: Sequence[tuple[str, Callable[[Facts], Result]]] = (
     ("image encoder", images.encoder),
     ("Slurm", cluster.slurm),
     ("ledger", ledger.ledger),
+    ("ledger's server", ledger.server),
     ("ledger's integrity", ledger.integrity),
     ("ledger's place", ledger.place),
     ("locks", ledger.locks),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ctstate.zooniverse import DEFAULT_ENDPOINT, Credentials
 
 if TYPE_CHECKING:  # the client library itself may be what is broken
+    from ctstate.ledger.checkup import Server
     from ctstate.zooniverse import Account, Zooniverse
 
 
@@ -71,7 +72,8 @@ class Facts:
     """What earlier checks found, for later ones."""
 
     patient: Patient
-    path: Path | None = None
+    path: Path | None = None  # None: the ledger is in no file
+    server: "Server | None" = None  # that has it then
     ledger: bool = False  # there is one of this version
     credentials: Credentials | None = None
     zooniverse: "Zooniverse | None" = None

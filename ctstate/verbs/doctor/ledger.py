@@ -5,8 +5,10 @@ import shutil
 from pathlib import Path
 
 from ctstate.ledger import checkup
+from ctstate.ledger.database import place_of
+from ctstate.ledger.dialect import Level
 from ctstate.ledger.migrate import HEAD
-from ctstate.ledger.sqlite import file_system_of, ledger_path, on_network, parse_url
+from ctstate.ledger.sqlite import file_system_of, on_network
 from ctstate.verbs.doctor.findings import FAIL, OK, SKIP, WARN, Facts, Result
 from ctstate.verbs.doctor.locks import Locks, LockVerdict, self_test
 
@@ -16,8 +18,13 @@ LITTLE_SPACE, NO_SPACE = 2 * 1024**3, 200 * 1024**2
 
 def ledger(facts: Facts) -> Result:
     """Return whether the ledger is there, can be written, and is of this version."""
-    facts.path = ledger_path(parse_url(facts.patient.ledger))
-    assert facts.path is not None
+    place = place_of(facts.patient.ledger)
+    facts.path = place.path
+    if facts.path is None:
+        facts.server = checkup.look_at_server(place)
+        if facts.server.version is None:
+            return WARN, f"no ledger in {place.name} yet", "`ctstate manifest` makes one; --ledger names another"
+        return _of_version(facts, place.name, facts.server.version)
     if not facts.path.exists():
         folder = facts.path.absolute().parent
         if not folder.is_dir():
@@ -27,23 +34,39 @@ def ledger(facts: Facts) -> Result:
         return WARN, f"no ledger at {facts.path} yet", "`ctstate manifest` makes one; --ledger names another"
     if not os.access(facts.path, os.W_OK) or not os.access(facts.path.absolute().parent, os.W_OK):
         return FAIL, f"no permission to write {facts.path} or beside it", "ask its owner, or copy it elsewhere"
-    version = checkup.version_of_file(facts.path)
+    return _of_version(facts, str(facts.path), checkup.version_of_file(facts.path))
+
+
+def _of_version(facts: Facts, name: str, version: str) -> Result:
     facts.ledger = version == HEAD
     if version == HEAD:
-        return OK, f"{facts.path}, version {version}", ""
+        return OK, f"{name}, version {version}", ""
     if not version.isdigit() or version > HEAD:
-        return FAIL, f"{facts.path} was made by a newer ctstate (version {version})", "run `pip install -U ctstate`"
+        return FAIL, f"{name} was made by a newer ctstate (version {version})", "run `pip install -U ctstate`"
+    copy = "after a backup copy" if facts.path is not None else "in one transaction: make a dump before"
     return (
         WARN,
-        f"{facts.path} is of version {version}, this ctstate works with {HEAD}",
-        "the next verb brings it up to date, after a backup copy",
+        f"{name} is of version {version}, this ctstate works with {HEAD}",
+        f"the next verb brings it up to date, {copy}",
     )
+
+
+def server(facts: Facts) -> Result:
+    """Return what of the server that has the ledger may go wrong in a long run."""
+    if facts.server is None:
+        return SKIP, "the ledger is a file" if facts.path is not None else "no ledger", ""
+    verdicts = {Level.FINE: OK, Level.ODD: WARN, Level.BAD: FAIL}
+    found = [verdicts[finding.level] for finding in facts.server.findings]
+    worst = FAIL if FAIL in found else WARN if WARN in found else OK
+    seen = "; ".join(finding.seen for finding in facts.server.findings)
+    advice = "; ".join(f"{finding.about}: {finding.advice}" for finding in facts.server.findings if finding.advice)
+    return worst, seen, advice
 
 
 def integrity(facts: Facts) -> Result:
     """Return whether SQLite finds the ledger's file whole."""
     if facts.path is None or not facts.path.exists():
-        return SKIP, "no ledger", ""
+        return SKIP, "no ledger in a file", ""
     damage = checkup.damage(facts.path)
     if damage is not None:
         return FAIL, f"damaged: {damage}", "restore a backup copy; never copy a ledger while it is written"
@@ -53,7 +76,7 @@ def integrity(facts: Facts) -> Result:
 def place(facts: Facts) -> Result:
     """Return what file system the ledger is on, and whether its journal fits it."""
     if facts.path is None:
-        return SKIP, "no ledger", ""
+        return SKIP, "no ledger in a file", ""
     kind = file_system_of(facts.path) or "unknown"
     journal = ""
     if facts.path.exists():

@@ -50,8 +50,8 @@ def log_in(facts: Facts) -> Result:
     seen = f"{facts.me.login} at {facts.patient.endpoint}"
     if facts.me.banned:
         return FAIL, f"{seen} is banned", "ask Zooniverse why (contact@zooniverse.org)"
-    if facts.ledger and facts.path is not None:
-        with Ledger.open(facts.path, read_only=True) as ledger:
+    if facts.ledger:
+        with Ledger.open(facts.patient.ledger, read_only=True) as ledger:
             bound = ledger.meta("endpoint")
         if bound is not None and bound != facts.patient.endpoint:
             return FAIL, f"{seen}, but the ledger belongs to {bound}", "name the right one of the two"
@@ -90,8 +90,8 @@ def allowance(facts: Facts) -> Result:
     if facts.me is None:
         return SKIP, "not logged in", ""
     pending = 0
-    if facts.ledger and facts.path is not None:
-        with Ledger.open(facts.path, read_only=True) as ledger, ledger.read() as connection:
+    if facts.ledger:
+        with Ledger.open(facts.patient.ledger, read_only=True) as ledger, ledger.read() as connection:
             pending = checkup.count_to_make(connection)
     if facts.me.allowance is None:
         return OK, f"no limit known; {pending:,} pending", ""

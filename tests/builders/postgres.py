@@ -1,0 +1,114 @@
+"""A PostgreSQL server of the tests' own: on loopback, in a temporary folder, stopped with the process."""
+
+import atexit
+import contextlib
+import functools
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+
+
+def _programs() -> Path | None:
+    """Where initdb and pg_ctl are: Debian has them outside of PATH."""
+    found = [*Path("/usr/lib/postgresql").glob("*/bin"), *Path("/usr/pgsql-15").glob("bin")]
+    if (there := shutil.which("pg_ctl")) is not None:
+        found.insert(0, Path(there).parent)
+    usable = [folder for folder in found if (folder / "initdb").exists() and (folder / "pg_ctl").exists()]
+    return max(usable, default=None)
+
+
+class Cluster:
+    """A server that is running."""
+
+    def __init__(self, programs: Path) -> None:
+        self._programs = programs
+        self.folder = Path(tempfile.mkdtemp(prefix="ctstate-postgres-"))
+        self._as: list[str] = []
+        if os.getuid() == 0:  # which PostgreSQL refuses to run as
+            names = {entry.pw_name for entry in pwd.getpwall()}
+            user = "postgres" if "postgres" in names else "nobody"
+            shutil.chown(self.folder, user)
+            self._as = ["setpriv", f"--reuid={user}", "--clear-groups"]
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        # Sorted by the rules of a language, as servers are: the ledger's order must not depend on it.
+        self._run(
+            "initdb", "--username=ctstate", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8",
+            "--locale-provider=icu", "--icu-locale=en", f"--pgdata={self.folder}/data",
+        )  # fmt: skip
+        with (self.folder / "data" / "postgresql.conf").open("a") as settings:
+            settings.write(
+                f"listen_addresses = '127.0.0.1'\nport = {self.port}\nunix_socket_directories = ''\n"
+                # What is tested is killed processes, not power cuts.
+                "fsync = off\nlog_min_messages = fatal\n"
+            )
+        self.start()
+
+    def _run(self, program: str, *arguments: str) -> None:
+        done = subprocess.run(
+            [*self._as, str(self._programs / program), *arguments],
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=(self.folder.parent / f"{self.folder.name}.log").open("a"),
+            stderr=subprocess.STDOUT,
+            timeout=120,
+        )
+        assert done.returncode == 0, (program, (self.folder.parent / f"{self.folder.name}.log").read_text()[-2000:])
+
+    def _control(self, *arguments: str) -> None:
+        self._run("pg_ctl", f"--pgdata={self.folder}/data", f"--log={self.folder}/log", "--wait", *arguments)
+
+    def start(self) -> None:
+        """Start it."""
+        self._control("start")
+
+    def restart_at_once(self) -> None:
+        """Let it die as if its machine had, and start it again."""
+        self._control("restart", "--mode=immediate")
+
+    def close(self) -> None:
+        """Stop it, and forget all that is in it."""
+        with contextlib.suppress(AssertionError):
+            self._control("stop", "--mode=immediate")
+        shutil.rmtree(self.folder, ignore_errors=True)
+        (self.folder.parent / f"{self.folder.name}.log").unlink(missing_ok=True)
+
+    def url(self, database: str) -> str:
+        """What names a database to ctstate."""
+        return f"postgresql+psycopg://ctstate@127.0.0.1:{self.port}/{database}"
+
+    def ask(self, statement: str, database: str = "postgres") -> list[tuple[object, ...]]:
+        """Let the server do something, outside of any transaction."""
+        import psycopg
+
+        with psycopg.connect(
+            host="127.0.0.1", port=self.port, user="ctstate", dbname=database, autocommit=True
+        ) as connection:
+            cursor = connection.execute(statement)  # type: ignore[call-overload]
+            return cursor.fetchall() if cursor.description is not None else []
+
+
+@functools.cache
+def cluster() -> Cluster:
+    """The server of this process; without one, the test is skipped on a person's machine and fails in CI."""
+    programs = _programs()
+    try:
+        import psycopg  # noqa: F401
+    except ImportError:
+        programs, missing = None, "psycopg is not installed"
+    else:
+        missing = "no PostgreSQL server is installed (Debian: apt-get install postgresql)"
+    if programs is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    server = Cluster(programs)
+    atexit.register(server.close)
+    return server
