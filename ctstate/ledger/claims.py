@@ -51,6 +51,8 @@ def read_captures(connection: Connection, ids: Sequence[int]) -> list[CaptureCon
 
     Images that must not go up are left out.
     """
+    if not ids:
+        return []
     marks = ",".join("?" * len(ids))
     ask = driver(connection).execute
     images: dict[int, list[CaptureImage]] = {key: [] for key in ids}

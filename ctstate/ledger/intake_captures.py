@@ -363,13 +363,14 @@ def _update_captures(connection: Connection) -> None:
         )
 
 
+_ORDER = ("season", "site", "roll", "capture_number")
+
+
 def _add_captures(connection: Connection, season_id: int, run_id: int) -> int:
     """Add the captures that the ledger does not have, in their order; return how many."""
     it = incoming.c
-    order = (it.season, it.site, it.roll, it.capture_number, it.capture_id)
-    # What all rows of a capture say alike (it was checked) is any row's; of the rest, the smallest counts.
-    said = {"capture": func.min(it.capture), "rule": func.min(it.rule), "metadata": it.metadata}
-    said |= {column.name: column for column in order}
+    # All rows of a capture say alike of it (it was checked), but for the spelling of its number.
+    said = {name: func.min(it[name]) for name in (*_ORDER, "capture", "rule", "metadata")}
     values = {
         "season_id": season_id,
         "state": State.MANIFESTED.value,
@@ -377,12 +378,12 @@ def _add_captures(connection: Connection, season_id: int, run_id: int) -> int:
         "moved_at": moment(connection),
     }
     new = (
-        select(*said.values(), *map(literal, values.values()))
+        select(it.capture_id, *said.values(), *map(literal, values.values()))
         .where(~exists().where(_SAME_CAPTURE))  # as NOT IN, PostgreSQL would compare each with all
         .group_by(it.capture_id)
-        .order_by(*order)
+        .order_by(*(said[name] for name in _ORDER), it.capture_id)
     )
-    return connection.execute(insert(capture).from_select([*said, *values], new)).rowcount
+    return connection.execute(insert(capture).from_select(["capture_id", *said, *values], new)).rowcount
 
 
 def _add_images(connection: Connection, which: ColumnExpressionArgument[bool]) -> None:

@@ -106,6 +106,8 @@ class NamedCapture(NamedTuple):
 
 def captures_named(connection: Connection, names: Sequence[str]) -> dict[str, NamedCapture]:
     """Return those of these captures that the ledger knows (at most 500), by their names."""
+    if not names:
+        return {}
     found = driver(connection).execute(
         "SELECT capture_id, id, season_id, batch_id FROM capture"
         f" WHERE capture_id IN ({','.join('?' * len(names))})",

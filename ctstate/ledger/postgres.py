@@ -230,7 +230,7 @@ class _Driver:
 
 @functools.lru_cache(256)
 def _as_psycopg(statement: str) -> str:
-    return re.sub(r"(?<!:):([a-z_]+)", r"%(\1)s", statement.replace("?", "%s"))
+    return re.sub(r"(?<!:):([a-z_][a-z_0-9]*)", r"%(\1)s", statement.replace("?", "%s"))
 
 
 # -- transactions ----------------------------------------------------------------------------------------------
