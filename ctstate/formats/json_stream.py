@@ -167,7 +167,7 @@ class _Text:
                 is_cut = error.pos > len(text) - 16 or error.msg.startswith("Unterminated string")
                 if not (is_cut and self._more()):
                     raise
-            except ValueError:  # a number that is too large, or the first half of one
+            except (ValueError, msgspec.MsgspecError):  # a number that is too large, or the first half of one
                 if not (text[-1] in _OF_NUMBERS and self._more()):
                     raise json.JSONDecodeError("a number is too large", "", 0) from None
             else:

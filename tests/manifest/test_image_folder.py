@@ -28,7 +28,7 @@ class Folder:
         place.parent.mkdir(parents=True, exist_ok=True)
         exif = Image.Exif()
         if at is not None:
-            exif.get_ifd(0x8769)[0x9003] = at if isinstance(at, str) else at.strftime("%Y:%m:%d %H:%M:%S")
+            exif[0x8769] = {0x9003: at if isinstance(at, str) else at.strftime("%Y:%m:%d %H:%M:%S")}
         Image.new("RGB", (16, 12)).save(place, "JPEG", exif=exif)
         return place
 
