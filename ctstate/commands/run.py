@@ -2,13 +2,12 @@
 
 import click
 
+from ctstate.commands import RUN_ME_AGAIN
 from ctstate.commands.plan import steps_now, words
 from ctstate.commands.root import Places, cli
 from ctstate.commands.shared import places
 from ctstate.verbs.plan import Step
 from ctstate.verbs.run import run as do_all
-
-RUN_ME_AGAIN = 75
 
 
 @click.command()

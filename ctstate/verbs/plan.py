@@ -75,11 +75,11 @@ def _steps(ledger: Ledger | None, said: SeasonFile, submit: bool) -> Iterator[St
         predicted_at = [pending_steps.predicted(connection, item.file) for item in said.predictions]
     if said.captures is not None and _is_newer(said.captures, read_at):
         yield Step("manifest", what=f"{said.captures} is newer than what was read of it")
-    for item, at in zip(said.predictions, predicted_at, strict=True):
-        if _is_newer(item.file, at):
-            yield Step("predict", _of(item), f"read {item.file}")
+    unread = [item for item, at in zip(said.predictions, predicted_at, strict=True) if _is_newer(item.file, at)]
+    yield from (Step("predict", _of(item), f"read {item.file}") for item in unread)
     for rule in said.exclusions:
-        fitting = _fitting(ledger, said, rule)
+        # What a rule fits is known once the predictions are there that it may be about.
+        fitting = "what it fits" if unread else _fitting(ledger, rule)
         if fitting:
             yield _excluding(rule, fitting)
     season = ledger.season(said.season)
@@ -163,14 +163,18 @@ def _is_newer(path: str, than: str | None) -> bool:
         return False
 
 
-def _fitting(ledger: Ledger, said: SeasonFile, rule: Exclusion) -> str:
-    """Return how many captures a rule would exclude, in words; empty for none."""
+def _fitting(ledger: Ledger, rule: Exclusion) -> str:
+    """Return how many captures a rule would exclude, in words; empty for none.
+
+    Raises:
+        UsageError: no condition, or one about a column in which no capture has a value: nothing may go on.
+    """
     if rule.where is None:
         assert rule.list is not None
         with ledger.read() as connection:
             done = pending_steps.last_run(connection, "exclude", file=rule.list, reason=rule.reason)
         return f"what {rule.list} names" if _is_newer(rule.list, done) else ""
-    if next(captures_where(ledger, rule.where), None) is None:
+    if next(captures_where(ledger, rule.where, on_values=True), None) is None:
         return ""
     free = f"({rule.where}\n) AND excluded IS NULL AND state IN ('manifested', 'predicted', 'batched')"
     count = sum(1 for _ in captures_where(ledger, free))

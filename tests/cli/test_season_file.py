@@ -81,6 +81,26 @@ def test_a_season_comes_to_zooniverse_with_two_commands(tmp_path: Path, sandbox:
     assert "Linked already" in again
 
 
+def test_a_rule_on_predictions_that_are_not_there_stops_the_run(tmp_path: Path, sandbox: SandboxProcess) -> None:
+    """Nobody would be excluded by it, and people would be shown to the public."""
+    rule = '[[exclusions]]\nwhere = "machine_person > 0.5"\nreason = "people"\n'
+    here = InFolder(tmp_path, sandbox, 3, rule)
+    said = here("run", code=1)
+    assert "no capture has a value in machine_person" in said
+    assert "ctstate upload" not in said
+    assert sandbox.state()["subjects"] == []
+    # With the predictions, the rule waits for them, and holds.
+    names = [f"{NAME}#C11#1#1", f"{NAME}#Wasserstelle_Süd#1#2", f"{NAME}#B04#1#3"]
+    entries = [f"{name},{score}" for name, score in zip(names, (0.9, 0.1, 0.1), strict=True)]
+    (tmp_path / "md.csv").write_text("\n".join(["capture_id,person", *entries]))
+    here.file.write_text(here.file.read_text() + '[[predictions]]\nfile = "md.csv"\nformat = "csv"\n')
+    assert [line.split()[2] for line in here("plan").splitlines() if ". ctstate" in line][:2] == [
+        "predict",
+        "exclude",
+    ]
+    assert "All is well: 2 captures" in here("run")
+
+
 def test_a_run_that_is_killed_goes_on(tmp_path: Path, sandbox: SandboxProcess) -> None:
     here = InFolder(tmp_path, sandbox, 12, "[batches]\nnumber = 2\n")
     sandbox.set_faults({"latency_ms": {"create subject": 300}})
@@ -139,9 +159,8 @@ def test_options_and_the_environment_win(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call_ctstate: Any
 ) -> None:
     written(tmp_path, 'season = "S"\nproject_id = 5\nledger = "from_file.db"\nattribution = "a"\nlicense = "l"\n')
-    # CTSTATE_LEDGER is set by the fixture.
-    assert "test.db" in call_ctstate("status").error() or "ledger" in call_ctstate("status").error()
-    assert "from_file" not in call_ctstate("status").error()
+    monkeypatch.setenv("CTSTATE_LEDGER", "from_environment.db")
+    assert "from_environment.db" in call_ctstate("status").error()
     monkeypatch.delenv("CTSTATE_LEDGER")
     assert "from_file.db" in call_ctstate("status").error()
     assert "other.db" in call_ctstate("--ledger", "other.db", "status").error()

@@ -181,7 +181,7 @@ class Round:
         self._certificates = certificates
         self.network = Network(random.Random(chance.random()), met.requests, self.strike, certificates)
         self._begun = 0
-        self._calm_until = 0.0
+        self._was_put_back = False  # an older copy of the ledger: once a round
 
     # -- processes -----------------------------------------------------------------------------------------
 
@@ -387,19 +387,14 @@ class Round:
 
     def put_back(self) -> None:
         """A disaster: all processes die, and some time later an older copy of the ledger is put back."""
-        if not self.season.backups or self.totals_of_round["backups"]:
+        if not self.season.backups or self._was_put_back:
             return
-        self.totals_of_round["backups"] += 1
+        self._was_put_back = True
         self.meet("backup put back")
         self.kill_all()
         time.sleep(SETTLE_S + 1.0)  # longer than Zooniverse can still be at work on what was sent before
         self.season.put_back(self.chance.choice(self.season.backups))
         self.totals.backups_put_back += 1
-
-    @property
-    def totals_of_round(self) -> Counter[str]:
-        """What happened in this round alone."""
-        return self.__dict__.setdefault("_of_round", Counter())
 
     @staticmethod
     def _no_server_needed() -> contextlib.suppress:

@@ -36,8 +36,7 @@ MODULES = (
 class Forked:
     """A process that the launcher began; as `subprocess.Popen`, as far as the harness needs."""
 
-    def __init__(self, launcher: "Launcher", pid: int) -> None:
-        self._launcher = launcher
+    def __init__(self, pid: int) -> None:
         self.pid = pid
         self.returncode: int | None = None
         self._ended = threading.Event()
@@ -115,7 +114,7 @@ class Launcher:
             said: dict[str, Any] = json.loads(line)
             with self._condition:
                 if "begun" in said:
-                    forked = self._begun[said["begun"]] = Forked(self, said["begun"])
+                    forked = self._begun[said["begun"]] = Forked(said["begun"])
                     self._answers.append(forked)
                     self._condition.notify_all()
                 else:
