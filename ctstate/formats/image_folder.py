@@ -329,8 +329,8 @@ class ImageFolder(CaptureReader):
         if without:
             count = tables.execute("SELECT count(*) FROM file WHERE at IS NULL").fetchone()[0]
             raise InputError(
-                f"{self.name}: of {counted(count, 'image')} it cannot be told when they were taken "
-                f"({', '.join(without)}): no EXIF time; say with --name-time how their names tell it, or with "
+                f"{self.name}: no time is known of {counted(count, 'image')} "
+                f"({', '.join(without)}): EXIF has none; say with --name-time how names tell it, or with "
                 "--times-from where it stands"
             )
 
