@@ -96,6 +96,20 @@ class IncomingImage(NamedTuple):
     problem_reason: str | None
     metadata: str | None  # JSON: further columns for the subject
     rule: str | None  # how its capture came to be one, where the file does not say
+    taken_at: str | None = None  # as the camera wrote it, `2026-06-03T05:12:44`
+    taken_text: str | None = None  # what stands there instead and is no time
+
+
+class Deployment(NamedTuple):
+    """Where and how long a camera stood; times as `IncomingImage.taken_at`."""
+
+    site: str
+    roll: str  # '': of all rolls of the site
+    starts_at: str | None
+    ends_at: str | None
+    latitude: float | None  # degrees, WGS84
+    longitude: float | None
+    camera: str | None
 
 
 class Scores(NamedTuple):
@@ -133,6 +147,7 @@ class Season(NamedTuple):
     attribution: str
     license: str
     images_root: str | None  # absolute; None: the image paths are absolute
+    time_zone: str | None = None  # of the cameras' clocks, as a person said
 
 
 class Batch(NamedTuple):

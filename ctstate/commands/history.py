@@ -23,14 +23,13 @@ def history(where: Places, capture_id: str, as_json: bool) -> None:
     if as_json:
         echo_json(
             {
-                "capture": {**found.facts._asdict(), "subject_url": found.subject_url},
+                "capture": found.facts._asdict(),
                 "images": [image._asdict() for image in found.images],
                 "events": [event._asdict() for event in found.events],
             }
         )
         return
-    facts = {**found.facts._asdict(), "subject_url": found.subject_url}
-    known = {key: value for key, value in facts.items() if value is not None}
+    known = {key: value for key, value in found.facts._asdict().items() if value is not None}
     width = max(map(len, known))
     for key, value in known.items():
         click.echo(f"{key:{width}}  {value}")

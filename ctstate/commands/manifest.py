@@ -10,8 +10,11 @@ from ctstate.commands.root import Places
 from ctstate.commands.shared import places
 from ctstate.errors import UsageError
 from ctstate.formats.camtrap_dp import GAP_SECONDS
-from ctstate.verbs.manifest import FolderOptions, check_manifest_id, folder_to_csv, load_camtrap, load_folder
+from ctstate.formats.captures_csv import TIME_COLUMNS
+from ctstate.verbs.manifest import Times, load_camtrap, load_folder
 from ctstate.verbs.manifest import manifest as carry_out
+from ctstate.verbs.manifest.checks import check_manifest_id
+from ctstate.verbs.manifest.folder import FolderOptions, folder_to_csv
 from ctstate.words import counted
 
 
@@ -75,6 +78,24 @@ from ctstate.words import counted
     metavar="FILE",
     help="Folder: write the captures as a CSV to look through and correct, and leave the ledger alone.",
 )
+@click.option(
+    "--time-column",
+    metavar="NAME",
+    help=f"CSV: where it stands when a picture was taken; by default {', '.join(TIME_COLUMNS)}, whichever it has.",
+)
+@click.option("--exif-times", is_flag=True, help="Read the time of other images from the images (opens them).")
+@click.option(
+    "--time-zone",
+    metavar="ZONE",
+    help="Of the cameras' clocks: Africa/Johannesburg, +02:00. A fact of the season; changes no time, but that a "
+    "Camtrap DP's are told in it.",
+)
+@click.option(
+    "--deployments",
+    type=click.Path(),
+    metavar="CSV",
+    help="Where cameras stood: columns site, roll, start, end, latitude, longitude, camera.",
+)
 @places
 def manifest(
     where: Places,
@@ -91,6 +112,10 @@ def manifest(
     format: str | None,
     gap_seconds: float,
     csv_file: str | None,
+    time_column: str | None,
+    exif_times: bool,
+    time_zone: str | None,
+    deployments: str | None,
     **of_folder: Any,
 ) -> None:
     """Read a cleaned captures CSV, a Camtrap DP, or a folder of images, into the ledger.
@@ -105,8 +130,8 @@ def manifest(
         check_manifest_id(manifest_id)
     if format is None:
         format = "folder" if os.path.isdir(captures_csv) else "csv"
-    if format != "csv" and (metadata_columns or encoding != "utf-8-sig"):
-        raise UsageError("--metadata-column and --encoding are for a captures CSV")
+    if format != "csv" and (metadata_columns or encoding != "utf-8-sig" or time_column is not None):
+        raise UsageError("--metadata-column, --encoding and --time-column are for a captures CSV")
     options = FolderOptions(gap_seconds=gap_seconds, **of_folder)
     if format == "folder":
         if manifest_id is None:
@@ -126,7 +151,9 @@ def manifest(
         if show:
             click.echo(f"\r{counted(rows, 'row')} read", nl=False, err=True)
 
-    season = {"attribution": attribution, "license": license, "manifest_id": manifest_id, "update": update}
+    times = Times(time_zone, time_column, exif_times, deployments)
+    season: dict[str, Any] = {"attribution": attribution, "license": license, "manifest_id": manifest_id}
+    season |= {"update": update, "times": times}
     listed = {"images_root": images_root, "allow_missing": allow_missing}
     if format == "folder":
         given: dict[str, Any] = {"options": options}
@@ -153,6 +180,18 @@ def manifest(
         f"Images: {report.images_usable:,} usable, {report.images_excluded:,} excluded, "
         f"{report.images_missing:,} missing, {report.images_empty:,} empty."
     )
+    if report.images_timeless:
+        what = f", {report.images_no_time:,} with something else in its place" if report.images_no_time else ""
+        click.echo(f"{counted(report.images_timeless, 'image')} without a time{what}.")
+    if report.images_timed:
+        click.echo(f"{counted(report.images_timed, 'image')} of the ledger got the time at which they were taken.")
+    if report.images_untimed:
+        click.echo(
+            f"{counted(report.images_untimed, 'image')} without a time in the ledger, but with one in the file: "
+            "--update takes it over, whatever the state of their capture."
+        )
+    if report.deployments:
+        click.echo(f"{counted(report.deployments, 'deployment')} new or changed.")
     for rule, count in sorted(report.rules.items()):
         click.echo(f"{counted(count, 'capture')} by the rule: {rule}.")
     if report.passed_over:
@@ -168,4 +207,4 @@ def manifest(
     if not report.changed:
         click.echo("Nothing new: the ledger is as it was.")
     elif report.season_changed and not report.captures_new:
-        click.echo("The season's attribution, license or folder of images was changed.")
+        click.echo("The season's attribution, license, folder of images or time zone was changed.")

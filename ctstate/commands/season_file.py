@@ -23,6 +23,7 @@ _UPLOAD = {
 }  # fmt: skip
 
 _FOLDER = ("gap_seconds", "pattern", "most_images", "name_time", "clock_shifts", "times_from")
+_TIMES = ("time_zone", "time_column", "exif_times", "deployments")
 
 EXPORTS = ("captures", "manifest", "speciesnet-instances", "tracker", "uploaded-manifest")
 
@@ -31,7 +32,7 @@ OPTIONS: Mapping[str, Mapping[str, str]] = {
         "captures_csv": "captures", "images_root": "images_root", "attribution": "attribution",
         "license": "license", "manifest_id": "season", "format": "captures_format", "encoding": "encoding",
         "metadata_columns": "metadata_columns",
-        **{name: name for name in _FOLDER},
+        **{name: name for name in (*_FOLDER, *_TIMES)},
     },
     "predict": _SEASON,
     "batch": {

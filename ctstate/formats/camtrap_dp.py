@@ -17,7 +17,6 @@ Left out with a reason: media that are not public (filePublic false: people, say
 URLs. The tables stream into a temporary database of their own: memory is bounded by the largest deployment.
 """
 
-import csv
 import json
 import os
 import re
@@ -26,16 +25,18 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from ctstate.capture import IncomingImage
+from ctstate.capture import Deployment, IncomingImage
 from ctstate.errors import InputError
-from ctstate.formats.opening import json_bytes, text
+from ctstate.formats.deployments import degrees
+from ctstate.formats.opening import json_bytes, numbered, text
 from ctstate.formats.reader import CaptureReader, Listed, is_below, short
+from ctstate.formats.times import as_written, in_zone
 
 GAP_SECONDS = 120
 
@@ -51,6 +52,8 @@ _MOMENT = re.compile(
     r"(?P<offset>Z|z|[+-]\d\d:?\d\d)"
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+_BOUNDS = ("deploymentStart", "deploymentEnd")
 
 EVENT_ID, INTERVAL, TIME_LAPSE = "eventID", "event interval", "time lapse"
 
@@ -127,15 +130,14 @@ def _rows(resource: Resource, required: Iterable[str]) -> Iterator[tuple[int, di
     name = resource.file
     number = 1
     with text(name, resource.encoding, place=lambda: f", row {number + 1}") as stream:
-        reader = csv.reader(stream, delimiter=resource.delimiter)
-        header = [cell.strip() for cell in next(reader, [])]
+        rows = numbered(stream, resource.delimiter)
+        _, header = next(rows)
         lacking = [column for column in required if column not in header]
         if lacking:
-            shown = ", ".join(short(column) for column in header[:8])
+            shown = ", ".join(map(short, list(header)[:8]))
             raise InputError(f"{name}, row 1: no column {', '.join(lacking)}; the columns are: {shown}")
-        for number, cells in enumerate(reader, start=2):
-            if any(cells):
-                yield number, {k: "" if v in _MISSING else v for k, v in zip(header, cells, strict=False)}
+        for number, row in rows:
+            yield number, {k: "" if v in _MISSING else v for k, v in row.items()}
 
 
 def instant(value: str) -> int:
@@ -166,6 +168,7 @@ class _Medium(NamedTuple):
     problem: str | None
     reason: str | None
     lapse: int
+    taken: str
     event: str | None
 
 
@@ -180,7 +183,7 @@ class _Event(NamedTuple):
 _TABLES = """
 CREATE TABLE deployment (id TEXT PRIMARY KEY, site TEXT);
 CREATE TABLE media (id TEXT PRIMARY KEY, deployment TEXT, at INTEGER, name TEXT, row INTEGER, path TEXT,
-    problem TEXT, reason TEXT, lapse INTEGER);
+    problem TEXT, reason TEXT, lapse INTEGER, taken TEXT);
 CREATE TABLE seen (media TEXT PRIMARY KEY, event TEXT);
 CREATE TABLE event (deployment TEXT, start INTEGER, end INTEGER, event TEXT);
 """
@@ -194,13 +197,23 @@ class CamtrapDp(CaptureReader):
         season: name of the season that it becomes.
         root: as for `CaptureReader`.
         gap_seconds: for the last of the rules.
+        zone: that times are told in; None: as the package has them.
 
     Attributes:
         rules: how many captures each rule made.
     """
 
-    def __init__(self, package: Package, season: str, root: str | None, gap_seconds: float) -> None:
-        super().__init__(str(package.resources["media"].file), root)
+    def __init__(
+        self,
+        package: Package,
+        season: str,
+        root: str | None,
+        gap_seconds: float,
+        zone: tzinfo | None = None,
+        exif: int = 0,
+    ) -> None:
+        super().__init__(str(package.resources["media"].file), root, exif)
+        self._zone = zone
         self.rules: Counter[str] = Counter()
         self._package = package
         self._season = season
@@ -228,10 +241,23 @@ class CamtrapDp(CaptureReader):
                 if not key:
                     raise ValueError("no deploymentID")
                 tables.execute("INSERT INTO deployment VALUES (?, ?)", (key, site))
+                self.deployments.append(self._deployment(key, site, row))
             except sqlite3.IntegrityError:
                 raise InputError(f"{resource.file}, row {number}: deploymentID {key} occurs twice") from None
             except ValueError as error:
                 raise InputError(f"{resource.file}, row {number}: {error}; nothing was changed") from None
+
+    def _deployment(self, key: str, site: str, row: Mapping[str, str]) -> Deployment:
+        start, end = (self._time(row[name]) if row.get(name) else None for name in _BOUNDS)
+        position = degrees(row.get("latitude", ""), 90), degrees(row.get("longitude", ""), 180)
+        return Deployment(site, key, start, end, *position, row.get("cameraID") or row.get("cameraModel") or None)
+
+    def _time(self, said: str) -> str:
+        """Return a time as a clock of the season shows it."""
+        written = as_written(said)
+        if self._zone is None and written is not None:
+            return written
+        return in_zone(instant(said), self._zone or UTC)
 
     def _read_media(self, tables: sqlite3.Connection) -> None:
         known = {key for (key,) in tables.execute("SELECT id FROM deployment")}
@@ -240,7 +266,7 @@ class CamtrapDp(CaptureReader):
             self.rows += 1
             try:
                 medium = self._medium(number, row, known)
-                tables.execute("INSERT INTO media VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", medium)
+                tables.execute("INSERT INTO media VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", medium)
             except ValueError as error:
                 self._error(number, str(error))
             except sqlite3.IntegrityError:
@@ -260,7 +286,8 @@ class CamtrapDp(CaptureReader):
         problem, reason = _why_left_out(path, row)
         name = row.get("fileName") or path.rpartition("/")[2]
         lapse = int(row.get("captureMethod") == "timeLapse")
-        return key, deployment, instant(row.get("timestamp", "")), name, number, path, problem, reason, lapse
+        said = row.get("timestamp", "")
+        return key, deployment, instant(said), name, number, path, problem, reason, lapse, self._time(said)
 
     def _read_observations(self, tables: sqlite3.Connection) -> None:
         resource = self._package.resources["observations"]
@@ -282,7 +309,8 @@ class CamtrapDp(CaptureReader):
         """Yield the media of each deployment, in time's order, and its event-level intervals."""
         tables.execute("CREATE INDEX event_deployment ON event (deployment)")
         rows = tables.execute(
-            "SELECT m.deployment, d.site, m.at, m.name, m.row, m.path, m.problem, m.reason, m.lapse, s.event"
+            "SELECT m.deployment, d.site, m.at, m.name, m.row, m.path, m.problem, m.reason, m.lapse, m.taken,"
+            " s.event"
             " FROM media m JOIN deployment d ON d.id = m.deployment LEFT JOIN seen s ON s.media = m.id"
             " ORDER BY d.site, m.deployment, m.at, m.name, m.row"
         )
@@ -305,7 +333,7 @@ class CamtrapDp(CaptureReader):
                 capture_id = f"{self._season}#{medium.site}#{medium.deployment}#{number}"
                 image = IncomingImage(
                     medium.row, capture_id, self._season, medium.site, medium.deployment, str(number), number,
-                    rank, medium.path, medium.problem, medium.reason, metadata, rule,
+                    rank, medium.path, medium.problem, medium.reason, metadata, rule, medium.taken,
                 )  # fmt: skip
                 yield image, place
 

@@ -13,10 +13,13 @@ from ctstate.capture import IncomingImage
 from ctstate.errors import InputError
 from ctstate.formats.opening import text
 from ctstate.formats.reader import CaptureReader, Listed, short
+from ctstate.formats.times import as_written
 
 REQUIRED = ("season", "site", "roll", "capture")
 RANK_COLUMNS = ("image", "image_rank_in_capture")
 PATH_COLUMNS = ("path", "image_path_rel")
+TIME_COLUMNS = ("datetime", "timestamp", "timez")
+"""Where the time stands that a picture was taken at: the first of them that the CSV has."""
 FLAGS: Mapping[str, frozenset[int]] = {
     "invalid": frozenset({1, 2}),
     "image_is_invalid": frozenset({1}),
@@ -37,14 +40,23 @@ class CapturesCsv(CaptureReader):
         name, root: as for `CaptureReader`.
         metadata_columns: further columns for the subject, under their own names.
         encoding: of the CSV.
+        time_column: where the time stands that a picture was taken at; by default the first of TIME_COLUMNS.
+        exif: as for `CaptureReader`.
     """
 
     def __init__(
-        self, name: str, root: str | None, metadata_columns: tuple[str, ...] = (), encoding: str = "utf-8-sig"
+        self,
+        name: str,
+        root: str | None,
+        metadata_columns: tuple[str, ...] = (),
+        encoding: str = "utf-8-sig",
+        time_column: str | None = None,
+        exif: int = 0,
     ) -> None:
-        super().__init__(name, root)
+        super().__init__(name, root, exif)
         self._extra = metadata_columns
         self._encoding = encoding
+        self._time_column = time_column
 
     def _images(self) -> Iterator[Listed]:
         before = csv.field_size_limit(LONGEST_FIELD)
@@ -68,7 +80,8 @@ class CapturesCsv(CaptureReader):
 
         flags = [(key, codes, names.index(key)) for key, codes in FLAGS.items() if key in names]
         extras = [names.index(key) for key in self._extra]
-        get = itemgetter(*map(column, (*REQUIRED, "capture_id", *RANK_COLUMNS, *PATH_COLUMNS)))
+        time = self._time_column or next((key for key in TIME_COLUMNS if key in names), "")
+        get = itemgetter(*map(column, (*REQUIRED, "capture_id", *RANK_COLUMNS, *PATH_COLUMNS, time)))
         for number, cells in enumerate(rows, start=2):  # as a spreadsheet counts
             if len(cells) != width:
                 if cells == _END:
@@ -99,11 +112,12 @@ class CapturesCsv(CaptureReader):
         return InputError(f"{self.name}: not a readable CSV ({why}); nothing was changed")
 
     def _check_header(self, names: list[str]) -> None:
-        known = (*REQUIRED, "capture_id", *RANK_COLUMNS, *PATH_COLUMNS, *FLAGS, *self._extra)
+        wanted = (*self._extra, *([] if self._time_column is None else [self._time_column]))
+        known = (*REQUIRED, "capture_id", *RANK_COLUMNS, *PATH_COLUMNS, *FLAGS, *TIME_COLUMNS, *wanted)
         twice = [key for key in known if names.count(key) > 1]
         if twice:
             raise InputError(f"{self.name}, row 1: the column {twice[0]!r} occurs twice; nothing was changed")
-        missing = [key for key in (*REQUIRED, *self._extra) if key not in names]
+        missing = [key for key in (*REQUIRED, *wanted) if key not in names]
         missing += [" or ".join(pair) for pair in (RANK_COLUMNS, PATH_COLUMNS) if not set(pair) & set(names)]
         if not missing:
             return
@@ -122,7 +136,7 @@ class CapturesCsv(CaptureReader):
     ) -> Listed | None:
         """Return the image of a row; None for an empty one, and after an error."""
         season, site, roll, number, *more = get(cells)
-        given, rank_old, rank_new, path, relative = ["" if value in BLANK else value for value in more]
+        given, rank_old, rank_new, path, relative, time = ["" if value in BLANK else value for value in more]
         if not (season or site or roll or number or path or relative):
             return None  # an empty line, as spreadsheets leave at the end
         problem, reason = self._flagged(row, cells, flags) if flags else (None, None)
@@ -143,9 +157,11 @@ class CapturesCsv(CaptureReader):
         if place is None:
             return None
         capture_id = given or f"{season}#{site}#{roll}#{number}"
+        taken_at = as_written(time) if time else None
         image = IncomingImage(
-            row, capture_id, season, site, roll, number, capture_number, rank, path, problem, reason, metadata, None
-        )
+            row, capture_id, season, site, roll, number, capture_number, rank, path, problem, reason, metadata,
+            None, taken_at, time if time and taken_at is None else None,
+        )  # fmt: skip
         return image, place if problem is None else None
 
     def _flagged(

@@ -12,26 +12,22 @@
   detections, for which studies take 30 or 60 minutes.
 """
 
-import contextlib
 import csv
-import multiprocessing
 import os
 import re
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import IO, Any, NamedTuple
 
-from PIL import Image
-
 from ctstate.capture import IncomingImage, pages
 from ctstate.errors import InputError, UsageError
-from ctstate.formats.opening import text
+from ctstate.formats.opening import numbered, text
 from ctstate.formats.reader import CaptureReader, Listed, short
+from ctstate.formats.times import as_written, exif_times, in_processes
 from ctstate.words import counted
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif")
@@ -41,9 +37,6 @@ GAP_SECONDS = 120.0
 AT_ONCE = 500
 """So many files are opened for their time by one call of a process."""
 
-_EXIF_IFD, _DATE_TIME_ORIGINAL = 0x8769, 0x9003
-_EXIF_TIME = "%Y:%m:%d %H:%M:%S"
-_TIME = "%Y-%m-%d %H:%M:%S"
 _MOST_EXAMPLES = 5
 
 COLUMNS = ("season", "site", "roll", "capture", "image", "path", "datetime")
@@ -146,22 +139,24 @@ def read_shifts(file: str | os.PathLike[str]) -> list[Shift]:
     found = []
     number = 1
     with text(file, place=lambda: f", row {number + 1}") as stream:
-        rows = csv.DictReader(stream)
-        lacking = [name for name in ("site", "offset") if name not in (rows.fieldnames or ())]
+        rows = numbered(stream)
+        _, header = next(rows)
+        lacking = [name for name in ("site", "offset") if name not in header]
         if lacking:
             raise InputError(
                 f"{file}, row 1: no column {', '.join(lacking)}; the columns are site, roll, from, offset"
             )
-        for number, row in enumerate(rows, start=2):
-            since, offset = (row.get("from") or "").strip(), _offset(row.get("offset") or "")
-            moment = _moment(since) if since else None
-            if offset is None or (since and moment is None) or not (row.get("site") or "").strip():
+        for number, row in rows:
+            since, offset = row.get("from", "").strip(), _offset(row.get("offset", ""))
+            moment = as_written(since) or as_written(f"{since} 00:00")
+            if offset is None or (since and moment is None) or not row.get("site", "").strip():
                 raise InputError(
-                    f"{file}, row {number}: site {short(row.get('site') or '')}, from {short(since)}, offset "
-                    f"{short(row.get('offset') or '')}: an offset is such as -3600 or +1d 02:30:00, a time such as "
+                    f"{file}, row {number}: site {short(row.get('site', ''))}, from {short(since)}, offset "
+                    f"{short(row.get('offset', ''))}: an offset is such as -3600 or +1d 02:30:00, a time such as "
                     "2017-06-06 12:00:00"
                 )
-            found.append(Shift(str(row["site"]).strip(), (row.get("roll") or "").strip(), moment, offset))
+            at = None if moment is None else datetime.fromisoformat(moment)
+            found.append(Shift(row["site"].strip(), row.get("roll", "").strip(), at, offset))
     return found
 
 
@@ -180,32 +175,6 @@ def _offset(said: str) -> timedelta | None:
     part = {key: int(found[key] or 0) for key in ("days", "h", "m", "s")}
     size = timedelta(days=part["days"], hours=part["h"], minutes=part["m"], seconds=part["s"])
     return -size if found["sign"] == "-" else size
-
-
-def _moment(said: str) -> datetime | None:
-    """Return a time as cameras, MegaDetector and spreadsheets write it, without a zone; None where it is none."""
-    for form in (_EXIF_TIME, _TIME, "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d"):
-        try:
-            return datetime.strptime(said.strip().rstrip("\0"), form)
-        except ValueError:
-            continue
-    return None
-
-
-def exif_times(paths: Sequence[str]) -> list[str | None]:
-    """Return when the camera says that it took each file, as `2017-06-06 12:00:00`; None where it does not say."""
-    return [_exif_time(path) for path in paths]
-
-
-def _exif_time(path: str) -> str | None:
-    try:
-        with Image.open(path) as picture:
-            exif = picture.getexif()
-            said = exif.get_ifd(_EXIF_IFD).get(_DATE_TIME_ORIGINAL)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return None  # whatever is wrong with it, it tells no time; `upload` says what is wrong
-    moment = _moment(said) if isinstance(said, str) else None
-    return None if moment is None else moment.strftime(_TIME)
 
 
 _UNKNOWN = "SELECT path FROM file WHERE at IS NULL AND path > ? ORDER BY path LIMIT ?"
@@ -266,7 +235,7 @@ class ImageFolder(CaptureReader):
             self._find(tables)
             if self._first_error is not None:
                 return
-            yield from ((image, f"{self._root}/{image.path}") for image, _ in self._grouped(tables))
+            yield from ((image, f"{self._root}/{image.path}") for image in self._grouped(tables))
 
     def write_csv(self, stream: IO[str]) -> int:
         """Write the captures as a cleaned captures CSV, for a person to look through; return how many images.
@@ -282,8 +251,9 @@ class ImageFolder(CaptureReader):
             if self._first_error is not None:
                 row, message = self._first_error
                 raise InputError(f"{self.name}, {self.unit} {row}: {message}")
-            for image, at in self._grouped(tables):
+            for image in self._grouped(tables):
                 count += 1
+                at = (image.taken_at or "").replace("T", " ")
                 writer.writerow((image.season, image.site, image.roll, image.capture, image.rank, image.path, at))
         return count
 
@@ -316,9 +286,9 @@ class ImageFolder(CaptureReader):
                 f"{self.passed_over:,} files); say with --pattern which folders are {{site}} and {{roll}}"
             )
         for path, said in self._times:
-            moment = _moment(said)
+            moment = as_written(said)
             if moment is not None:
-                tables.execute("UPDATE file SET at = ? WHERE path = ?", (moment.strftime(_TIME), path))
+                tables.execute("UPDATE file SET at = ? WHERE path = ?", (moment, path))
         self._open_files(tables)
         if self._name_time is not None:
             tables.create_function("told", 1, self._told)
@@ -337,11 +307,11 @@ class ImageFolder(CaptureReader):
     def _told(self, path: str) -> str | None:
         assert self._name_time is not None
         moment = self._name_time.of(path.rpartition("/")[2])
-        return None if moment is None else moment.strftime(_TIME)
+        return None if moment is None else moment.isoformat()
 
     def _open_files(self, tables: sqlite3.Connection) -> None:
         """Ask EXIF for the times that are not known; some thousand files at a time, as memory is bounded."""
-        with self._mapping() as each:
+        with in_processes(self._processes) as each:
             last = ""
             while True:
                 rows = tables.execute(_UNKNOWN, (last, AT_ONCE * max(1, self._processes) * 4))
@@ -353,28 +323,17 @@ class ImageFolder(CaptureReader):
                 for part, times in zip(parts, each(exif_times, map(self._places, parts)), strict=True):
                     tables.executemany("UPDATE file SET at = ? WHERE path = ?", zip(times, part, strict=True))
 
-    @contextlib.contextmanager
-    def _mapping(self) -> Iterator[Callable[..., Iterable[list[str | None]]]]:
-        """Yield `map`, in so many processes."""
-        if self._processes <= 1:
-            yield map
-            return
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([__name__, "PIL.JpegImagePlugin"])
-        with ProcessPoolExecutor(self._processes, mp_context=context) as pool:
-            yield pool.map
-
     def _places(self, paths: Sequence[str]) -> list[str]:
         return [f"{self._root}/{path}" for path in paths]
 
     # -- captures ------------------------------------------------------------------------------------------------
 
-    def _grouped(self, tables: sqlite3.Connection) -> Iterator[tuple[IncomingImage, str]]:
-        """Yield the images in captures, each with its time put right."""
+    def _grouped(self, tables: sqlite3.Connection) -> Iterator[IncomingImage]:
+        """Yield the images in captures, their times put right."""
         rows = tables.execute("SELECT site, roll, at, path FROM file ORDER BY site, roll, at, path")
         number = 0
         for (site, roll), group in groupby(rows, key=lambda row: (row[0], row[1])):
-            taken = [(self._put_right(site, roll, datetime.strptime(at, _TIME)), path) for _, _, at, path in group]
+            taken = [(self._put_right(site, roll, datetime.fromisoformat(at)), path) for _, _, at, path in group]
             taken.sort()  # a shift from some time on may change their order
             capture, rank, last = 0, 0, datetime.min
             for at, path in taken:
@@ -386,9 +345,9 @@ class ImageFolder(CaptureReader):
                 season = self._season
                 image = IncomingImage(
                     number, f"{season}#{site}#{roll}#{capture}", season, site, roll, str(capture), capture, rank,
-                    path, None, None, None, self._rule,
+                    path, None, None, None, self._rule, at.isoformat(), None,
                 )  # fmt: skip
-                yield image, at.strftime(_TIME)
+                yield image
 
     def _put_right(self, site: str, roll: str, at: datetime) -> datetime:
         """Add what a camera's clock lacked; of several shifts that fit, the last in the table counts."""

@@ -126,6 +126,20 @@ def text(
         yield io.TextIOWrapper(stream, encoding=encoding, newline="")
 
 
+def numbered(stream: IO[str], delimiter: str = ",") -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the rows of a CSV by its header, numbered as a spreadsheet numbers them.
+
+    The header itself comes first, as row 1 whose values are its keys. Empty rows are passed over, cells that are not
+    there are left out.
+    """
+    reader = csv.reader(stream, delimiter=delimiter)
+    header = [cell.strip() for cell in next(reader, [])]
+    yield 1, dict(zip(header, header, strict=True))
+    for number, cells in enumerate(reader, start=2):
+        if any(cells):
+            yield number, dict(zip(header, cells, strict=False))
+
+
 @contextlib.contextmanager
 def json_bytes(file: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """Open a JSON file past its byte order mark.

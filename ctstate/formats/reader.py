@@ -10,9 +10,10 @@ import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from ctstate.capture import PAGE, IncomingImage, pages
+from ctstate.capture import PAGE, Deployment, IncomingImage, pages
 from ctstate.errors import InputError
 from ctstate.formats.opening import brief
+from ctstate.formats.times import Mapping, exif_times, in_processes
 from ctstate.machine import machine
 from ctstate.words import and_more
 
@@ -36,17 +37,22 @@ class CaptureReader(abc.ABC):
     Args:
         name: of the file, for messages.
         root: folder below which all images must lie, real path; None: the paths are absolute.
+        exif: processes that open images of which the file tells no time, for what the camera wrote into them;
+            0: they are not opened.
 
     Attributes:
         rows: read so far.
+        deployments: where cameras stood, as far as the file says so.
         unit: what a row of the file is called in messages.
     """
 
     unit = "row"
 
-    def __init__(self, name: str, root: str | None) -> None:
+    def __init__(self, name: str, root: str | None, exif: int = 0) -> None:
         self.name = name
         self.rows = 0
+        self.deployments: list[Deployment] = []
+        self._exif = exif
         self._root = root
         self._error_count = 0
         self._first_error: tuple[int, str] | None = None
@@ -59,10 +65,11 @@ class CaptureReader(abc.ABC):
             InputError: the file cannot be read or lists nothing; or, once all was read, the first error in a row.
         """
         found = False
-        with ThreadPoolExecutor(STAT_THREADS) as pool:
+        with ThreadPoolExecutor(STAT_THREADS) as pool, in_processes(self._exif) as each:
             for part in pages(self._images(), CHUNK):
                 found = True
-                yield self._look(part, pool)
+                images = self._look(part, pool)
+                yield _timed(images, [place for _, place in part], each) if self._exif else images
         if self._first_error is not None:
             row, message = self._first_error
             more = and_more(self._error_count - 1, f"more {self.unit}s with errors")
@@ -144,6 +151,22 @@ class CaptureReader(abc.ABC):
 
     def _look_at(self, part: list[tuple[int, str]]) -> list[tuple[str, str] | None]:
         return [_verdict(place, self._root) for _, place in part]
+
+
+def _timed(images: list[IncomingImage], places: list[str | None], each: Mapping) -> list[IncomingImage]:
+    """Put the camera's time into those images that have none and are there."""
+    wanted = [
+        (index, place)
+        for index, (image, place) in enumerate(zip(images, places, strict=True))
+        if place is not None and image.taken_at is None and image.problem is None
+    ]
+    parts = list(pages(wanted, PAGE))
+    asked = ([place for _, place in part] for part in parts)
+    for part, times in zip(parts, each(exif_times, asked), strict=True):
+        for (index, _), at in zip(part, times, strict=True):
+            if at is not None:
+                images[index] = images[index]._replace(taken_at=at, taken_text=None)
+    return images
 
 
 def _no_file_name(path: str) -> str:

@@ -102,7 +102,8 @@ class SeasonFile(_Table, frozen=True):
         endpoint: of Zooniverse, or a sandbox.
         captures: the captures CSV, the datapackage.json of a Camtrap DP, or a folder of images.
         captures_format, encoding, metadata_columns, gap_seconds, pattern, most_images, name_time, clock_shifts,
-            times_from, images_root, attribution, license: as `manifest` takes them.
+            times_from, time_zone, time_column, exif_times, deployments, images_root, attribution, license: as
+            `manifest` takes them.
         project_id, workflow_id: on Zooniverse.
         password_file: with the account.
         predictions, exclusions, batches, images, upload, cluster: tables.
@@ -120,6 +121,10 @@ class SeasonFile(_Table, frozen=True):
     name_time: Text | None = None
     clock_shifts: Text | None = None
     times_from: Text | None = None
+    time_zone: Text | None = None
+    time_column: Text | None = None
+    exif_times: bool | None = None
+    deployments: Text | None = None
     metadata_columns: tuple[Text, ...] = ()
     gap_seconds: Annotated[float, Meta(ge=0)] | None = None
     images_root: Text | None = None
@@ -143,7 +148,7 @@ class SeasonFile(_Table, frozen=True):
         return None if value == () else value
 
 
-_PATHS = ("ledger", "captures", "images_root", "password_file", "clock_shifts", "times_from")
+_PATHS = ("ledger", "captures", "images_root", "password_file", "clock_shifts", "times_from", "deployments")
 _TABLES: dict[str, type[_Table]] = {
     "predictions": Predictions, "exclusions": Exclusion, "batches": Batches, "images": Images, "upload": Upload,
     "cluster": Cluster,

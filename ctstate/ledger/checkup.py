@@ -26,7 +26,7 @@ def sqlite_version() -> str:
 
 
 def version_of_file(path: Path) -> str:
-    """Return the version of the ledger in a file, such as `0006`.
+    """Return the version of the ledger in a file, such as `0007`.
 
     Raises:
         LedgerError: it cannot be read, or is no ledger.

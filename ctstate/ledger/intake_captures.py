@@ -30,6 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Connection
 
 from ctstate.errors import InputError
+from ctstate.ledger import intake_times
 from ctstate.ledger.database import moment
 from ctstate.ledger.exclusions import WITHHELD, exclude_imageless
 from ctstate.ledger.schema import capture, image, season
@@ -66,6 +67,8 @@ class Contents(NamedTuple):
     excluded: int
     missing: int
     empty: int
+    timeless: int  # images of which the file tells no time
+    no_times: int  # of these, images where something else stands in its place
     examples: list[Problem]  # of missing and empty images
 
 
@@ -86,9 +89,11 @@ def check_incoming(connection: Connection, name: str) -> Contents:
         first = select(func.min(incoming.c.row)).group_by(incoming.c.capture_id, incoming.c.rank)
         duplicates = connection.execute(delete(incoming).where(incoming.c.row.not_in(first))).rowcount
     found = connection.execute(
-        select(incoming.c.problem, func.count().label("images")).group_by(incoming.c.problem)
-    )
-    number: dict[str | None, int] = {row.problem: row.images for row in found}
+        select(
+            incoming.c.problem, func.count(), func.count(incoming.c.taken_at), func.count(incoming.c.taken_text)
+        ).group_by(incoming.c.problem)
+    ).all()
+    number: dict[str | None, int] = {problem: images for problem, images, _, _ in found}
     shown = connection.execute(
         select(incoming.c.row, incoming.c.path, incoming.c.problem_reason)
         .where(incoming.c.problem.in_(["missing", "empty"]))
@@ -101,6 +106,8 @@ def check_incoming(connection: Connection, name: str) -> Contents:
         excluded=number.get("excluded", 0),
         missing=number.get("missing", 0),
         empty=number.get("empty", 0),
+        timeless=sum(images - timed for _, images, timed, _ in found),
+        no_times=sum(texts for *_, texts in found),
         examples=[Problem(*row) for row in shown],
     )
 
@@ -190,6 +197,8 @@ class Merged:
     updated: int = 0
     kept: int = 0  # differ, but are past the state in which they may be changed
     without_image: int = 0  # none that is usable
+    images_timed: int = 0  # of captures that the ledger had; see `intake_times.Told`
+    images_untimed: int = 0
 
 
 def merge(connection: Connection, name: str, season_id: int, run_id: int, update_them: bool) -> Merged:
@@ -224,6 +233,8 @@ def merge(connection: Connection, name: str, season_id: int, run_id: int, update
         merged.updated = count(connection, _different)
         merged.kept = differing - merged.updated
         _update_captures(connection)
+    if known:
+        merged.images_timed, merged.images_untimed = intake_times.merge(connection, name, update_them)
     merged.unchanged = known - differing
     highest = int(connection.execute(select(func.coalesce(func.max(capture.c.id), 0))).scalar_one())
     merged.new = _add_captures(connection, season_id, run_id)
@@ -334,7 +345,7 @@ def _update_captures(connection: Connection) -> None:
     differing = select(_different.c.key)
     said = {
         column: select(func.min(incoming.c[column])).where(_SAME_CAPTURE).scalar_subquery()
-        for column in ("season", "site", "roll", "capture", "capture_number", "metadata", "rule")
+        for column in ("season", "site", "roll", "capture", "capture_number", "metadata", "rule", "taken_at")
     }
     connection.execute(update(capture).where(capture.c.id.in_(differing)).values(said))
     fresh(connection, _withheld)
@@ -370,7 +381,7 @@ def _add_captures(connection: Connection, season_id: int, run_id: int) -> int:
     """Add the captures that the ledger does not have, in their order; return how many."""
     it = incoming.c
     # All rows of a capture say alike of it (it was checked), but for the spelling of its number.
-    said = {name: func.min(it[name]) for name in (*_ORDER, "capture", "rule", "metadata")}
+    said = {name: func.min(it[name]) for name in (*_ORDER, "capture", "rule", "metadata", "taken_at")}
     values = {
         "season_id": season_id,
         "state": State.MANIFESTED.value,
@@ -386,12 +397,15 @@ def _add_captures(connection: Connection, season_id: int, run_id: int) -> int:
     return connection.execute(insert(capture).from_select(["capture_id", *said, *values], new)).rowcount
 
 
+_OF_IMAGE = ("rank", "path", "problem", "problem_reason", "taken_at", "taken_text")
+
+
 def _add_images(connection: Connection, which: ColumnExpressionArgument[bool]) -> None:
     """Add the file's images of some captures, in their order."""
     connection.execute(
         insert(image).from_select(
-            ["capture_id", "rank", "path", "problem", "problem_reason"],
-            select(capture.c.id, incoming.c.rank, incoming.c.path, incoming.c.problem, incoming.c.problem_reason)
+            ["capture_id", *_OF_IMAGE],
+            select(capture.c.id, *(incoming.c[name] for name in _OF_IMAGE))
             .join_from(capture, incoming, _SAME_CAPTURE)
             .where(which)
             .order_by(capture.c.id, incoming.c.rank),

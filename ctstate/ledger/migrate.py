@@ -9,7 +9,7 @@ from ctstate.errors import LedgerError, LedgerVersionError
 from ctstate.ledger.database import dialect_of, transaction
 from ctstate.ledger.dialect import Place
 
-HEAD = "0006"
+HEAD = "0007"
 """The revision this code works with; a test holds it against the migrations."""
 
 

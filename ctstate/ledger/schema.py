@@ -1,7 +1,8 @@
 """The ledger's tables (SQLAlchemy Core). The migrations make them; a test holds the two against each other.
 
 Times are text, ISO 8601 in UTC with microseconds (`2026-11-23T19:02:43.123456Z`): they sort as text, read the
-same in SQLite and PostgreSQL, and need no conversion in R, pandas or a spreadsheet.
+same in SQLite and PostgreSQL, and need no conversion in R, pandas or a spreadsheet. Times of cameras are as the
+camera wrote them, to the second and without a zone (`2026-06-03T05:12:44`): which zone is a fact of the season.
 """
 
 from sqlalchemy import (
@@ -32,6 +33,7 @@ NAMING = {
 metadata = MetaData(naming_convention=NAMING)
 
 Time = String(27)
+CameraTime = String(19)
 
 # One row per fact about the ledger itself: `ledger_id` (part of every subject's external_id), `endpoint`.
 meta = Table(
@@ -101,6 +103,23 @@ season = Table(
     Column("license", Text, nullable=False),
     Column("images_root", Text),  # absolute; NULL: the image paths are absolute
     Column("created_at", Time, nullable=False),
+    Column("time_zone", Text),  # of the cameras' clocks, such as Africa/Johannesburg; NULL: not said
+)
+
+# Where and how long a camera stood, by the season's own zone.
+deployment = Table(
+    "deployment",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("season_id", Key, ForeignKey("season.id"), nullable=False),
+    Column("site", String(255), nullable=False),
+    Column("roll", String(80), nullable=False),  # '': of all rolls of the site
+    Column("starts_at", CameraTime),
+    Column("ends_at", CameraTime),
+    Column("latitude", Float),  # degrees, WGS84
+    Column("longitude", Float),
+    Column("camera", Text),
+    UniqueConstraint("season_id", "site", "roll"),
 )
 
 batch = Table(
@@ -192,6 +211,8 @@ capture = Table(
     Column("position", Integer),  # in its batch's order; NULL: manifest order
     # Since when its subject may carry other metadata than the ledger; `update-metadata` clears it.
     Column("metadata_pending", Time),
+    Column("taken_at", CameraTime),  # the earliest of its images' times
+    Column("reason_kind", String(16)),  # FailureKind of the reason; says something while it is failed
     CheckConstraint("subject_id IS NOT NULL OR state NOT IN ('uploaded', 'removed')", name="has_subject"),
     CheckConstraint("batch_id IS NOT NULL OR state IN ('manifested', 'predicted')", name="has_batch"),
     CheckConstraint("run_id IS NOT NULL OR state <> 'uploading'", name="has_run"),
@@ -212,7 +233,7 @@ image = Table(
     Column("capture_id", Key, ForeignKey("capture.id"), nullable=False),
     Column("rank", Integer, nullable=False),
     Column("path", Text, nullable=False),
-    Column("problem", String(16)),  # excluded, missing, empty, broken, withheld; NULL: usable
+    Column("problem", String(16)),  # excluded, missing, empty, broken, withheld, sampled out; NULL: usable
     Column("problem_reason", Text),
     # The bytes that went up: what a HEAD of the image must show.
     Column("md5", String(32)),
@@ -222,6 +243,11 @@ image = Table(
     # What `withheld` covers, for `include` to bring back.
     Column("covered_problem", String(16)),
     Column("covered_reason", Text),
+    Column("taken_at", CameraTime),
+    Column("taken_text", Text),  # what stood where the time should, and is none
+    # Its part in its capture's failing: broken, missing; says something while the capture is failed.
+    Column("failure", String(16)),
+    Column("failure_reason", Text),
     UniqueConstraint("capture_id", "rank"),
 )
 

@@ -37,7 +37,13 @@ class SeasonPut(NamedTuple):
 
 
 def put_season(
-    connection: Connection, name: str, attribution: str, license: str, images_root: str | None, update_it: bool
+    connection: Connection,
+    name: str,
+    attribution: str,
+    license: str,
+    images_root: str | None,
+    update_it: bool,
+    time_zone: str | None = None,
 ) -> SeasonPut:
     """Make a season, or compare the one there is.
 
@@ -46,11 +52,14 @@ def put_season(
         name: the manifest id.
         attribution, license, images_root: see `Season`.
         update_it: take them over where the ledger has others.
+        time_zone: see `Season`; None: it is not said, and the ledger's stays.
 
     Raises:
         InputError: the ledger has others, and `update_it` is False.
     """
     wanted = {"attribution": attribution, "license": license, "images_root": images_root}
+    if time_zone is not None:
+        wanted["time_zone"] = time_zone
     known = season_named(connection, name)
     if known is None:
         made = connection.execute(insert(season).values(name=name, created_at=moment(connection), **wanted))
@@ -59,7 +68,7 @@ def put_season(
     differs = [key for key, value in wanted.items() if getattr(known, key) != value]
     if not differs:
         return SeasonPut(known.id, False)
-    if not update_it:
+    if not update_it and (differs != ["time_zone"] or known.time_zone is not None):
         raise InputError(
             f"season {name} has {differs[0].replace('_', ' ')} {getattr(known, differs[0])!r} in the ledger, "
             f"not {wanted[differs[0]]!r}; nothing was changed; --update changes it"

@@ -79,6 +79,8 @@ incoming = temporary(
     Column("problem_reason", Text),
     Column("metadata", Text),
     Column("rule", Text),
+    Column("taken_at", Text),
+    Column("taken_text", Text),
 )
 """The images that a file lists, as `IncomingImage` has them, whatever the file's format."""
 

@@ -106,6 +106,9 @@ class CaptureFacts(NamedTuple):
     machine_species_confidence: float | None
     rule: str | None
     metadata_pending: str | None
+    taken_at: str | None
+    reason_kind: str | None
+    subject_url: str | None
 
 
 class ImageFacts(NamedTuple):
@@ -118,6 +121,8 @@ class ImageFacts(NamedTuple):
     bytes: int | None
     note: str | None
     arrived_at: str | None
+    taken_at: str | None
+    taken_text: str | None
 
 
 class Event(NamedTuple):

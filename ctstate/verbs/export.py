@@ -25,7 +25,6 @@ from ctstate.formats.tracker_file import write_tracker_file
 from ctstate.ledger import Ledger, exports
 from ctstate.ledger.exports import ExportedCapture
 from ctstate.ledger.views import CaptureFacts
-from ctstate.verbs.pages import Pages
 from ctstate.zooniverse.subject import anonymized, subject_metadata, upload_metadata
 
 
@@ -113,8 +112,7 @@ def export_tracker(
 def captures_table(
     ledger: Ledger, season: str | None = None, batch: str | None = None
 ) -> tuple[Sequence[str], Iterator[Sequence[Any]]]:
-    """Return the header and the rows of `v_captures` and where a browser shows each subject (`subject_url`), for a
-    CSV; by season, site, roll, capture.
+    """Return the header and the rows of `v_captures`, for a CSV; by season, site, roll, capture.
 
     Args:
         ledger, season, batch: as for `export_manifest`; without a season, all.
@@ -126,12 +124,7 @@ def captures_table(
     if season is not None or batch is not None:
         found = ledger.season(season)
         season_id, batch = found.id, _known(ledger, found, batch)
-    pages = Pages(ledger)
-    rows = (
-        (*facts, pages.of_subject(facts.project_id, facts.subject_id))
-        for facts in exports.of_table(ledger.read, season_id, batch)
-    )
-    return (*CaptureFacts._fields, "subject_url"), rows
+    return CaptureFacts._fields, exports.of_table(ledger.read, season_id, batch)
 
 
 def export_captures(

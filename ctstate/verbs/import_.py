@@ -32,7 +32,7 @@ from ctstate.ledger import (
 )
 from ctstate.ledger.intake_predictions import FileOfPredictions, MadePrediction, Scope
 from ctstate.ledger.seasons import put_season, season_named
-from ctstate.verbs.manifest import check_manifest_id, real_root
+from ctstate.verbs.manifest.checks import check_manifest_id, real_root
 from ctstate.words import counted
 
 SOURCE = "manifest"

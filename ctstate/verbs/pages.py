@@ -1,11 +1,11 @@
-"""The addresses of projects and subjects for a browser, by what the ledger knows.
+"""The addresses of projects for a browser, by what the ledger knows; those of subjects are in `v_captures`.
 
 A project's slug is part of them. `upload` and `adopt` write it down; of a ledger that neither has worked on since,
 no address is known, and none is guessed.
 """
 
 from ctstate.ledger import Ledger, projects
-from ctstate.zooniverse.addresses import is_slug, project_page, subject_page
+from ctstate.zooniverse.addresses import is_slug, project_page
 
 
 def note_project(ledger: Ledger, project_id: int, slug: str) -> None:
@@ -29,8 +29,3 @@ class Pages:
         """Return the address of a project."""
         slug = self._slugs.get(project_id or 0)
         return project_page(self._endpoint, slug) if slug and self._endpoint else None
-
-    def of_subject(self, project_id: int | None, subject_id: int | None) -> str | None:
-        """Return the address of a subject of a project."""
-        slug = self._slugs.get(project_id or 0)
-        return subject_page(self._endpoint, slug, subject_id) if slug and self._endpoint and subject_id else None

@@ -13,8 +13,3 @@ def is_slug(text: str) -> bool:
 def project_page(endpoint: str, slug: str) -> str:
     """Return the address of a project."""
     return f"{endpoint}/projects/{slug}"
-
-
-def subject_page(endpoint: str, slug: str, subject_id: int) -> str:
-    """Return the address of a subject: its page in Talk, which shows its images to everybody."""
-    return f"{project_page(endpoint, slug)}/talk/subjects/{subject_id}"

@@ -11,7 +11,7 @@ import pytest
 from ctstate.errors import InputError, UsageError
 from ctstate.formats.camtrap_dp import instant
 from ctstate.ledger import Ledger
-from ctstate.verbs.manifest import ManifestReport, load_camtrap
+from ctstate.verbs.manifest import ManifestReport, Times, load_camtrap
 
 DEPLOYMENTS = [
     {"deploymentID": "d1", "locationID": "L1", "locationName": "Ñandú #2"},
@@ -300,3 +300,45 @@ def test_the_command_line(package: Package) -> None:
     assert done.returncode == 0, done.stderr
     assert "Season mica-2020: 1 new capture" in done.stdout
     assert "1 capture by the rule: gap 120 s." in done.stdout
+
+
+def test_times_and_deployments_are_kept(package: Package) -> None:
+    package.media = [medium("a", "d1", "2020-03-24T23:30:00+02:00"), medium("b", "d1", "2020-03-24T22:30:00Z")]
+    for one, camera in zip(package.deployments, ("cam 1", "", "NA"), strict=True):
+        one.update(deploymentStart="2020-03-01T00:00:00Z", deploymentEnd="2020-04-01T00:00:00Z", latitude="51.5")
+        one.update(longitude="4.8", cameraID=camera)
+    package.write()
+    package.load()
+    assert package.query("SELECT taken_at FROM image ORDER BY id") == [
+        ("2020-03-24T23:30:00",),
+        ("2020-03-24T22:30:00",),
+    ]
+    assert package.query("SELECT site, roll, starts_at, latitude, camera FROM deployment ORDER BY id") == [
+        ("Ñandú #2", "d1", "2020-03-01T00:00:00", 51.5, "cam 1"),
+        ("L2", "d2", "2020-03-01T00:00:00", 51.5, None),
+        ("d3", "d3", "2020-03-01T00:00:00", 51.5, None),
+    ]
+
+
+def test_in_a_stated_zone_all_times_are_told_in_it(package: Package) -> None:
+    package.media = [medium("a", "d1", "2020-03-24T23:30:00+02:00"), medium("b", "d1", "2020-03-24T22:30:00Z")]
+    package.write()
+    package.load(times=Times(zone="+02:00"))
+    assert package.query("SELECT taken_at FROM image ORDER BY id") == [
+        ("2020-03-24T23:30:00",),
+        ("2020-03-25T00:30:00",),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"latitude": "north"}, "row 3: 'north' is not"), ({"deploymentEnd": "soon"}, "row 3: 'soon' is not a date")],
+)
+def test_broken_deployments_are_named(package: Package, changes: dict[str, str], message: str) -> None:
+    for one in package.deployments:
+        one.update(deploymentEnd="", latitude="")
+    package.deployments[1].update(changes)
+    package.media = [medium("a", "d1", "10:00:00Z")]
+    package.write()
+    with pytest.raises(InputError, match=message):
+        package.load()

@@ -6,24 +6,22 @@ season's size, and a run that fails or is killed leaves the ledger as it was.
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from ctstate.errors import InputError, UsageError
-from ctstate.formats import json_stream
 from ctstate.formats.camtrap_dp import GAP_SECONDS, CamtrapDp, Package
 from ctstate.formats.captures_csv import CapturesCsv
-from ctstate.formats.image_folder import ImageFolder, NameTime, Pattern, read_shifts, times_of
-from ctstate.formats.paths import PathRule
+from ctstate.formats.deployments import read_deployments
 from ctstate.formats.reader import CaptureReader, short
+from ctstate.formats.times import zone_named
 from ctstate.images.cores import usable_cores
-from ctstate.ledger import Ledger, intake_captures, runs, staging
-from ctstate.ledger.seasons import LONGEST_NAME, put_season
+from ctstate.ledger import Ledger, intake_captures, intake_times, runs, staging
+from ctstate.ledger.seasons import put_season
+from ctstate.verbs.manifest.checks import check_manifest_id, real_root
+from ctstate.verbs.manifest.folder import LONGEST_GAP_S, FolderOptions
 from ctstate.words import counted
-
-LONGEST_GAP_S = 366 * 86400
 
 RESERVED = frozenset(
     {
@@ -54,11 +52,49 @@ class ManifestReport:
     examples: list[str] = field(default_factory=list)  # of missing and empty images
     rules: dict[str, int] = field(default_factory=dict)  # captures by the rule that made them (Camtrap DP)
     passed_over: int = 0  # files of a folder that are no images, or that the pattern does not fit
+    images_timeless: int = 0  # of which the file tells no time
+    images_no_time: int = 0  # of these, where something stands in its place that is no time
+    images_timed: int = 0  # that the ledger had without this time, and --update gave it
+    images_untimed: int = 0  # that the ledger has without the time that the file tells
+    deployments: int = 0  # new ones, or changed
 
     @property
     def changed(self) -> bool:
         """Whether the ledger is not as it was."""
-        return bool(self.captures_new or self.captures_updated or self.season_changed)
+        return bool(
+            self.captures_new
+            or self.captures_updated
+            or self.season_changed
+            or self.images_timed
+            or self.deployments
+        )
+
+
+@dataclass(frozen=True)
+class Times:
+    """What a data manager says of times and places, besides what the file does.
+
+    Attributes:
+        zone: of the cameras' clocks, such as `Africa/Johannesburg` or `+02:00`.
+        column: of the captures CSV.
+        exif: open images of which the file tells no time, for what the camera wrote into them.
+        deployments: a table of where cameras stood; see `ctstate.formats.deployments`.
+        processes: that open images.
+    """
+
+    zone: str | None = None
+    column: str | None = None
+    exif: bool = False
+    deployments: str | os.PathLike[str] | None = None
+    processes: int = field(default_factory=usable_cores)
+
+    @property
+    def openers(self) -> int:
+        """Processes that open images; 0: none is opened."""
+        return self.processes if self.exif else 0
+
+
+NO_TIMES = Times()
 
 
 def manifest(
@@ -73,6 +109,7 @@ def manifest(
     update: bool = False,
     allow_missing: bool = False,
     encoding: str = "utf-8-sig",
+    times: Times = NO_TIMES,
     on_progress: Callable[[int], None] = lambda rows: None,
 ) -> ManifestReport:
     """Read a cleaned captures CSV into the ledger, in one transaction.
@@ -87,6 +124,7 @@ def manifest(
         update: let the CSV change captures that are not on their way to Zooniverse yet.
         allow_missing: also where most of the images are not there.
         encoding: of the CSV.
+        times: what else is known of times and places.
         on_progress: called with the number of rows read so far.
 
     Raises:
@@ -106,13 +144,14 @@ def manifest(
     name = os.fspath(captures_csv)
     return _load(
         ledger,
-        CapturesCsv(name, root, tuple(metadata_columns), encoding),
+        CapturesCsv(name, root, tuple(metadata_columns), encoding, times.column, times.openers),
         # A file's name need not be text.
         {"captures_csv": os.fsencode(name).decode("utf-8", "replace"), "update": update},
         _SeasonTexts(attribution, license, root),
         manifest_id,
         update,
         allow_missing,
+        times,
         on_progress,
     )
 
@@ -128,12 +167,14 @@ def load_camtrap(
     gap_seconds: float = GAP_SECONDS,
     update: bool = False,
     allow_missing: bool = False,
+    times: Times = NO_TIMES,
     on_progress: Callable[[int], None] = lambda rows: None,
 ) -> ManifestReport:
     """Read a Camtrap DP into the ledger, in one transaction; see `ctstate.formats.camtrap_dp`.
 
     Args:
-        ledger, attribution, license, update, allow_missing, on_progress: as for `manifest`.
+        ledger, attribution, license, update, allow_missing, times, on_progress: as for `manifest`; a package has
+            deployments of its own, which `times.deployments` adds to.
         datapackage: the file datapackage.json, or the folder that holds it.
         images_root: folder below which the media are; by default the package's own.
         manifest_id: name of the season in the ledger; by default the package's name.
@@ -152,7 +193,8 @@ def load_camtrap(
         raise UsageError(f"{package.file}: the package has no name; name the season with --manifest-id")
     check_manifest_id(manifest_id)
     root = real_root(images_root if images_root is not None else package.file.absolute().parent)
-    reader = CamtrapDp(package, manifest_id, root, gap_seconds)
+    zone = None if times.zone is None else zone_named(times.zone)
+    reader = CamtrapDp(package, manifest_id, root, gap_seconds, zone, times.openers)
     report = _load(
         ledger,
         reader,
@@ -161,64 +203,11 @@ def load_camtrap(
         manifest_id,
         update,
         allow_missing,
+        times,
         on_progress,
     )
     report.rules = dict(reader.rules)
     return report
-
-
-@dataclass(frozen=True)
-class FolderOptions:
-    """How a folder of images becomes captures; see `ctstate.formats.image_folder`.
-
-    Attributes:
-        pattern: which parts of a path are site and roll.
-        gap_seconds, most_images: which images are one capture.
-        name_time: how a file's name tells the time where EXIF does not.
-        clock_shifts: a table of cameras whose clock was wrong.
-        times_from: a file of MegaDetector's with a `datetime` of each image, so that none need be opened.
-        processes: that open files.
-    """
-
-    pattern: str = "{site}/{roll}/**"
-    gap_seconds: float = GAP_SECONDS
-    most_images: int | None = None
-    name_time: str | None = None
-    clock_shifts: str | os.PathLike[str] | None = None
-    times_from: str | os.PathLike[str] | None = None
-    processes: int = field(default_factory=usable_cores)
-
-    def reader(self, folder: str | os.PathLike[str], season: str) -> ImageFolder:
-        """Return the folder's captures, to be read.
-
-        Raises:
-            UsageError: no such folder, or an option that makes no sense.
-            InputError: a table that is none.
-        """
-        check_manifest_id(season)
-        if "#" in season:
-            raise UsageError(f"--manifest-id {season!r}: a '#' parts season, site and roll in capture ids")
-        if not 0 <= self.gap_seconds <= LONGEST_GAP_S:
-            raise UsageError(f"--gap-seconds must be between 0 and {LONGEST_GAP_S}, not {self.gap_seconds}")
-        if self.most_images is not None and self.most_images < 1:
-            raise UsageError(f"--most-images must be 1 or more, not {self.most_images}")
-        root = os.path.realpath(folder)
-        if not os.path.isdir(root):
-            raise UsageError(f"{os.fspath(folder)}: no such folder")
-        times: Iterable[tuple[str, str]] = ()
-        if self.times_from is not None:
-            times = times_of(json_stream.top_level(self.times_from, "images"), PathRule(roots=[root]).apply)
-        return ImageFolder(
-            root,
-            season,
-            Pattern(self.pattern),
-            gap_seconds=self.gap_seconds,
-            most_images=self.most_images,
-            name_time=NameTime(self.name_time) if self.name_time is not None else None,
-            shifts=read_shifts(self.clock_shifts) if self.clock_shifts is not None else (),
-            times=times,
-            processes=self.processes,
-        )
 
 
 def load_folder(
@@ -230,12 +219,13 @@ def load_folder(
     attribution: str,
     license: str,
     update: bool = False,
+    times: Times = NO_TIMES,
     on_progress: Callable[[int], None] = lambda rows: None,
 ) -> ManifestReport:
     """Read a folder of images into the ledger, in one transaction.
 
     Args:
-        ledger, attribution, license, update, on_progress: as for `manifest`.
+        ledger, attribution, license, update, times, on_progress: as for `manifest`.
         folder: that holds the images, in folders of their own.
         options: how it becomes captures.
         manifest_id: name of the season.
@@ -252,70 +242,11 @@ def load_folder(
         manifest_id,
         update,
         False,
+        times,
         on_progress,
     )
     report.passed_over, report.rules = reader.passed_over, dict(reader.rules)
     return report
-
-
-def folder_to_csv(
-    folder: str | os.PathLike[str], options: FolderOptions, *, manifest_id: str, file: str | os.PathLike[str]
-) -> int:
-    """Write the captures of a folder of images as a cleaned captures CSV, to be looked through by a person.
-
-    Returns:
-        how many images are in it.
-
-    Raises:
-        InputError, UsageError: as for `load_folder`; or the file cannot be written.
-    """
-    reader = options.reader(folder, manifest_id)
-    beside = Path(f"{os.fspath(file)}.{os.getpid()}.part")
-    try:
-        with beside.open("x", encoding="utf-8", newline="") as stream:
-            count = reader.write_csv(stream)
-        beside.replace(file)
-    except OSError as error:
-        raise InputError(f"{os.fspath(file)}: cannot be written ({error.strerror})") from None
-    finally:
-        beside.unlink(missing_ok=True)
-    return count
-
-
-# -- what `ctstate import` checks too --------------------------------------------------------------------------
-
-
-def check_manifest_id(manifest_id: str) -> None:
-    """Refuse an id that cannot name files and subject sets.
-
-    Raises:
-        UsageError: it is empty or holds `.`, `__` (docs/legacy-formats.md, section 2), a comma (a set of such a
-            name is never found again: docs/panoptes-api.md, section 3), `/` or a control character.
-    """
-    for part in (".", "__", ",", "/"):
-        if part in manifest_id:
-            raise UsageError(
-                f"manifest id {manifest_id!r} must not contain {part!r}; name another with --manifest-id"
-            )
-    if not manifest_id.strip() or not manifest_id.isprintable():
-        raise UsageError(f"manifest id {manifest_id!r} must be printable text; name another with --manifest-id")
-    most = LONGEST_NAME
-    if len(manifest_id) > most:
-        raise UsageError(f"manifest id {short(manifest_id)} has more than {most} characters")
-
-
-def real_root(images_root: str | os.PathLike[str] | None) -> str | None:
-    """Return the real path of the folder of images.
-
-    Raises:
-        UsageError: there is no such folder.
-    """
-    if images_root is None:
-        return None
-    root = os.path.realpath(images_root)
-    if not os.path.isdir(root):
-        raise UsageError(f"--images-root {os.fspath(images_root)}: no such folder")
-    return root
 
 
 # -- the steps -------------------------------------------------------------------------------------------------
@@ -336,9 +267,13 @@ def _load(
     manifest_id: str | None,
     update: bool,
     allow_missing: bool,
+    times: Times,
     on_progress: Callable[[int], None],
 ) -> ManifestReport:
     """Bring what a reader yields into the ledger: read all of it, check it, merge it."""
+    if times.zone is not None:
+        zone_named(times.zone)
+    deployments = read_deployments(times.deployments) if times.deployments is not None else []
     with ledger.connection() as connection:
         with ledger.read(connection) as reading:
             staging.begin_images(reading)
@@ -353,7 +288,9 @@ def _load(
             if not allow_missing:
                 _check_that_they_are_there(reader, contents, texts.images_root)
         with ledger.atomic_run("manifest", {**arguments, "manifest_id": manifest_id}, connection) as (write, run):
-            season = put_season(write, manifest_id, texts.attribution, texts.license, texts.images_root, update)
+            season = put_season(
+                write, manifest_id, texts.attribution, texts.license, texts.images_root, update, times.zone
+            )
             merged = intake_captures.merge(write, reader.name, season.id, run, update)
             report = ManifestReport(
                 season=manifest_id,
@@ -369,6 +306,13 @@ def _load(
                 images_empty=contents.empty,
                 duplicate_rows=contents.duplicates,
                 season_changed=season.changed,
+                images_timeless=contents.timeless,
+                images_no_time=contents.no_times,
+                images_timed=merged.images_timed,
+                images_untimed=merged.images_untimed,
+                deployments=intake_times.put_deployments(
+                    write, season.id, [*reader.deployments, *deployments], update
+                ),
                 examples=[f"{reader.unit} {row}: {short(path)}: {why}" for row, path, why in contents.examples],
             )
             if not report.changed:
