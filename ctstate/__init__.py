@@ -12,8 +12,8 @@ __version__ = "0.2.0.dev0"
 _ERRORS = (
     "AllowanceError", "BrokenImageError", "CtstateError", "FencedError", "IllegalMoveError", "InputError",
     "LedgerBehindError", "LedgerError", "LedgerLostError", "LedgerMissingError", "LedgerVersionError", "LoginError",
-    "NotFoundError", "RequestRefusedError", "StrangeReplyError", "UnavailableError", "UsageError",
-    "WrongAddressError", "ZooniverseError",
+    "MissingImageError", "NotFoundError", "RequestRefusedError", "StrangeReplyError", "UnavailableError",
+    "UsageError", "WrongAddressError", "ZooniverseError",
 )  # fmt: skip
 
 _HOME = {

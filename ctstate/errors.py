@@ -4,6 +4,7 @@ CtstateError
 ├── UsageError              the call cannot be carried out as it was made
 ├── InputError              a file of the user's is not what it should be (file, row, what, what to do)
 │   └── BrokenImageError    an image file that cannot be decoded
+│       └── MissingImageError an image file that is not there, or cannot be read
 ├── LedgerError             the ledger cannot be opened, read or written
 │   ├── LedgerMissingError  there is no ledger at that place
 │   ├── LedgerVersionError  the ledger was made by a newer ctstate
@@ -53,6 +54,10 @@ class BrokenImageError(InputError):
     def __reduce__(self) -> tuple[type["BrokenImageError"], tuple[str, str]]:
         # Errors travel back from encoding processes by pickle, which by default replays `args` only.
         return (type(self), (self.path, self.reason))
+
+
+class MissingImageError(BrokenImageError):
+    """An image file that is not there, or cannot be read."""
 
 
 class LedgerError(CtstateError):

@@ -127,8 +127,13 @@ def _as_json(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False, default=str)
 
 
-def echo_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Print rows in aligned columns, numbers to the right; of any length in bounded memory."""
+def echo_table(header: Sequence[str], rows: Iterable[Sequence[Any]], widest: int | None = None) -> None:
+    """Print rows in aligned columns, numbers to the right; of any length in bounded memory.
+
+    Args:
+        header, rows: the table.
+        widest: where a line would be longer, each row is printed as lines of its own, a value a line; None: never.
+    """
     widths = list(map(len, header))
     numeric = [True] * len(header)
     # How wide a column is shows in its last row: what is long waits in a file.
@@ -152,6 +157,13 @@ def echo_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
             return "  ".join(parts).rstrip() + "\n"
 
         with _printed() as out:
+            if widest is not None and sum(widths) + 2 * (len(widths) - 1) > widest:
+                label = max(map(len, header))
+                for number, text in enumerate(waiting, start=1):
+                    out(f"-- {number} --\n")
+                    for key, cell in zip(header, json.loads(text), strict=False):
+                        out(f"{key:{label}}  {cell}".rstrip() + "\n")
+                return
             out(line(header))
             out("  ".join("-" * width for width in widths) + "\n")
             for text in waiting:

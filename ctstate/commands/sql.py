@@ -1,5 +1,8 @@
 """ctstate sql"""
 
+import shutil
+import sys
+
 import click
 
 from ctstate.commands.root import Places
@@ -16,7 +19,8 @@ from ctstate.verbs.sql import ask
 def sql(where: Places, question: str, as_csv: bool, as_json: bool) -> None:
     """Ask the ledger in SQL, read-only.
 
-    The views v_captures, v_images, v_progress, v_failures, v_runs and v_events are a stable interface.
+    The views v_captures, v_images, v_progress, v_failures, v_runs, v_events, v_days and more are a stable interface
+    (docs/views.md). Where a row is wider than the terminal, its values are printed one below the other.
 
     \b
     Examples:
@@ -31,4 +35,6 @@ def sql(where: Places, question: str, as_csv: bool, as_json: bool) -> None:
         elif as_csv:
             echo_csv(answer.columns, answer.rows)
         else:
-            echo_table(answer.columns, answer.rows)
+            # A person reads it at a terminal; a program, or a file, gets lines of one kind.
+            columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+            echo_table(answer.columns, answer.rows, columns)

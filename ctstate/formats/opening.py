@@ -129,8 +129,8 @@ def text(
 def numbered(stream: IO[str], delimiter: str = ",") -> Iterator[tuple[int, dict[str, str]]]:
     """Yield the rows of a CSV by its header, numbered as a spreadsheet numbers them.
 
-    The header itself comes first, as row 1 whose values are its keys. Empty rows are passed over, cells that are not
-    there are left out.
+    The header itself comes first, as row 1 whose values are its keys. Empty rows are passed over, cells that are
+    not there are left out.
     """
     reader = csv.reader(stream, delimiter=delimiter)
     header = [cell.strip() for cell in next(reader, [])]

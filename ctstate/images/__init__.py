@@ -35,7 +35,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from ctstate.errors import BrokenImageError, UsageError
+from ctstate.errors import BrokenImageError, MissingImageError, UsageError
 
 from . import codecs, metadata
 
@@ -299,26 +299,26 @@ def _read(path: str, below: str | None) -> tuple[bytes, str]:
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise BrokenImageError(path, "it is no regular file")
+                raise MissingImageError(path, "it is no regular file")
             if below is not None and not _is_below(_place_of(file.fileno(), path), below):
-                raise BrokenImageError(path, f"it is a link that leads out of {below}")
+                raise MissingImageError(path, f"it is a link that leads out of {below}")
             head = file.read(_HEAD)
             kind = _kind(head)
             # The rest only now: cameras make films too, of gigabytes.
             file.seek(0)
             data = file.read() if kind else b""
     except FileNotFoundError as error:
-        raise BrokenImageError(path, "there is no such file") from error
+        raise MissingImageError(path, "there is no such file") from error
     except IsADirectoryError as error:
-        raise BrokenImageError(path, "it is a folder") from error
+        raise MissingImageError(path, "it is a folder") from error
     except ValueError as error:
-        raise BrokenImageError(path, "no file has such a name here") from error
+        raise MissingImageError(path, "no file has such a name here") from error
     except PermissionError as error:
-        raise BrokenImageError(path, "no permission to read it") from error
+        raise MissingImageError(path, "no permission to read it") from error
     except OSError as error:
-        raise BrokenImageError(path, f"it cannot be read: {error.strerror or error}") from error
+        raise MissingImageError(path, f"it cannot be read: {error.strerror or error}") from error
     if not head:
-        raise BrokenImageError(path, "the file is empty")
+        raise MissingImageError(path, "the file is empty")
     if kind is None:
         raise BrokenImageError(path, _what_it_is(head))
     return data, kind

@@ -5,7 +5,7 @@ the capture since. The functions take a write transaction, so that one commit ca
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,10 +13,10 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.engine import Connection
 
 from ctstate.capture import CaptureContent, CaptureImage
-from ctstate.errors import FencedError
+from ctstate.errors import BrokenImageError, FencedError, MissingImageError
 from ctstate.ledger.database import dialect_of, driver, moment
 from ctstate.ledger.schema import run
-from ctstate.ledger.states import State
+from ctstate.ledger.states import FailureKind, State
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ _AMBIGUOUS = "UPDATE capture SET ambiguous_at = :at" + _MINE
 _SUBJECT_GONE = "UPDATE capture SET subject_id = NULL" + _MINE
 # Whatever is given back with a create announced and no outcome known is looked for before it is sent again.
 _MOVED = (
-    "UPDATE capture SET state = :state, moved_at = :at, reason = :reason, ambiguous_at ="
+    "UPDATE capture SET state = :state, moved_at = :at, reason = :reason, reason_kind = :kind, ambiguous_at ="
     " CASE WHEN create_sent_at IS NOT NULL AND ambiguous_at IS NULL THEN :at ELSE ambiguous_at END" + _MINE
 )
 _CHECK = "SELECT 1 FROM capture" + _MINE
@@ -160,10 +160,14 @@ _ITS_IMAGE = (
     " WHERE id = :image AND capture_id = :id AND EXISTS (SELECT 1 FROM capture c WHERE c.id = image.capture_id"
     " AND c.claim = :claim AND c.state = 'uploading')"
 )
-_ENCODED = "UPDATE image SET md5 = :md5, bytes = :bytes, note = :note, arrived_at = NULL" + _ITS_IMAGE
+_ENCODED = (
+    "UPDATE image SET md5 = :md5, bytes = :bytes, note = :note, arrived_at = NULL, failure = NULL,"
+    " failure_reason = NULL" + _ITS_IMAGE
+)
 _ARRIVED = "UPDATE image SET arrived_at = :at" + _ITS_IMAGE
 _NOT_ARRIVED = "UPDATE image SET arrived_at = NULL WHERE capture_id = :id"
 _BROKEN = "UPDATE image SET problem = 'broken', problem_reason = :reason" + _ITS_IMAGE
+_TO_BLAME = "UPDATE image SET failure = :failure, failure_reason = :reason" + _ITS_IMAGE
 
 
 def _fenced(connection: Connection, mine: Claim, statement: object, **values: Any) -> None:
@@ -192,6 +196,14 @@ def note_encoded(connection: Connection, mine: Claim, facts: Sequence[EncodedFac
 def note_broken(connection: Connection, mine: Claim, image_id: int, reason: str) -> None:
     """Leave an image out from now on, as it cannot be decoded."""
     _fenced(connection, mine, _BROKEN, image=image_id, reason=reason)
+
+
+def note_to_blame(connection: Connection, mine: Claim, images: Mapping[int, BrokenImageError | None]) -> None:
+    """Write down which of its images make a capture fail, and why; None: this one does not."""
+    for key, error in images.items():
+        failure = None if error is None else "missing" if isinstance(error, MissingImageError) else "broken"
+        reason = None if error is None else error.reason
+        _fenced(connection, mine, _TO_BLAME, image=key, failure=failure, reason=reason)
 
 
 def note_create_intent(connection: Connection, mine: Claim, run_id: int, floor: int) -> None:
@@ -228,6 +240,9 @@ def note_arrived(connection: Connection, mine: Claim, image_ids: Sequence[int]) 
         _fenced(connection, mine, _ARRIVED, image=key, at=at)
 
 
-def note_moved(connection: Connection, mine: Claim, state: State, reason: str | None = None) -> None:
+def note_moved(
+    connection: Connection, mine: Claim, state: State, reason: str | None = None, kind: FailureKind | None = None
+) -> None:
     """Move a claimed capture to `uploaded`, `failed` or back to `batched`, and so end the claim."""
-    _fenced(connection, mine, _MOVED, state=state.value, at=moment(connection), reason=reason)
+    said = {"state": state.value, "reason": reason, "kind": kind.value if kind is not None else None}
+    _fenced(connection, mine, _MOVED, at=moment(connection), **said)

@@ -33,6 +33,28 @@ class State(enum.StrEnum):
         return self.value
 
 
+class FailureKind(enum.StrEnum):
+    """Of what kind a failure is, so that failures can be grouped; docs/views.md tells users the same."""
+
+    # An image that cannot be decoded, or not be brought under the size limit.
+    IMAGE_BROKEN = "image_broken"
+    # An image file that is not there, or cannot be read.
+    IMAGE_MISSING = "image_missing"
+    # No image that may go up.
+    NO_IMAGE = "no_image"
+    # The process that encoded its images was killed, again and again.
+    ENCODER = "encoder"
+    # Creates got no usable answer, and made nothing.
+    NO_ANSWER = "no_answer"
+    # Zooniverse does not take the subject, an image of it, or its link.
+    REFUSED = "refused"
+    # Its subject is no longer on Zooniverse.
+    SUBJECT_GONE = "subject_gone"
+
+    def __str__(self) -> str:
+        return self.value
+
+
 class Transition(NamedTuple):
     """One legal move; `source` is None for the first state of a new capture."""
 

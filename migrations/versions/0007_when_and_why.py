@@ -63,7 +63,7 @@ FROM image i JOIN capture c ON c.id = i.capture_id JOIN season s ON s.id = c.sea
     # What makes a line of it long is shortened; all of it is in v_captures and v_images.
     "v_failures": f"""
 SELECT s.name AS season, b.name AS batch, c.site, c.capture_id, c.subject_id,
-       CASE WHEN length(c.reason) > 60 THEN substr(c.reason, 1, 57) || '...' ELSE c.reason END AS reason,
+       CASE WHEN length(c.reason) > 80 THEN substr(c.reason, 1, 77) || '...' ELSE c.reason END AS reason,
        c.moved_at, c.run_id, {FAILURE},
        (SELECT count(*) FROM event e WHERE e.capture_id = c.id AND e.target = 'failed') AS attempts
 FROM capture c JOIN season s ON s.id = c.season_id LEFT JOIN batch b ON b.id = c.batch_id
@@ -107,6 +107,19 @@ COLUMNS = [
 ]
 
 
+# What ledgers say already; of any other reason the kind is not known.
+KINDS = """
+UPDATE capture SET reason_kind = CASE
+    WHEN reason LIKE '%: not a usable image (%' THEN 'image_broken'
+    WHEN reason = 'no usable image' THEN 'no_image'
+    WHEN reason LIKE 'encoding its images ends the process%' THEN 'encoder'
+    WHEN reason LIKE '% creates in a row got no usable answer%' THEN 'no_answer'
+    WHEN reason LIKE 'subject % is no longer on Zooniverse%' THEN 'subject_gone'
+    END
+WHERE state = 'failed'
+"""
+
+
 def upgrade() -> None:
     postgresql = op.get_bind().dialect.name == "postgresql"
     op.create_table(
@@ -127,6 +140,7 @@ def upgrade() -> None:
     for table, column, kind in COLUMNS:
         kind = ON_POSTGRESQL[kind] if postgresql else kind
         op.execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
+    op.execute(KINDS)
     for name, query in VIEWS.items():
         for word, said in DIALECTS.items():
             query = query.replace(word, said[postgresql])

@@ -139,6 +139,7 @@ def test_who_slept_through_its_lease_changes_nothing(new_ledger) -> None:
         lambda c: claims.note_encoded(c, old, [claims.EncodedFacts(1, "0" * 32, 5)]),
         lambda c: claims.note_arrived(c, old, [1]),
         lambda c: claims.note_broken(c, old, 1, "x"),
+        lambda c: claims.note_to_blame(c, old, {1: None}),
         lambda c: claims.note_moved(c, old, State.UPLOADED),
         lambda c: claims.still_mine(c, old),
     ]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ctstate.commands.shared import echo_table
 from tests.builders.ledgers import ON_POSTGRES, copy_ledger, new_ledger_at, of_files
 
 
@@ -61,6 +62,18 @@ def test_json_reads_back(sql: Any) -> None:
     }
 
 
+def test_what_is_wider_than_the_terminal_is_printed_one_below_the_other(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [("TST_S1#B04#1#1", None, "x" * 30), ("TST_S1#B04#1#2", 7, "y")]
+    header = ("capture_id", "subject_id", "reason")
+    echo_table(header, rows, widest=40)
+    assert capsys.readouterr().out.splitlines() == [
+        "-- 1 --", "capture_id  TST_S1#B04#1#1", "subject_id", "reason      " + "x" * 30,
+        "-- 2 --", "capture_id  TST_S1#B04#1#2", "subject_id  7", "reason      y",
+    ]  # fmt: skip
+    echo_table(header, rows, widest=58)
+    assert len(capsys.readouterr().out.splitlines()) == 4
+
+
 def test_no_rows(sql: Any) -> None:
     nothing = "SELECT capture_id FROM v_captures WHERE 1 = 0"
     assert sql(nothing).stdout.split() == ["capture_id", "----------"]
@@ -72,9 +85,11 @@ VIEWS = {
     "v_captures": {"capture_id", "season", "site", "roll", "capture", "state", "batch", "subject_id", "reason"},
     "v_images": {"capture_id", "rank", "path", "problem", "problem_reason", "md5", "bytes"},
     "v_progress": {"season", "batch", "site", "captures", "pending", "uploaded", "failed"},
-    "v_failures": {"season", "batch", "capture_id", "reason"},
+    "v_failures": {"season", "batch", "capture_id", "reason", "reason_kind", "attempts"},
     "v_runs": {"run_id", "verb", "outcome", "started_at", "heartbeat_at", "host", "uploaded", "failed"},
-    "v_events": {"capture_id", "at", "source", "target", "run_id", "verb", "reason"},
+    "v_events": {"capture_id", "at", "source", "target", "run_id", "verb", "reason", "site", "batch", "host"},
+    "v_days": {"season", "site", "roll", "day", "captures"},
+    "v_deployments": {"season", "site", "roll", "starts_at", "ends_at", "nights"},
 }
 
 

@@ -136,7 +136,7 @@ def test_a_stop_gives_the_capture_back_with_what_is_known(begun: bool) -> None:
     told.until(Create if not begun else Link)
     told.tell(StopAskedError("enough"))
     assert isinstance(told.want, Write)
-    assert told.want.facts[-1] == (claims.note_moved, State.BATCHED, "enough")
+    assert told.want.facts[-1] == (claims.note_moved, State.BATCHED, "enough", None)
     # Announced and surely not sent: no doubt is left behind.
     assert ((claims.note_not_created,) in told.want.facts) is not begun
     assert told.to_the_end() == Ending("given_back", "enough")

@@ -113,8 +113,13 @@ def test_a_broken_image_fails_its_capture_with_the_file_named(new_season) -> Non
     (season.folder / "images" / path).write_bytes(b"no image at all")
     report = season.upload()
     assert (report.counts.uploaded, report.counts.failed) == (3, 1)
-    ((reason,),) = season.rows(f"SELECT reason FROM v_failures WHERE capture_id = '{capture_id}'")
+    failure = f"SELECT reason, reason_kind, attempts FROM v_failures WHERE capture_id = '{capture_id}'"
+    ((reason, kind, attempts),) = season.rows(failure)
     assert path in reason
+    assert (kind, attempts) == ("image_broken", 1)
+    images = f"SELECT rank, problem, problem_reason FROM v_images WHERE capture_id = '{capture_id}' ORDER BY rank"
+    why = "it is no JPEG, PNG, TIFF, BMP, WebP or GIF"
+    assert season.rows(images)[:2] == [(1, None, None), (2, "broken", why)]
     with Ledger.open(season.path) as ledger:
         from ctstate.verbs.retry import retry
 
@@ -141,6 +146,18 @@ def test_an_image_that_vanished_fails_its_capture(new_season) -> None:
     (path,) = season.rows("SELECT path FROM image WHERE capture_id = 1")[0]
     (season.folder / "images" / path).unlink()
     assert season.upload().counts.failed == 1
+    assert season.rows("SELECT reason_kind FROM v_failures") == [("image_missing",)]
+    assert season.rows(f"SELECT problem, problem_reason FROM v_images WHERE path = '{path}'") == [
+        ("missing", "there is no such file")
+    ]
+    with Ledger.open(season.path) as ledger:
+        from ctstate.verbs.retry import retry
+
+        retry(ledger)
+    # What made it fail is no property of the image: another try looks for itself.
+    assert season.rows("SELECT problem FROM v_images WHERE problem IS NOT NULL") == []
+    assert season.upload().counts.failed == 1
+    assert season.rows("SELECT attempts FROM v_failures") == [(2,)]
 
 
 def test_images_can_be_elsewhere(new_season, tmp_path) -> None:
@@ -346,9 +363,12 @@ def test_a_subject_deleted_meanwhile_fails_its_capture_and_no_other(new_season) 
     season.connect().delete_subject(subject_id)
     report = season.upload()
     assert (report.counts.uploaded, report.counts.failed) == (2, 1)
-    ((reason, left),) = season.rows(f"SELECT reason, subject_id FROM capture WHERE id = {key}")
+    ((reason, kind, left),) = season.rows(
+        f"SELECT c.reason, v.reason_kind, c.subject_id FROM capture c JOIN v_failures v USING (capture_id)"
+        f" WHERE c.id = {key}"
+    )
     assert "no longer on Zooniverse" in reason
-    assert left is None
+    assert (kind, left) == ("subject_gone", None)
 
 
 def test_a_worker_that_slept_through_its_lease_sends_nothing(new_season, monkeypatch) -> None:

@@ -26,6 +26,7 @@ from ctstate.errors import (
     CtstateError,
     FencedError,
     LoginError,
+    MissingImageError,
     NotFoundError,
     RequestRefusedError,
     UnavailableError,
@@ -34,7 +35,7 @@ from ctstate.errors import (
 from ctstate.images import EncodedImage
 from ctstate.ledger import claims
 from ctstate.ledger.claims import Claim
-from ctstate.ledger.states import State
+from ctstate.ledger.states import FailureKind, State
 from ctstate.zooniverse import Created
 from ctstate.zooniverse import subject as subjects
 
@@ -212,26 +213,28 @@ def life(claim: Claim, ledger_id: str, *, skip_broken: bool = False) -> Story:
                 elif creates >= MOST_CREATES:
                     return (
                         yield from _fail(
+                            FailureKind.NO_ANSWER,
                             f"{MOST_CREATES} creates in a row got no usable answer and made nothing",
-                            claims.note_not_created,
+                            (claims.note_not_created,),
                         )
                     )
                 else:
                     yield Write(((claims.note_not_created,),))
             if not capture.images:
-                return (yield from _fail("no usable image"))
+                return (yield from _fail(FailureKind.NO_IMAGE, "no usable image"))
 
             # Encoded before anything is sent: the places to put images to are good for minutes only.
             facts: list[Fact] = []
             if not ready:
                 encoded = yield from _encode(capture.images)
                 if encoded is None:
-                    return (yield from _fail("encoding its images ends the process (out of memory?)"))
+                    why = "encoding its images ends the process (out of memory?)"
+                    return (yield from _fail(FailureKind.ENCODER, why))
                 pairs = list(zip(capture.images, encoded, strict=True))
                 broken = [(image, result) for image, result in pairs if isinstance(result, BrokenImageError)]
                 ready = [(image, result) for image, result in pairs if isinstance(result, EncodedImage)]
                 if broken and not (skip_broken and ready):
-                    return (yield from _fail(str(broken[0][1])))
+                    return (yield from _fail_of_images(pairs, *broken[0]))
                 facts = _encoded_facts(ready, broken)
             mimes = tuple(encoded.mime for _, encoded in ready)
 
@@ -253,7 +256,7 @@ def life(claim: Claim, ledger_id: str, *, skip_broken: bool = False) -> Story:
                         yield Write(((claims.note_ambiguous,),))
                     continue
                 except (RequestRefusedError, NotFoundError) as error:
-                    return (yield from _fail(str(error), claims.note_not_created))
+                    return (yield from _fail(FailureKind.REFUSED, str(error), (claims.note_not_created,)))
                 unsent, doubt = False, None
                 subject_id, urls = made.id, made.urls
                 try:
@@ -301,10 +304,10 @@ def life(claim: Claim, ledger_id: str, *, skip_broken: bool = False) -> Story:
         if subject_id is None:
             return (yield from _end(State.BATCHED, str(error), error=error))
         reason = f"subject {subject_id} is no longer on Zooniverse; `ctstate retry` uploads it again"
-        return (yield from _fail(reason, claims.note_subject_gone))
+        return (yield from _fail(FailureKind.SUBJECT_GONE, reason, (claims.note_subject_gone,)))
     except ZooniverseError as error:
         if isinstance(error, RequestRefusedError) and subject_id is not None:
-            return (yield from _fail(str(error)))
+            return (yield from _fail(FailureKind.REFUSED, str(error)))
         # The log-in, the address, the set: of no capture. A create that was perhaps sent stays in doubt.
         return (yield from _end(State.BATCHED, str(error), error=error))
 
@@ -342,13 +345,27 @@ def _encoded_facts(
     return [*facts, (claims.note_encoded, sizes)]
 
 
-def _fail(reason: str, *facts: Callable[..., None]) -> Story:
-    return (yield from _end(State.FAILED, reason, *((fact,) for fact in facts)))
+def _fail_of_images(
+    pairs: Sequence[tuple[CaptureImage, EncodedImage | BrokenImageError]],
+    image: CaptureImage,
+    error: BrokenImageError,
+) -> Story:
+    """Fail as images cannot go up; the reason names the first, the ledger says it of each."""
+    kind = FailureKind.IMAGE_MISSING if isinstance(error, MissingImageError) else FailureKind.IMAGE_BROKEN
+    reason = f"{image.path}: not a usable image ({error.reason})"
+    blame = {each.id: made if isinstance(made, BrokenImageError) else None for each, made in pairs}
+    return (yield from _fail(kind, reason, (claims.note_to_blame, blame)))
 
 
-def _end(state: State, reason: str, *facts: Fact, error: CtstateError | None = None) -> Story:
+def _fail(kind: FailureKind, reason: str, *facts: Fact) -> Story:
+    return (yield from _end(State.FAILED, reason, *facts, kind=kind))
+
+
+def _end(
+    state: State, reason: str, *facts: Fact, error: CtstateError | None = None, kind: FailureKind | None = None
+) -> Story:
     try:
-        yield Write((*facts, (claims.note_moved, state, reason or "released")))
+        yield Write((*facts, (claims.note_moved, state, reason or "released", kind)))
     except FencedError as fenced:
         return Ending("fenced", str(fenced))
     return Ending("failed" if state is State.FAILED else "given_back", reason, error)
