@@ -35,6 +35,7 @@ _HOME = {
     **dict.fromkeys(("plan_removal", "remove"), "verbs.remove"),
     **dict.fromkeys(("delete", "plan_deletion"), "verbs.delete"),
     "retry": "verbs.retry",
+    "sample": "verbs.sample",
     "update_metadata": "verbs.update_metadata",
     **dict.fromkeys(("link", "unlink"), "verbs.link"),
     "status": "verbs.status",

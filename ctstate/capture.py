@@ -148,6 +148,7 @@ class Season(NamedTuple):
     license: str
     images_root: str | None  # absolute; None: the image paths are absolute
     time_zone: str | None = None  # of the cameras' clocks, as a person said
+    most_images: int | None = None  # so many of a capture go up; None: all
 
 
 class Batch(NamedTuple):

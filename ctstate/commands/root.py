@@ -43,6 +43,7 @@ VERBS = {
     "retry": "ctstate.commands.retry",
     "run": "ctstate.commands.run",
     "runs": "ctstate.commands.runs",
+    "sample": "ctstate.commands.sample",
     "sandbox": "ctstate.commands.sandbox",
     "sets": "ctstate.commands.workflows",
     "sql": "ctstate.commands.sql",
@@ -62,7 +63,7 @@ _WITHOUT_SEASON_FILE = ("init", "demo", "sandbox")
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "Do it all": ("init", "plan", "run"),
-    "Prepare a season": ("manifest", "import", "predict", "exclude", "include", "batch"),
+    "Prepare a season": ("manifest", "import", "predict", "exclude", "include", "sample", "batch"),
     "Upload": ("doctor", "upload", "retry", "verify", "link"),
     "Look": ("status", "history", "runs", "sql", "progress", "sets", "workflows", "export"),
     "Correct": ("reconcile", "update-metadata", "unlink", "adopt", "remove", "delete"),

@@ -35,6 +35,7 @@ OPTIONS: Mapping[str, Mapping[str, str]] = {
         **{name: name for name in (*_FOLDER, *_TIMES)},
     },
     "predict": _SEASON,
+    "sample": {**_SEASON, "most_images": "sample"},
     "batch": {
         **_SEASON, "number_of_batches": "batches.number", "max_batch_size": "batches.max_size",
         "order": "batches.order", "seed": "batches.seed",

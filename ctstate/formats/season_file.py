@@ -106,6 +106,7 @@ class SeasonFile(_Table, frozen=True):
             `manifest` takes them.
         project_id, workflow_id: on Zooniverse.
         password_file: with the account.
+        sample: so many images of a capture go up at most.
         predictions, exclusions, batches, images, upload, cluster: tables.
     """
 
@@ -133,6 +134,7 @@ class SeasonFile(_Table, frozen=True):
     project_id: Number | None = None
     workflow_id: Number | None = None
     password_file: Text | None = None
+    sample: Number | None = None
     predictions: tuple[Predictions, ...] = ()
     exclusions: tuple[Exclusion, ...] = ()
     batches: Batches = Batches()

@@ -33,6 +33,7 @@ from ctstate.errors import InputError
 from ctstate.ledger import intake_times
 from ctstate.ledger.database import moment
 from ctstate.ledger.exclusions import WITHHELD, exclude_imageless
+from ctstate.ledger.sampling import SAMPLED, sample
 from ctstate.ledger.schema import capture, image, season
 from ctstate.ledger.seasons import characters
 from ctstate.ledger.staging import MOST_EXAMPLES, count, fresh, incoming, temporary
@@ -239,7 +240,9 @@ def merge(connection: Connection, name: str, season_id: int, run_id: int, update
     highest = int(connection.execute(select(func.coalesce(func.max(capture.c.id), 0))).scalar_one())
     merged.new = _add_captures(connection, season_id, run_id)
     _add_images(connection, capture.c.id > highest)
-    exclude_imageless(connection, or_(capture.c.id > highest, capture.c.id.in_(select(_different.c.key))))
+    touched = or_(capture.c.id > highest, capture.c.id.in_(select(_different.c.key)))
+    sample(connection, season_id, touched)
+    exclude_imageless(connection, touched)
     usable = func.sum(case((incoming.c.problem.is_(None), 1), else_=0))
     without = select(incoming.c.capture_id).group_by(incoming.c.capture_id).having(usable == 0).subquery()
     merged.without_image = int(connection.execute(select(func.count()).select_from(without)).scalar_one())
@@ -282,7 +285,7 @@ def _find_different() -> Insert:
                 image.c.id.is_(None),
                 image.c.path != incoming.c.path,
                 and_(
-                    its_problem.not_in(["broken", WITHHELD]),
+                    its_problem.not_in(["broken", WITHHELD, SAMPLED]),
                     its_problem != new_problem,
                     # Files may go once they are on Zooniverse: that is nothing the file says.
                     or_(new_problem.not_in(["missing", "empty"]), _UPDATABLE),

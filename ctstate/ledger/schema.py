@@ -104,6 +104,7 @@ season = Table(
     Column("images_root", Text),  # absolute; NULL: the image paths are absolute
     Column("created_at", Time, nullable=False),
     Column("time_zone", Text),  # of the cameras' clocks, such as Africa/Johannesburg; NULL: not said
+    Column("most_images", Integer),  # so many of a capture go up, the others are `sampled`; NULL: all
 )
 
 # Where and how long a camera stood, by the season's own zone.
@@ -233,7 +234,7 @@ image = Table(
     Column("capture_id", Key, ForeignKey("capture.id"), nullable=False),
     Column("rank", Integer, nullable=False),
     Column("path", Text, nullable=False),
-    Column("problem", String(16)),  # excluded, missing, empty, broken, withheld, sampled out; NULL: usable
+    Column("problem", String(16)),  # excluded, missing, empty, broken, withheld, sampled; NULL: usable
     Column("problem_reason", Text),
     # The bytes that went up: what a HEAD of the image must show.
     Column("md5", String(32)),

@@ -12,7 +12,7 @@ from typing import Any
 from ctstate.errors import InputError, UsageError
 from ctstate.formats.id_lists import CAPTURE, PATH, read_listed
 from ctstate.formats.paths import PathRule
-from ctstate.ledger import Ledger, Transaction, exclusions, runs
+from ctstate.ledger import Ledger, Transaction, exclusions, runs, sampling
 from ctstate.ledger.listed import CHOSEN_CAPTURES, CHOSEN_IMAGES, Entry, choose, image_roots, unknown
 from ctstate.ledger.read_only_sql import captures_where
 from ctstate.words import counted
@@ -110,6 +110,7 @@ def include(
             run_id = ledger.begin_run(writing, "include", _arguments(where, listed, whole_captures))
             report.captures = exclusions.include(writing, CHOSEN_CAPTURES)
             report.images = exclusions.release_images(writing, CHOSEN_IMAGES)
+            sampling.sample_all(writing)
             _finish(writing, run_id, report)
     return report
 

@@ -66,6 +66,8 @@ def _steps(ledger: Ledger | None, said: SeasonFile, submit: bool) -> Iterator[St
         yield Step("manifest", what=f"read {said.captures}")
         yield from (Step("predict", _of(item), f"read {item.file}") for item in said.predictions)
         yield from (_excluding(rule, "what it fits") for rule in said.exclusions)
+        if said.sample is not None:
+            yield _sampling(said.sample)
         if _splits(said):
             yield Step("batch", what="split the season")
         yield from _on_zooniverse(said, [], "all captures", submit)
@@ -86,6 +88,8 @@ def _steps(ledger: Ledger | None, said: SeasonFile, submit: bool) -> Iterator[St
     sets = [row.name for row in ledger.batches(season.id) if row.subject_set_id is not None]
     with ledger.read() as connection:
         left = uploads.count_left(connection, season.id, None)
+    if said.sample is not None and season.most_images != said.sample:
+        yield _sampling(said.sample)
     if left.unbatched and _splits(said):
         yield Step("batch", what=counted(left.unbatched, "capture", "are in no batch"))
     if left.pending or left.unbatched:
@@ -112,6 +116,10 @@ def _at_the_end(said: SeasonFile, sets: Sequence[str]) -> Iterator[Step]:
         yield from (Step("link", ("--batch", name), f"show the subject set of {name} {flow}") for name in sets)
         if not sets:
             yield Step("link", what=f"show the subject sets {flow}")
+
+
+def _sampling(most: int) -> Step:
+    return Step("sample", (str(most),), f"leave images out: at most {counted(most, 'image')} of a capture")
 
 
 def _need(said: SeasonFile, *keys: str) -> None:

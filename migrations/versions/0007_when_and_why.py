@@ -1,4 +1,5 @@
-"""When pictures were taken and where cameras stood; of which kind a failure is, and which image was to blame.
+"""When pictures were taken and where cameras stood; of which kind a failure is, and which image was to blame; how
+many images of a capture go up.
 
 Revision: 0007, after 0006.
 """
@@ -93,11 +94,17 @@ FROM deployment d JOIN season s ON s.id = d.season_id
 NEW = ("v_days", "v_deployments")
 
 # As `ctstate/ledger/postgres_types.py` names the types of the columns that Core describes.
-ON_POSTGRESQL = {"TEXT": 'TEXT COLLATE "C"', "VARCHAR(19)": 'TEXT COLLATE "C"', "VARCHAR(16)": 'TEXT COLLATE "C"'}
+ON_POSTGRESQL = {
+    "INTEGER": "BIGINT",
+    "TEXT": 'TEXT COLLATE "C"',
+    "VARCHAR(19)": 'TEXT COLLATE "C"',
+    "VARCHAR(16)": 'TEXT COLLATE "C"',
+}
 
 # Plain ADD COLUMN: rebuilding a table would drop the triggers that guard it.
 COLUMNS = [
     ("season", "time_zone", "TEXT"),
+    ("season", "most_images", "INTEGER"),
     ("capture", "taken_at", "VARCHAR(19)"),
     ("capture", "reason_kind", "VARCHAR(16)"),
     ("image", "taken_at", "VARCHAR(19)"),

@@ -101,6 +101,17 @@ def test_a_rule_on_predictions_that_are_not_there_stops_the_run(tmp_path: Path, 
     assert "All is well: 2 captures" in here("run")
 
 
+def test_a_sample_is_taken_once(tmp_path: Path, sandbox: SandboxProcess) -> None:
+    here = InFolder(tmp_path, sandbox, 6)
+    here.file.write_text("sample = 1\n" + here.file.read_text())
+    assert "leave images out: at most 1 image of a capture" in here("plan")
+    said = here("run")
+    assert "At most 1 image a capture:" in said
+    assert "All is well: 6 captures" in said
+    assert {len(subject["metadata"]["#original_images"]) for subject in sandbox.state()["subjects"]} == {1}
+    assert "ctstate sample" not in here("run")
+
+
 def test_a_run_that_is_killed_goes_on(tmp_path: Path, sandbox: SandboxProcess) -> None:
     here = InFolder(tmp_path, sandbox, 12, "[batches]\nnumber = 2\n")
     sandbox.set_faults({"latency_ms": {"create subject": 300}})

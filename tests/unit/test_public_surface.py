@@ -67,6 +67,7 @@ SURFACE = [
     "reconcile",
     "remove",
     "retry",
+    "sample",
     "status",
     "survey",
     "unlink",
