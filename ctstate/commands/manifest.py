@@ -1,13 +1,12 @@
 """ctstate manifest"""
 
 import os
-import sys
 from typing import Any
 
 import click
 
 from ctstate.commands.root import Places
-from ctstate.commands.shared import places
+from ctstate.commands.shared import counter, places
 from ctstate.errors import UsageError
 from ctstate.formats.camtrap_dp import GAP_SECONDS
 from ctstate.formats.captures_csv import TIME_COLUMNS
@@ -145,12 +144,6 @@ def manifest(
             return
     elif csv_file is not None:
         raise UsageError("--csv is for a folder of images")
-    show = sys.stderr.isatty()
-
-    def progress(rows: int) -> None:
-        if show:
-            click.echo(f"\r{counted(rows, 'row')} read", nl=False, err=True)
-
     times = Times(time_zone, time_column, exif_times, deployments)
     season: dict[str, Any] = {"attribution": attribution, "license": license, "manifest_id": manifest_id}
     season |= {"update": update, "times": times}
@@ -162,14 +155,16 @@ def manifest(
     else:
         given = {**listed, "metadata_columns": metadata_columns, "encoding": encoding}
     read: Any = {"folder": load_folder, "camtrap-dp": load_camtrap, "csv": carry_out}[format]
-    report = where.open_or_make(lambda ledger: read(ledger, captures_csv, **season, **given, on_progress=progress))
-    if show:
-        click.echo("\r", nl=False, err=True)
+    unit = "image" if format == "folder" else "row"
+    with counter(unit) as progress:
+        report = where.open_or_make(
+            lambda ledger: read(ledger, captures_csv, **season, **given, on_progress=progress)
+        )
     click.echo(
         f"Season {report.season}: {counted(report.captures_new, 'new capture')}, {report.captures_unchanged:,} "
         "as before"
         + (f", {report.captures_updated:,} updated" if report.captures_updated else "")
-        + f" ({counted(report.rows, 'row')})."
+        + f" ({counted(report.rows, unit)})."
     )
     if report.captures_kept:
         click.echo(

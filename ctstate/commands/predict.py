@@ -1,11 +1,9 @@
 """ctstate predict"""
 
-import sys
-
 import click
 
 from ctstate.commands.root import Places
-from ctstate.commands.shared import batch_option, places, season_option
+from ctstate.commands.shared import batch_option, counter, places, season_option
 from ctstate.verbs.predict import FORMATS, PredictionFile
 from ctstate.verbs.predict import predict as carry_out
 from ctstate.words import counted
@@ -57,13 +55,7 @@ def predict(
         for path, kind in ((empty, "legacy-empty"), (species, "legacy-species"), (file, format))
         if path is not None
     ]
-    show = sys.stderr.isatty()
-
-    def progress(entries: int) -> None:
-        if show:
-            click.echo(f"\r{counted(entries, 'entry')} read", nl=False, err=True)
-
-    with where.open() as ledger:
+    with where.open() as ledger, counter("entry") as progress:
         report = carry_out(
             ledger,
             files,
@@ -75,8 +67,6 @@ def predict(
             base_folder=base_folder,
             on_progress=progress,
         )
-    if show:
-        click.echo("\r", nl=False, err=True)
     for path, kind in report.files:
         click.echo(f"{path}: {kind}")
     click.echo(

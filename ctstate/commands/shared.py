@@ -4,6 +4,7 @@ import contextlib
 import csv
 import io
 import json
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -13,6 +14,7 @@ import click
 from ctstate.commands.completion import batch_names, season_names
 from ctstate.commands.root import Places
 from ctstate.errors import LedgerMissingError, UsageError
+from ctstate.words import counted
 from ctstate.zooniverse import read_credentials
 
 if TYPE_CHECKING:
@@ -106,6 +108,22 @@ def connect(where: Places, password_file: str | None, **more: Any) -> "Zoonivers
     from ctstate.zooniverse import Zooniverse
 
     return Zooniverse(where.endpoint, read_credentials(password_file), insecure_http=where.insecure_http, **more)
+
+
+@contextlib.contextmanager
+def counter(noun: str) -> Iterator[Callable[[int], None]]:
+    """Give a function that shows on a terminal how many were read so far; the line is gone at the end."""
+    show = sys.stderr.isatty()
+
+    def progress(number: int) -> None:
+        if show:
+            click.echo(f"\r{counted(number, noun)} read", nl=False, err=True)
+
+    try:
+        yield progress
+    finally:
+        if show:
+            click.echo("\r\033[K", nl=False, err=True)
 
 
 def echo_json(value: Any) -> None:
