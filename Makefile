@@ -2,13 +2,14 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+STOCK = .venv-stock-cli
 
-.PHONY: demo test test-postgres simulate crash defects fuzz lint docs oldest clean
+.PHONY: demo test test-postgres simulate crash defects fuzz lint docs oldest newest clean
 
 demo: $(VENV)/installed
 	$(BIN)/ctstate demo
 
-test: $(VENV)/installed
+test: $(VENV)/installed $(STOCK)/installed
 	$(BIN)/python -m pytest -n 3 --dist loadgroup
 
 # What of the tests is about the ledger, on PostgreSQL: a server of their own, on loopback, in a temporary folder.
@@ -45,9 +46,19 @@ docs: $(VENV)/installed
 oldest:
 	.ci/oldest
 
+# The tests on the newest Python that is here, with the newest packages.
+newest:
+	.ci/newest
+
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[fast,test]"
+	touch $@
+
+# The stock command line of Zooniverse, which the sandbox must satisfy: it holds click back, so it lives by itself.
+$(STOCK)/installed:
+	$(PYTHON) -m venv $(STOCK)
+	$(STOCK)/bin/pip install --quiet --disable-pip-version-check "panoptescli>=1.2"
 	touch $@
 
 $(VENV)/linters: $(VENV)/installed
@@ -55,4 +66,4 @@ $(VENV)/linters: $(VENV)/installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo build dist
+	rm -rf $(VENV) $(STOCK) demo build dist
