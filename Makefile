@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 STOCK = .venv-stock-cli
 
-.PHONY: demo test test-postgres simulate crash defects fuzz lint docs oldest newest clean
+.PHONY: demo test test-postgres simulate crash defects fuzz lint docs oldest newest package clean
 
 demo: $(VENV)/installed
 	$(BIN)/ctstate demo
@@ -54,6 +54,10 @@ $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[fast,test]"
 	touch $@
+
+# Wheel and source archive in dist/: built, checked, and the wheel tried in an empty environment.
+package:
+	.ci/package dist
 
 # The stock command line of Zooniverse, which the sandbox must satisfy: it holds click back, so it lives by itself.
 $(STOCK)/installed:
