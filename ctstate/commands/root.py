@@ -3,24 +3,24 @@
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.core import ParameterSource
 
 from ctstate import __version__
-from ctstate.cluster.queue import SLURM
 from ctstate.commands.completion import files
-from ctstate.commands.old_spellings import spell_anew
-from ctstate.commands.season_file import defaults
-from ctstate.formats.season_file import SeasonFile, find_season_file, read_season_file
-from ctstate.ledger import Ledger
-from ctstate.ledger.fresh import open_or_make
-from ctstate.zooniverse import DEFAULT_ENDPOINT
+from ctstate.zooniverse.addresses import DEFAULT_ENDPOINT
+
+if TYPE_CHECKING:
+    from ctstate.formats.season_file import SeasonFile
+    from ctstate.ledger import Ledger
 
 T = TypeVar("T")
 
-# Verbs are loaded when they are called: `ctstate status` need not import an image library.
+# Verbs are loaded when they are called: `ctstate status` need not import an image library. For the same reason this
+# module, and those that it imports, load the ledger, the formats and Zooniverse's client within functions:
+# `ctstate --version` needs none of them (tests/cli/test_start.py holds that).
 VERBS = {
     "adopt": "ctstate.commands.adopt",
     "batch": "ctstate.commands.batch",
@@ -80,25 +80,30 @@ class Places:
     ledger: str
     endpoint: str
     insecure_http: bool = False
-    season_file: SeasonFile | None = None
+    season_file: "SeasonFile | None" = None
 
-    def open(self, *, read_only: bool = False) -> Ledger:
+    def open(self, *, read_only: bool = False) -> "Ledger":
         """Open the ledger; say so where an older one was brought up to date."""
+        from ctstate.cluster.queue import SLURM
+        from ctstate.ledger import Ledger
+
         ledger = Ledger.open(self.ledger, read_only=read_only, jobs=SLURM)
         _say_that_it_was_older(ledger)
         return ledger
 
-    def open_or_make(self, work: Callable[[Ledger], T]) -> T:
+    def open_or_make(self, work: "Callable[[Ledger], T]") -> T:
         """Do some work with the ledger; where there is none, make it if the work ends well."""
+        from ctstate.cluster.queue import SLURM
+        from ctstate.ledger.fresh import open_or_make
 
-        def with_it(ledger: Ledger) -> T:
+        def with_it(ledger: "Ledger") -> T:
             _say_that_it_was_older(ledger)
             return work(ledger)
 
         return open_or_make(self.ledger, with_it, SLURM)
 
 
-def _say_that_it_was_older(ledger: Ledger) -> None:
+def _say_that_it_was_older(ledger: "Ledger") -> None:
     if ledger.backup is not None:
         click.echo(
             f"The ledger was of an older version and is now up to date; a copy of it as it was: {ledger.backup}",
@@ -134,6 +139,8 @@ class _Verbs(click.Group):
         name, command, words = super().resolve_command(ctx, args)
         if name is None or command is None or ctx.resilient_parsing:  # a shell completes what is spelled as now
             return name, command, words
+        from ctstate.commands.old_spellings import spell_anew
+
         words, told = spell_anew(name, command, words)
         if told:
             click.echo(told, err=True)
@@ -181,9 +188,13 @@ def cli(ctx: click.Context, ledger: str, endpoint: str, insecure_http: bool, sea
     Exit codes: 0 done; 1 failed, or something is off; 2 wrong call;
     75 stopped cleanly before all was done: run the same command again.
     """
+    from ctstate.formats.season_file import find_season_file, read_season_file
+
     said = None
     found = season_file or (find_season_file() if ctx.invoked_subcommand not in _WITHOUT_SEASON_FILE else None)
     if found:
+        from ctstate.commands.season_file import defaults
+
         said = read_season_file(found)
         ctx.default_map = defaults(said)
         if said.ledger is not None and ctx.get_parameter_source("ledger") is ParameterSource.DEFAULT:
