@@ -5,6 +5,7 @@ import re
 import sqlite3
 import subprocess
 import sys
+import tomllib
 from contextlib import closing
 from pathlib import Path
 
@@ -90,9 +91,10 @@ def test_every_module_that_the_docs_name_is_there() -> None:
 
 
 def test_the_dependencies_have_their_reasons() -> None:
-    names = re.findall(
-        r'^    "([A-Za-z][\w-]*)[>=\["]', read("pyproject.toml").split("[project.optional")[0], re.MULTILINE
-    )
-    readme = read("README.md")
-    assert names
-    assert [name for name in names if not re.search(rf"^\|.*\b{name}\b.*\|", readme, re.MULTILINE)] == []
+    project = tomllib.loads(read("pyproject.toml"))["project"]
+    described = read("docs/dependencies.md")
+    names = [re.match(r"[\w-]+", text)[0] for text in project["dependencies"]]  # type: ignore[index]
+    assert [
+        n for n in names if not re.search(rf"^\| [^|]*\b{n}\b[^|]* \| \d+ \|.*\w", described, re.MULTILINE)
+    ] == []
+    assert re.findall(r"^\| `ctstate\[(\w+)\]`", described, re.MULTILINE) == [*project["optional-dependencies"]]
