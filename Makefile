@@ -41,6 +41,7 @@ lint: $(VENV)/linters
 
 docs: $(VENV)/installed
 	$(BIN)/python docs/make_cli.py
+	$(BIN)/python docs/make_json.py
 
 # The same tests on the oldest Python and SQLite that are supported, with the oldest packages.
 oldest:

@@ -31,6 +31,14 @@ def test_the_cli_reference_is_what_help_says(tmp_path: Path) -> None:
         assert read(f"docs/{page}") == (tmp_path / page).read_text(encoding="utf-8"), f"{page}: run `make docs`"
 
 
+def test_what_json_prints_is_described(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, str(ROOT / "docs" / "make_json.py"), str(tmp_path)], check=True)
+    pages = ["json.md", *(f"schemas/{page.name}" for page in sorted((ROOT / "docs" / "schemas").glob("*")))]
+    assert pages == ["json.md", *(f"schemas/{page.name}" for page in sorted((tmp_path / "schemas").glob("*")))]
+    for page in pages:
+        assert read(f"docs/{page}") == (tmp_path / page).read_text(encoding="utf-8"), f"{page}: run `make docs`"
+
+
 NAMESAKES = {"include": "exclude", "unlink": "link", "sets": "workflows"}
 """Verbs that share the module of another."""
 
