@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 STOCK = .venv-stock-cli
+DOCS = .venv-docs
 
-.PHONY: demo test test-postgres simulate crash defects fuzz lint docs oldest newest package clean
+.PHONY: demo test test-postgres simulate crash defects fuzz lint docs oldest newest package site man clean
 
 demo: $(VENV)/installed
 	$(BIN)/ctstate demo
@@ -39,9 +40,22 @@ lint: $(VENV)/linters
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# What of the docs is made from the code.
 docs: $(VENV)/installed
 	$(BIN)/python docs/make_cli.py
 	$(BIN)/python docs/make_json.py
+	$(BIN)/python docs/make_states.py
+
+# The documentation site in build/site; a warning is an error, and so is a link that leads nowhere.
+site: $(DOCS)/installed
+	rm -rf build/site
+	$(DOCS)/bin/python -m sphinx -W --keep-going -q -b html docs build/site
+	$(DOCS)/bin/python .ci/check_site.py build/site
+
+# A man page for each verb in build/man, from the same help.
+man: $(DOCS)/installed
+	rm -rf build/man
+	$(DOCS)/bin/python -m sphinx -W --keep-going -q -b man docs build/man
 
 # The same tests on the oldest Python and SQLite that are supported, with the oldest packages.
 oldest:
@@ -66,9 +80,14 @@ $(STOCK)/installed:
 	$(STOCK)/bin/pip install --quiet --disable-pip-version-check "panoptescli>=1.2"
 	touch $@
 
+$(DOCS)/installed: pyproject.toml
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/pip install --quiet --disable-pip-version-check --editable ".[docs]"
+	touch $@
+
 $(VENV)/linters: $(VENV)/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[lint]"
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(STOCK) demo build dist
+	rm -rf $(VENV) $(STOCK) $(DOCS) demo build dist

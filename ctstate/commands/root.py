@@ -177,7 +177,7 @@ class _Verbs(click.Group):
     envvar="CTSTATE_SEASON_FILE",
     type=click.Path(),
     metavar="TOML",
-    help="What the verbs are not to be told again (also CTSTATE_SEASON_FILE); else the one *.toml in this folder "
+    help="What the verbs are not to be told again (also CTSTATE_SEASON_FILE); else the one .toml file in this folder "
     "that names a season. See `ctstate init`.",
 )
 @click.pass_context

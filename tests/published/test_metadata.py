@@ -41,3 +41,12 @@ def test_the_urls_are_of_one_home() -> None:
     assert all(url.startswith(home) for label, url in urls.items() if label != "Documentation")
     assert f"repository: {home}\n" in RECIPE
     assert f"documentation: {urls['Documentation']}\n" in RECIPE
+
+
+def test_the_citation_is_of_this_version() -> None:
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    urls = PYPROJECT["project"]["urls"]
+    assert f"\nversion: {ctstate.__version__}\n" in citation
+    assert f"\nlicense: {PYPROJECT['project']['license']}\n" in citation
+    assert f"\nrepository-code: {urls['Source']}\nurl: {urls['Documentation']}\n" in citation
+    assert f"- name: {PYPROJECT['project']['authors'][0]['name']}\n" in citation
