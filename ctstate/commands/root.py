@@ -177,8 +177,8 @@ class _Verbs(click.Group):
     envvar="CTSTATE_SEASON_FILE",
     type=click.Path(),
     metavar="TOML",
-    help="What the verbs are not to be told again (also CTSTATE_SEASON_FILE); else the one .toml file in this folder "
-    "that names a season. See `ctstate init`.",
+    help="What the verbs are not to be told again (also CTSTATE_SEASON_FILE); else the one .toml file in this "
+    "folder that names a season. See `ctstate init`.",
 )
 @click.pass_context
 def cli(ctx: click.Context, ledger: str, endpoint: str, insecure_http: bool, season_file: str | None) -> None:
