@@ -1,6 +1,7 @@
 """The site (`make site`) and the man pages: Sphinx reads the Markdown that stands in the repository."""
 
 import importlib
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,7 @@ def in_the_site(app: Any, name: str, text: list[str]) -> None:
 def write_man_sources(app: Any) -> None:
     """Write the page of each verb that sphinx-click fills; where no man pages are made there is none."""
     folder = Path(app.srcdir) / MAN
+    shutil.rmtree(folder, ignore_errors=True)
     if app.builder.name != "man":
         return
     folder.mkdir(exist_ok=True)

@@ -50,3 +50,17 @@ def test_the_citation_is_of_this_version() -> None:
     assert f"\nlicense: {PYPROJECT['project']['license']}\n" in citation
     assert f"\nrepository-code: {urls['Source']}\nurl: {urls['Documentation']}\n" in citation
     assert f"- name: {PYPROJECT['project']['authors'][0]['name']}\n" in citation
+
+
+def test_the_changelog_keeps_its_form() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    assert headings
+    for heading in headings:
+        version, _, rest = heading.partition(" - ")
+        assert re.fullmatch(r"\[\d+\.\d+\.\d+\]", version), heading
+        assert re.fullmatch(r"unreleased|\d{4}-\d\d-\d\d", rest), heading
+        assert f"\n{version}: https://" in text, f"{version} leads nowhere"
+    kinds = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+    assert set(re.findall(r"^### (.+)$", text, re.MULTILINE)) <= kinds
+    assert headings[0].startswith(f"[{re.sub(r'[.]dev[0-9]+$', '', ctstate.__version__)}]")
