@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 STOCK = .venv-stock-cli
 DOCS = .venv-docs
 
-.PHONY: demo test test-postgres simulate crash defects fuzz lint docs oldest newest package site man clean
+.PHONY: demo test test-postgres simulate crash defects fuzz lint docs oldest newest package release site man clean
 
 demo: $(VENV)/installed
 	$(BIN)/ctstate demo
@@ -73,6 +73,10 @@ $(VENV)/installed: pyproject.toml
 # Wheel and source archive in dist/: built, checked, and the wheel tried in an empty environment.
 package:
 	.ci/package dist
+
+# All of a release of the tag at this commit, but the publishing.
+release:
+	.ci/release
 
 # The stock command line of Zooniverse, which the sandbox must satisfy: it holds click back, so it lives by itself.
 $(STOCK)/installed:
