@@ -1,4 +1,4 @@
-"""Check that a tag may be released, as all says the same version: `python .ci/check_release.py TAG [--no-network]`."""
+"""Check that a tag may be released: all must say one version. `python .ci/check_release.py TAG [--no-network]`"""
 
 import re
 import sys

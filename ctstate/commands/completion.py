@@ -1,4 +1,4 @@
-"""What a shell completes beyond verbs and options: names that are in the ledger (README, "Completion")."""
+"""What a shell completes beyond verbs and options: names that are in the ledger (docs/install.md, "Completion")."""
 
 from collections.abc import Callable, Iterable
 

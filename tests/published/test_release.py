@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+import ctstate
+
 ROOT = Path(__file__).resolve().parents[2]
 TAG = "v9.8.7"
 FILES = ("ctstate/__init__.py", "CITATION.cff", "conda/recipe.yaml", "CHANGELOG.md")
@@ -27,10 +29,7 @@ def ready(tmp_path: Path) -> Path:
     for name in FILES:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
-    version = next(
-        line for line in (tmp_path / FILES[0]).read_text().splitlines() if line.startswith("__version__")
-    )
-    now = version.split('"')[1]
+    now = ctstate.__version__
     for name in FILES[:3]:
         text = (tmp_path / name).read_text(encoding="utf-8")
         (tmp_path / name).write_text(text.replace(now, "9.8.7").replace(now.partition(".dev")[0], "9.8.7"))

@@ -13,6 +13,7 @@ import pytest
 
 import ctstate
 from ctstate.commands.root import VERBS
+from ctstate.formats.season_file import read_season_file
 from ctstate.ledger import Ledger
 from ctstate.verbs.survey.findings import ACTED_ON, KINDS
 
@@ -72,6 +73,21 @@ def test_the_views_are_described(tmp_path: Path) -> None:
             columns = [row[1] for row in connection.execute(f"PRAGMA table_info({view})")]
             (line,) = re.findall(rf"^\| {view} \|.*$", described, re.MULTILINE)
             assert [c for c in columns if not re.search(rf"\b{c}\b", line)] == []
+
+
+def test_the_readme_is_a_page_and_has_the_two_commands() -> None:
+    readme = read("README.md")
+    assert len(readme.splitlines()) < 120
+    makefile = read("Makefile")
+    for command in re.findall(r"^make (\w+) +#", readme, re.MULTILINE):
+        assert re.search(rf"^{command}:", makefile, re.MULTILINE)
+    assert re.findall(r"^make (\w+) +#", readme, re.MULTILINE) == ["demo", "test"]
+
+
+def test_the_readme_s_season_file_is_one(tmp_path: Path) -> None:
+    (file,) = re.findall(r"^```toml\n(.+?)^```", read("README.md"), re.MULTILINE | re.DOTALL)
+    (tmp_path / "season.toml").write_text(file, encoding="utf-8")
+    assert read_season_file(tmp_path / "season.toml").season == "WLD_S6"
 
 
 def test_every_column_of_every_view_is_described(tmp_path: Path) -> None:
