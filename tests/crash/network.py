@@ -109,6 +109,7 @@ class Network:
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._tls.load_cert_chain(certificate)
         self._loop = asyncio.new_event_loop()
+        self._late: set[asyncio.Task[None]] = set()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -131,10 +132,10 @@ class Network:
         asyncio.set_event_loop(self._loop)
         self._loop.create_task(asyncio.start_server(self._serve, sock=self._listener, limit=1 << 22))  # type: ignore[arg-type]
         self._loop.run_forever()
-        left = asyncio.all_tasks(self._loop)
-        for task in left:
-            task.cancel()
-        self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        while left := asyncio.all_tasks(self._loop):  # one that ends may have begun another
+            for task in left:
+                task.cancel()
+            self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         self._listener.close()
         self._loop.close()
 
@@ -207,7 +208,8 @@ class Network:
         if kind == "closed before":
             raise _GoneError
         if kind == "late":
-            self._loop.create_task(self._later(request, host, tls))
+            self._late.add(late := self._loop.create_task(self._later(request, host, tls)))  # else it is forgotten
+            late.add_done_callback(self._late.discard)
             await _send(writer, _reply(504, _PAGE))
             return
         head, body = await self._forward(request, host, tls)
