@@ -94,6 +94,7 @@ class Network:
 
     Attributes:
         harm: how likely an accident is, per request; 0 for none.
+        sweep: look for what has not met yet: routes that have met everything are mostly left alone.
         away_until: until then (monotonic) all that is sent is refused.
         faults: how many accidents there were.
     """
@@ -103,6 +104,7 @@ class Network:
     ) -> None:
         self._chance, self._matrix, self._strike = chance, matrix, strike
         self.harm = 0.0
+        self.sweep = False
         self.away_until = 0.0
         self.faults = 0
         self._seen: Counter[str] = Counter()  # of this round
@@ -282,6 +284,8 @@ class Network:
             return ""
         kinds = [kind for kind in ACCIDENTS if (route, kind) not in self._matrix.impossible]
         counts = [self._matrix.met(route, kind) for kind in kinds]
+        if self.sweep:
+            return self._sweep(route, [kind for kind, count in zip(kinds, counts, strict=True) if count == 0])
         self._seen[route] += 1
         likely = self.harm
         if min(counts) < 3:  # not all of them has this route met
@@ -295,6 +299,14 @@ class Network:
             for kind, count in zip(kinds, counts, strict=True)
         ]
         return self._chance.choices(kinds, weights)[0]
+
+    def _sweep(self, route: str, unmet: list[str]) -> str:
+        """Draw from what a route has not met yet."""
+        images = route in TELL_MD5 and any(step == "get image" for step, _ in self._matrix.empty())
+        if images and self._chance.random() < 0.5:
+            return "no md5"  # else nobody asks for a whole image
+        likely = 0.0 if not unmet else 0.7 if route not in _EVERY_RUN else 3 * self.harm
+        return self._chance.choice(unmet) if self._chance.random() < likely else ""
 
 
 async def _read(reader: asyncio.StreamReader) -> _Request:
