@@ -1,15 +1,20 @@
-"""Claims of 1, 4, 16 and 64 processes on one SQLite ledger, and how long they wait for its lock, beside a floor.
+"""Claims of 1, 4, 16 and 64 processes on one ledger, and how long they wait for its lock, beside a floor.
 
     python benchmarks/claims.py [--captures 300000] [--seconds 5] [--processes 1 4 16 64] [--size 50]
+                                [--server postgresql+psycopg://me@host/postgres]
 
 Each process does what an upload does to the ledger, without the network: claim 50 captures in one transaction, then
 write down what becomes of them in two group commits. All begin together, once the last has imported, and only what
 was done within the window counts. The floor (benchmarks/floors/claims_floor.py) is the driver alone, with SQLite's
 own waiting; both begin with a copy of the same ledger. `ratio` is by captures a second, of one run. --folder says
 on which disk: each commit waits for it, and on a slow one for nothing else.
+
+With --server (on which it may make and drop databases), PostgreSQL is measured as well, in the same run.
 """
 
 import argparse
+import contextlib
+import importlib
 import multiprocessing
 import shutil
 import sys
@@ -28,7 +33,61 @@ from ctstate.ledger.states import State
 sys.path.insert(0, str(Path(__file__).parent / "floors"))
 
 
-def fill(path: Path, captures: int) -> None:
+class Files:
+    """Ledgers in files of a folder."""
+
+    name = "SQLite"
+
+    def __init__(self, folder: Path, captures: int) -> None:
+        self._folder = folder
+        fill(str(folder / "full.db"), captures)
+
+    def fresh(self) -> str:
+        """Return what names a copy of the full ledger."""
+        for rest in self._folder.glob("l.db-*"):
+            rest.unlink()
+        shutil.copyfile(self._folder / "full.db", self._folder / "l.db")
+        return str(self._folder / "l.db")
+
+    def close(self) -> None:
+        """Forget them; the folder goes by itself."""
+
+
+class Databases:
+    """Ledgers in databases of a server."""
+
+    name = "PostgreSQL"
+
+    def __init__(self, server: str, captures: int) -> None:
+        self._server, self._number = server, 0
+        self._ask("DROP DATABASE IF EXISTS ctstate_bench_full WITH (FORCE)")
+        self._ask("CREATE DATABASE ctstate_bench_full")
+        fill(self._named("ctstate_bench_full"), captures)
+        self._ask("VACUUM ANALYZE", "ctstate_bench_full")
+
+    def _named(self, database: str) -> str:
+        return f"{self._server.rpartition('/')[0]}/{database}"
+
+    def _ask(self, statement: str, database: str | None = None) -> None:
+        import psycopg
+
+        url = self._server if database is None else self._named(database)
+        with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
+            connection.execute(statement.encode())
+
+    def fresh(self) -> str:
+        """Return what names a copy of the full ledger."""
+        self._ask("DROP DATABASE IF EXISTS ctstate_bench WITH (FORCE)")
+        self._ask("CREATE DATABASE ctstate_bench TEMPLATE ctstate_bench_full")
+        return self._named("ctstate_bench")
+
+    def close(self) -> None:
+        """Drop them."""
+        for name in ("ctstate_bench", "ctstate_bench_full"):
+            self._ask(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+def fill(path: str, captures: int) -> None:
     """Make a ledger with one batch of captures, an image each."""
     with Ledger.open(path, create=True) as ledger, ledger.atomic_run("fill", {}) as (connection, run_id):
         for statement in (
@@ -78,9 +137,8 @@ class Worker:
 
 def work(who: str, path: str, size: int, seconds: float, barrier: Any, results: Any) -> None:
     if who == "floor":
-        from claims_floor import Worker as Floor  # type: ignore[import-not-found]
-
-        worker = Floor(path)
+        floor = importlib.import_module("claims_floor_postgres" if "://" in path else "claims_floor")
+        worker = floor.Worker(path)
     else:
         worker = Worker(path)
     worker.start()
@@ -104,13 +162,12 @@ def work(who: str, path: str, size: int, seconds: float, barrier: Any, results: 
     results.put((done, time.process_time() - cpu, waits))
 
 
-def measure(who: str, path: Path, processes: int, size: int, seconds: float) -> tuple[float, str]:
+def measure(who: str, path: str, processes: int, size: int, seconds: float) -> tuple[float, str]:
     """Return captures a second, and a line on them."""
     context = multiprocessing.get_context("spawn")
     results, barrier = context.Queue(), context.Barrier(processes)
     workers = [
-        context.Process(target=work, args=(who, str(path), size, seconds, barrier, results))
-        for _ in range(processes)
+        context.Process(target=work, args=(who, path, size, seconds, barrier, results)) for _ in range(processes)
     ]
     for worker in workers:
         worker.start()
@@ -131,25 +188,25 @@ def main() -> None:
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 4, 16, 64])
     parser.add_argument("--size", type=int, default=50, help="captures claimed at a time")
     parser.add_argument("--folder", help="where the ledger is made")
+    parser.add_argument("--server", help="a database of a PostgreSQL server")
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="bench-claims-", dir=arguments.folder))
     try:
-        full, path = folder / "full.db", folder / "l.db"
-        fill(full, arguments.captures)
-        megabytes = full.stat().st_size / 1e6
-        print(f"{arguments.captures:,} captures, ledger of {megabytes:,.0f} MB, {arguments.size} claimed at a time")
+        made: list[Files | Databases] = [Files(folder, arguments.captures)]
+        if arguments.server:
+            made.append(Databases(arguments.server, arguments.captures))
+        print(f"{arguments.captures:,} captures, {arguments.size} claimed at a time")
         head = "captures/s CPU us/c  p99 s worst s"
-        print(f"           ctstate{'':29}floor\nprocesses  {head}    {head}  ratio", flush=True)
-        for processes in arguments.processes:
-            rates, lines = [], []
-            for who in ("ctstate", "floor"):
-                shutil.copyfile(full, path)
-                for rest in folder.glob("l.db-*"):
-                    rest.unlink()
-                rate, line = measure(who, path, processes, arguments.size, arguments.seconds)
-                rates.append(rate)
-                lines.append(line)
-            print(f"{processes:9}  {'    '.join(lines)}  {rates[0] / rates[1]:5.2f}", flush=True)
+        for ledgers in made:
+            with contextlib.closing(ledgers):
+                print(f"{ledgers.name:10} ctstate{'':29}floor\nprocesses  {head}    {head}  ratio", flush=True)
+                for processes in arguments.processes:
+                    rates, lines = [], []
+                    for who in ("ctstate", "floor"):
+                        rate, line = measure(who, ledgers.fresh(), processes, arguments.size, arguments.seconds)
+                        rates.append(rate)
+                        lines.append(line)
+                    print(f"{processes:9}  {'    '.join(lines)}  {rates[0] / rates[1]:5.2f}", flush=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

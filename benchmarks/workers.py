@@ -1,6 +1,7 @@
-"""Captures per second with 1, 2, 4, ... workers on one SQLite ledger, as ratios to one worker, in one run.
+"""Captures per second with 1, 2, 4, ... workers on one ledger, as ratios to one worker, in one run.
 
     python benchmarks/workers.py [--workers 1 2 4 8 16 32] [--seconds 12] [--latency 100]
+                                 [--ledger postgresql+psycopg://me@host/empty_database]
 
 Each worker is a process of `ctstate upload` with two connections, as a task of a job array would be; Zooniverse is
 a sandbox on this machine that answers after 100 ms. Images are tiny and sent as they are, so that workers mostly
@@ -14,7 +15,6 @@ used, and the time for which a writer of the ledger waits for its lock (asked by
 import argparse
 import contextlib
 import os
-import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from sqlalchemy import text
 
 from ctstate.ledger import Ledger
 from ctstate.sandbox import SandboxProcess, SandboxSettings
@@ -47,7 +48,7 @@ class Step:
     lock_worst_ms: float
 
 
-def make_season(folder: Path, captures: int) -> Path:
+def make_season(folder: Path, captures: int, name: str) -> None:
     """Make a ledger of so many captures, one tiny image each (all links to one file)."""
     from PIL import Image
 
@@ -59,27 +60,25 @@ def make_season(folder: Path, captures: int) -> Path:
         out.write("season,site,roll,capture,image,path\n")
         for number in range(captures):
             out.write(f"{SEASON},A01,1,{number},1,image.jpg\n")
-    path = folder / "season.db"
-    with Ledger.open(path, create=True) as ledger:
+    with Ledger.open(name, create=True) as ledger:
         manifest(ledger, csv, attribution="a", license="l", images_root=images)
-    return path
 
 
 @contextlib.contextmanager
-def working(count: int, ledger: Path, sandbox: SandboxProcess) -> Iterator[list[psutil.Process]]:
+def working(count: int, ledger: str, log: Path, sandbox: SandboxProcess) -> Iterator[list[psutil.Process]]:
     """Run so many workers; leaving stops them."""
     environment = {
         **os.environ,
         "PANOPTES_USERNAME": sandbox.login,
         "PANOPTES_PASSWORD": sandbox.password,
         "PANOPTES_ENDPOINT": sandbox.url,
-        "CTSTATE_LEDGER": str(ledger),
+        "CTSTATE_LEDGER": ledger,
     }
     command = [sys.executable, "-m", "ctstate", "upload", "--project-id", sandbox.project_id]
     command += ["--dont-compress-images", "--n-processes", "1", "--connections", str(CONNECTIONS)]
-    log = (ledger.parent / "workers.log").open("ab")
+    said = log.open("ab")
     children = [
-        psutil.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        psutil.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
         for _ in range(count)
     ]
     try:
@@ -89,7 +88,7 @@ def working(count: int, ledger: Path, sandbox: SandboxProcess) -> Iterator[list[
             child.terminate()
         for child in children:
             child.wait(120)
-        log.close()
+        said.close()
 
 
 def arrived(sandbox: SandboxProcess) -> int:
@@ -97,15 +96,13 @@ def arrived(sandbox: SandboxProcess) -> int:
     return int(sandbox.requests()["routes"].get("put image", 0))
 
 
-def lock_waits(ledger: Path, stop: threading.Event, waits: list[float]) -> None:
+def lock_waits(name: str, stop: threading.Event, waits: list[float]) -> None:
     """Take the ledger's write lock for a moment, again and again, and note how long it took to get it."""
-    connection = sqlite3.connect(ledger, timeout=60, isolation_level=None)
-    while not stop.wait(0.1):
-        began = time.perf_counter()
-        connection.execute("BEGIN IMMEDIATE")
-        waits.append(time.perf_counter() - began)
-        connection.execute("ROLLBACK")
-    connection.close()
+    with Ledger.open(name) as ledger:
+        while not stop.wait(0.1):
+            began = time.perf_counter()
+            with ledger.write():
+                waits.append(time.perf_counter() - began)
 
 
 def cpu(processes: list[psutil.Process]) -> float:
@@ -120,15 +117,15 @@ def cpu(processes: list[psutil.Process]) -> float:
     return total
 
 
-def measure(count: int, ledger: Path, sandbox: SandboxProcess, seconds: float) -> Step:
+def measure(count: int, ledger: str, log: Path, sandbox: SandboxProcess, seconds: float) -> Step:
     """Measure one step."""
     server = [psutil.Process(sandbox.pid)]
     before = arrived(sandbox)
-    with working(count, ledger, sandbox) as children:
+    with working(count, ledger, log, sandbox) as children:
         deadline = time.monotonic() + 180
         while live_uploads(ledger) < count or arrived(sandbox) < before + 2 * count:
             if time.monotonic() > deadline:
-                raise SystemExit(f"{count} workers did not begin in time; see {ledger.parent}/workers.log")
+                raise SystemExit(f"{count} workers did not begin in time; see {log}")
             time.sleep(0.2)
         time.sleep(2.0)
         stop, waits = threading.Event(), list[float]()
@@ -146,16 +143,11 @@ def measure(count: int, ledger: Path, sandbox: SandboxProcess, seconds: float) -
     return Step(count, (last - first) / took, *shares, 1000 * mean, 1000 * max(waits, default=0.0))
 
 
-def live_uploads(ledger: Path) -> int:
+def live_uploads(name: str) -> int:
     """Return how many uploads have written down that they began."""
-    connection = sqlite3.connect(ledger, timeout=60)
-    try:
-        row = connection.execute(
-            "SELECT count(*) FROM run WHERE verb = 'upload' AND ended_at IS NULL AND watermark IS NOT NULL"
-        ).fetchone()
-        return int(row[0])
-    finally:
-        connection.close()
+    live = "SELECT count(*) FROM run WHERE verb = 'upload' AND ended_at IS NULL AND watermark IS NOT NULL"
+    with Ledger.open(name) as ledger, ledger.read() as connection:
+        return int(connection.execute(text(live)).scalar_one())
 
 
 def verdict(steps: list[Step], cores: int) -> str:
@@ -190,21 +182,24 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32])
     parser.add_argument("--seconds", type=float, default=12.0)
     parser.add_argument("--latency", type=float, default=100.0, help="of every request, in ms")
+    parser.add_argument("--ledger", help="an empty database of a PostgreSQL server")
     given = parser.parse_args()
     cores = os.cpu_count() or 1
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         print("making the season...", file=sys.stderr)
-        ledger = make_season(folder, 60_000)
+        ledger = given.ledger or str(folder / "season.db")
+        make_season(folder, 60_000, ledger)
         settings = SandboxSettings(subject_limit=1_000_000, discard_images=True)
         with SandboxProcess(folder / "sandbox", settings, faults={"latency_ms": {"*": given.latency}}) as sandbox:
             steps: list[Step] = []
             print(
-                f"{cores} cores, {given.latency:.0f} ms latency, {CONNECTIONS} connections per worker, SQLite (WAL)"
+                f"{cores} cores, {given.latency:.0f} ms latency, {CONNECTIONS} connections per worker, "
+                f"{'PostgreSQL' if given.ledger else 'SQLite (WAL)'}"
             )
             print("workers  captures/s   ratio  sandbox  workers  idle cores  lock wait ms (mean, worst)")
             for count in given.workers:
-                step = measure(count, ledger, sandbox, given.seconds)
+                step = measure(count, ledger, folder / "workers.log", sandbox, given.seconds)
                 steps.append(step)
                 print(
                     f"{count:>7}  {step.rate:>10.1f}  {step.rate / steps[0].rate:>5.2f}x  {step.sandbox:>7.2f}"

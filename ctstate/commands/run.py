@@ -3,10 +3,10 @@
 import click
 
 from ctstate.commands import RUN_ME_AGAIN
-from ctstate.commands.plan import steps_now, words
+from ctstate.commands.plan import UPLOADS, steps_now, the_season_file, words
 from ctstate.commands.root import Places, cli
-from ctstate.commands.shared import places
-from ctstate.verbs.plan import Step
+from ctstate.commands.shared import connect, places
+from ctstate.verbs.plan import Step, check_workflow
 from ctstate.verbs.run import run as do_all
 
 
@@ -26,7 +26,7 @@ def run(ctx: click.Context, where: Places, /, submit: bool) -> None:
     Example:
       ctstate run
     """
-    outcome = do_all(lambda: steps_now(where, submit), lambda step: _carry_out(ctx, step))
+    outcome = do_all(lambda: steps_now(where, submit), lambda step: _carry_out(ctx, where, step))
     stopped = outcome.stopped_at
     if stopped is None:
         click.echo("Run the same command again when the jobs are done." if outcome.submitted else "All is done.")
@@ -39,8 +39,12 @@ def run(ctx: click.Context, where: Places, /, submit: bool) -> None:
     raise SystemExit(outcome.code)
 
 
-def _carry_out(ctx: click.Context, step: Step) -> int:
+def _carry_out(ctx: click.Context, where: Places, step: Step) -> int:
     """Call a verb as the command line would; return its exit code."""
+    if step.verb in UPLOADS:
+        said = the_season_file(where)
+        with where.open(read_only=True) as ledger:
+            check_workflow(ledger, connect(where, said.password_file), said)
     click.echo(f"\n$ {words(step)}")
     root = ctx.find_root()
     command = cli.get_command(root, step.verb)

@@ -19,6 +19,7 @@ from ctstate.ledger.read_only_sql import captures_where
 from ctstate.ledger.seasons import season_named
 from ctstate.machine import machine
 from ctstate.verbs.upload import UploadOptions, plan_upload
+from ctstate.verbs.workflows import the_workflow
 from ctstate.words import counted
 from ctstate.zooniverse import Zooniverse
 
@@ -222,16 +223,31 @@ class Cost:
         return self.captures / self.rate / 3600 if self.rate else None
 
 
+def check_workflow(ledger: Ledger, zooniverse: Zooniverse, said: SeasonFile) -> None:
+    """Make sure, before anything is uploaded, that the workflow is there that is to show it in the end.
+
+    Raises:
+        NotFoundError, UsageError: it is not, or is another project's.
+    """
+    if said.workflow_id is not None:
+        the_workflow(zooniverse, _project(ledger, said), said.workflow_id)
+
+
+def _project(ledger: Ledger, said: SeasonFile) -> int:
+    project_id = said.project_id if said.project_id is not None else ledger.project()
+    if project_id is None:
+        raise UsageError(f"{said.path}: project_id is not said")
+    return project_id
+
+
 def cost(ledger: Ledger, zooniverse: Zooniverse, said: SeasonFile) -> Cost:
     """Find out what the upload of a season will take; a sample of its images is encoded, nothing is written.
 
     Raises:
         UsageError, NotFoundError, ZooniverseError: see `plan_upload`.
     """
-    project_id = said.project_id if said.project_id is not None else ledger.project()
-    if project_id is None:
-        raise UsageError(f"{said.path}: project_id is not said")
-    options = UploadOptions(project_id=project_id, season=said.season)
+    options = UploadOptions(project_id=_project(ledger, said), season=said.season)
+    check_workflow(ledger, zooniverse, said)
     plan = plan_upload(ledger, zooniverse, options)
     found = Cost(allowance=plan.account.allowance, warning=plan.warning)
     with ledger.read() as connection:

@@ -112,6 +112,19 @@ def test_a_sample_is_taken_once(tmp_path: Path, sandbox: SandboxProcess) -> None
     assert "ctstate sample" not in here("run")
 
 
+def test_a_workflow_that_is_not_there_stops_it_before_anything_is_uploaded(
+    tmp_path: Path, sandbox: SandboxProcess
+) -> None:
+    here = InFolder(tmp_path, sandbox, 3)
+    right = here.file.read_text()
+    here.file.write_text(re.sub(r"workflow_id = .*", "workflow_id = 99", right))
+    assert "no workflow 99" in here("run", code=1)
+    assert "no workflow 99" in here("plan", code=1)
+    assert sandbox.state()["subjects"] == []
+    here.file.write_text(right)
+    assert "All is well: 3 captures" in here("run")
+
+
 def test_a_run_that_is_killed_goes_on(tmp_path: Path, sandbox: SandboxProcess) -> None:
     here = InFolder(tmp_path, sandbox, 12, "[batches]\nnumber = 2\n")
     sandbox.set_faults({"latency_ms": {"create subject": 300}})

@@ -9,6 +9,8 @@ season to its end with the verbs' own advice, and `ctstate.verbs.demo.invariant.
 
     python -m tests.crash.harness --minutes 60 --matrix
 
+With --sweep it looks for steps and accidents that have not met yet: requests that few verbs make, above all.
+
 What a seed decides is what is tried, not when the system lets it happen: a round cannot be repeated exactly. So of
 a round that broke, the seed is printed and all of its files are kept.
 """
@@ -104,9 +106,13 @@ class Met:
         self.requests = Matrix(ROUTES, ACCIDENTS, {(r, "no md5") for r in ROUTES if r not in TELL_MD5})
         self.stages = Matrix(STAGES, WORLDLY, {(s, "stop in doubt") for s in STAGES if s != "in doubt"})
 
+    def empty(self) -> list[str]:
+        """What never met, and can."""
+        return [f"{step}: {kind}" for matrix in (self.requests, self.stages) for step, kind in matrix.empty()]
+
     def __str__(self) -> str:
-        empty = [f"{step}: {kind}" for matrix in (self.requests, self.stages) for step, kind in matrix.empty()]
-        return f"{self.requests}\n\n{self.stages}\n{len(empty)} empty cells; {', '.join(empty[:50])}"
+        empty = self.empty()
+        return f"{self.requests}\n\n{self.stages}\n{len(empty)} empty cells; {', '.join(empty)}"
 
 
 VERBS: dict[str, Callable[["Round"], list[str]]] = {
@@ -132,6 +138,16 @@ VERBS: dict[str, Callable[["Round"], list[str]]] = {
     "doctor": lambda r: [],
 }
 """Verbs that run beside the workers, with what they are given."""
+
+ASKS = {
+    "remove": {"unlink subjects", "list workflows", "list statuses"},
+    "delete": {"delete subject", "list workflows", "list statuses"},
+    "reconcile": {"unlink subjects", "get image", "head image"},
+    "progress": {"list workflows", "list statuses"},
+    "workflows": {"list workflows"},
+    "batch": {"find set", "create set"},
+}
+"""Which verbs ask what uploads seldom ask."""
 
 OFTEN = Counter({"reconcile": 5, "retry": 3, "remove": 3, "delete": 3, "update-metadata": 2, "predict": 2})
 
@@ -229,7 +245,9 @@ class Round:
     def begin_verb(self) -> None:
         """Start some other verb."""
         names = list(VERBS)
-        verb = self.chance.choices(names, [OFTEN[name] or 1 for name in names])[0]
+        wanted = {step for step, _ in self.met.requests.empty()} if self.network.sweep else set()
+        often = [(OFTEN[name] or 1) * (20 if wanted & ASKS.get(name, set()) else 1) for name in names]
+        verb = self.chance.choices(names, often)[0]
         self.meet("verb called")
         self.begin(verb, VERBS[verb](self))
         self.totals.verbs += 1
@@ -270,6 +288,9 @@ class Round:
                 return False
             process = running.process
             if kind == "stop":
+                if not step:
+                    for stage in set(self.season.stages().get(process.pid, [])):
+                        self.met.stages.meet(stage, kind)
                 process.send_signal(signal.SIGTERM)
                 self.totals.clean_stops += 1
                 return True
@@ -406,8 +427,9 @@ class Round:
     # -- what verbs are given ------------------------------------------------------------------------------
 
     def which(self) -> list[str]:
-        """Some captures."""
-        return ["--where", self.condition()]
+        """Some captures; what nothing was done with is of no interest here."""
+        uploaded = " AND state = 'uploaded'" if self.network.sweep else ""
+        return ["--where", self.condition() + uploaded]
 
     def condition(self) -> str:
         """A condition that few captures meet."""
@@ -451,15 +473,15 @@ class Round:
             if len(self.workers()) < MOST_WORKERS and self.chance.random() < 0.8:
                 self.begin_worker()
             what = self.chance.random()
-            if what < 0.65:
+            if what < (0.10 if self.network.sweep else 0.65):
                 self.strike_somebody()
             elif what < 0.67:
                 self.shake_the_world()
-            elif what < 0.70 and len(self.running) < MOST_WORKERS + 2:
+            elif what < (0.90 if self.network.sweep else 0.70) and len(self.running) < MOST_WORKERS + 2:
                 self.begin_verb()
             if self.season.pending():
                 busy_at = time.monotonic()
-            elif time.monotonic() - busy_at > 5:
+            elif time.monotonic() - busy_at > 5 and not self.network.sweep:
                 break  # nothing is left to do
             time.sleep(self.chance.uniform(0.03, 0.15))
 
@@ -556,7 +578,14 @@ class Round:
 
 
 def run(
-    seconds: float, kills: int, seed: int, captures: int, keep: Path, old: bool, say: Callable[[str], None]
+    seconds: float,
+    kills: int,
+    seed: int,
+    captures: int,
+    keep: Path,
+    old: bool,
+    say: Callable[[str], None],
+    sweep: bool = False,
 ) -> tuple[Totals, Met, list[str]]:
     """Play rounds until the time is up; return what happened, what met what, and all violations.
 
@@ -568,6 +597,7 @@ def run(
         keep: gets the files; those of a round that held are deleted.
         old: only ledgers that 0.1.0 left in mid-upload.
         say: told of each minute.
+        sweep: look for what has never met yet; end once all has.
     """
     chance, totals, met, all_found = random.Random(seed), Totals(), Met(), list[str]()
     shared = Path(tempfile.mkdtemp(prefix="shared-", dir=keep))
@@ -575,6 +605,8 @@ def run(
     launcher = Launcher({**os.environ, "CTSTATE_LEASE_SECONDS": str(LEASE_S)})
     end, told = time.monotonic() + seconds, time.monotonic()
     while time.monotonic() < end or totals.kills_with_claims < kills or totals.rounds == 0:
+        if sweep and not met.empty():
+            break
         round_seed = chance.randrange(10**9)
         mine = random.Random(round_seed)
         folder = Path(tempfile.mkdtemp(prefix="crash-", dir=keep))
@@ -583,9 +615,10 @@ def run(
         one = Round(season, mine, totals, met, certificates, name is not None, launcher)
         try:
             one.prepare()
+            one.network.sweep = sweep
             left = end - time.monotonic()
             one.torment(
-                max(8.0, min(mine.uniform(60, 180), max(60.0 if kills else 0.0, left - 15))),
+                max(8.0, min(mine.uniform(60, 180) / (2 if sweep else 1), max(60.0 if kills else 0.0, left - 15))),
                 mine.choice((0.01, 0.03, 0.08)),
             )
             one.end_storm()
@@ -623,6 +656,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int)
     parser.add_argument("--captures", type=int, default=60)
     parser.add_argument("--old", action="store_true", help="only ledgers that 0.1.0 left in mid-upload")
+    parser.add_argument("--sweep", action="store_true", help="look for what never met, and end once all has")
     parser.add_argument("--keep", type=Path, default=Path(tempfile.gettempdir()), help="gets the files")
     parser.add_argument("--matrix", action="store_true", help="print what met what")
     given = parser.parse_args()
@@ -633,7 +667,9 @@ def main() -> int:
         print(line, file=to, flush=True)
 
     began = time.monotonic()
-    totals, met, found = run(given.minutes * 60, given.kills, seed, given.captures, given.keep, given.old, say)
+    totals, met, found = run(
+        given.minutes * 60, given.kills, seed, given.captures, given.keep, given.old, say, given.sweep
+    )
     say(f"{totals}; in {(time.monotonic() - began) / 60:.1f} minutes")
     if given.matrix:
         say(str(met))

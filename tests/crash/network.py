@@ -94,6 +94,7 @@ class Network:
 
     Attributes:
         harm: how likely an accident is, per request; 0 for none.
+        sweep: look for what has not met yet: routes that have met everything are mostly left alone.
         away_until: until then (monotonic) all that is sent is refused.
         faults: how many accidents there were.
     """
@@ -103,12 +104,14 @@ class Network:
     ) -> None:
         self._chance, self._matrix, self._strike = chance, matrix, strike
         self.harm = 0.0
+        self.sweep = False
         self.away_until = 0.0
         self.faults = 0
         self._seen: Counter[str] = Counter()  # of this round
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._tls.load_cert_chain(certificate)
         self._loop = asyncio.new_event_loop()
+        self._late: set[asyncio.Task[None]] = set()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -131,10 +134,10 @@ class Network:
         asyncio.set_event_loop(self._loop)
         self._loop.create_task(asyncio.start_server(self._serve, sock=self._listener, limit=1 << 22))  # type: ignore[arg-type]
         self._loop.run_forever()
-        left = asyncio.all_tasks(self._loop)
-        for task in left:
-            task.cancel()
-        self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        while left := asyncio.all_tasks(self._loop):  # one that ends may have begun another
+            for task in left:
+                task.cancel()
+            self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         self._listener.close()
         self._loop.close()
 
@@ -207,7 +210,8 @@ class Network:
         if kind == "closed before":
             raise _GoneError
         if kind == "late":
-            self._loop.create_task(self._later(request, host, tls))
+            self._late.add(late := self._loop.create_task(self._later(request, host, tls)))  # else it is forgotten
+            late.add_done_callback(self._late.discard)
             await _send(writer, _reply(504, _PAGE))
             return
         head, body = await self._forward(request, host, tls)
@@ -280,6 +284,8 @@ class Network:
             return ""
         kinds = [kind for kind in ACCIDENTS if (route, kind) not in self._matrix.impossible]
         counts = [self._matrix.met(route, kind) for kind in kinds]
+        if self.sweep:
+            return self._sweep(route, [kind for kind, count in zip(kinds, counts, strict=True) if count == 0])
         self._seen[route] += 1
         likely = self.harm
         if min(counts) < 3:  # not all of them has this route met
@@ -293,6 +299,14 @@ class Network:
             for kind, count in zip(kinds, counts, strict=True)
         ]
         return self._chance.choices(kinds, weights)[0]
+
+    def _sweep(self, route: str, unmet: list[str]) -> str:
+        """Draw from what a route has not met yet."""
+        images = route in TELL_MD5 and any(step == "get image" for step, _ in self._matrix.empty())
+        if images and self._chance.random() < 0.5:
+            return "no md5"  # else nobody asks for a whole image
+        likely = 0.0 if not unmet else 0.7 if route not in _EVERY_RUN else 3 * self.harm
+        return self._chance.choice(unmet) if self._chance.random() < likely else ""
 
 
 async def _read(reader: asyncio.StreamReader) -> _Request:

@@ -18,16 +18,15 @@ from tests.ledgers_of_0_1_0 import revive
 REAL = (2048, 1536)
 SMALL_DISK = "12m"
 
-STAGES = ("claimed", "announced", "in doubt", "created", "some images there", "whole")
-"""How far a claimed capture is, as the ledger tells."""
+STAGES = ("claimed", "announced", "in doubt", "created", "whole")
+"""How far a claimed capture is, as the ledger tells: that its images have arrived is written in one commit."""
 
 _STAGE_SQL = """
     SELECT r.pid, CASE
         WHEN c.ambiguous_at IS NOT NULL THEN 'in doubt'
         WHEN c.subject_id IS NULL AND c.create_sent_at IS NOT NULL THEN 'announced'
         WHEN c.subject_id IS NULL THEN 'claimed'
-        WHEN i.arrived = 0 THEN 'created'
-        WHEN i.arrived < i.wanted THEN 'some images there'
+        WHEN i.arrived < i.wanted THEN 'created'
         ELSE 'whole' END
     FROM capture c
     JOIN run r ON r.id = c.run_id
