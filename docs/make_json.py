@@ -63,6 +63,8 @@ def _tidy(schema: Any) -> Any:
         made = {key: _tidy(value) for key, value in schema.items()}
         if isinstance(made.get("description"), str):
             made["description"] = _summary(made["description"])
+        if isinstance(made.get("anyOf"), list):  # in which order is the library's affair
+            made["anyOf"].sort(key=lambda one: one == {"type": "null"})
         if isinstance(made.get("properties"), dict):
             made["required"] = list(made["properties"])
             for described in made["properties"].values():

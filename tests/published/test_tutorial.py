@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.timeout(900)  # a busy machine takes its time; alone it is a minute and a half
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
 COMMANDS = [
@@ -52,7 +54,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str, int]]
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",
-        timeout=280,
+        timeout=800,
     )
     parts = re.split(r"\n<(\d+) (\d+)>\n", done.stdout)
     assert [int(number) for number in parts[1::3]] == list(range(len(COMMANDS))), done.stdout[-2000:]
