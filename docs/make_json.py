@@ -28,7 +28,7 @@ ever, and the exit codes are the same. Every field is always there. Fields are a
 ([stability.md](stability.md)). The JSON Schema of each verb is in `docs/schemas`, and the tests hold what the verbs
 really print against these types.
 
-Verbs without it: {silent}.
+Verbs without it: {silent}. `manifest --csv`, which reads a folder and writes a CSV, prints what `export` prints.
 """
 
 

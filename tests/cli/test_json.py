@@ -16,6 +16,7 @@ from ctstate.commands.schemas import ANSWERS, SILENT, answer_type
 from ctstate.sandbox import SandboxProcess
 from ctstate.verbs.demo import make_season
 from ctstate.verbs.status import STATES
+from tests.builders.image_files import frame, save
 
 
 def commands(parent: click.Context, name: str) -> dict[str, click.Command]:
@@ -135,6 +136,31 @@ def test_every_verb_answers_as_its_type_says(
     assert written.code == 0, written
     assert ask("plan")["steps"]
     assert ask.seen == set(ANSWERS)
+
+
+def test_a_folder_s_csv_is_told_of_as_an_export_is(call_ctstate: Any, tmp_path: Path) -> None:
+    (tmp_path / "images" / "B04" / "R1").mkdir(parents=True)
+    for number in range(3):
+        save(tmp_path / "images" / "B04" / "R1" / f"IMG_20260603_0{number}0000.JPG", frame(64, 48))
+    said = (
+        "--attribution",
+        "a",
+        "--license",
+        "l",
+        "--manifest-id",
+        "F_S1",
+        "--csv",
+        "found.csv",
+        "--json",
+        "--name-time",
+        "IMG_%Y%m%d_%H%M%S*",
+    )
+    done = call_ctstate("manifest", str(tmp_path / "images"), *said)
+    assert done.code == 0, done
+    answer = json.loads(done.stdout)
+    assert set(answer) == fields(answer_type("export captures")[0])
+    assert answer["file"] == "found.csv"
+    assert answer["count"] == len((tmp_path / "found.csv").read_text(encoding="utf-8").splitlines()) - 1 == 3
 
 
 def test_a_plan_that_nobody_sees_is_not_agreed_to(
