@@ -24,6 +24,7 @@ T = TypeVar("T")
 VERBS = {
     "adopt": "ctstate.commands.adopt",
     "batch": "ctstate.commands.batch",
+    "copy": "ctstate.commands.copy",
     "delete": "ctstate.commands.delete",
     "demo": "ctstate.commands.demo",
     "doctor": "ctstate.commands.doctor",
@@ -66,7 +67,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "Upload": ("doctor", "upload", "retry", "verify", "link"),
     "Look": ("status", "history", "runs", "sql", "progress", "sets", "workflows", "export"),
     "Correct": ("reconcile", "update-metadata", "unlink", "adopt", "remove", "delete"),
-    "On a cluster": ("submit", "stop"),
+    "On a cluster": ("submit", "stop", "copy"),
     "Rehearse": ("demo", "sandbox"),
 }
 """The verbs as the help shows them: by what somebody is about, in the order in which it is done."""
@@ -82,9 +83,11 @@ class Places:
     season_file: SeasonFile | None = None
 
     def open(self, *, read_only: bool = False) -> Ledger:
-        """Open the ledger; say so where an older one was brought up to date."""
+        """Open the ledger; say so where an older one was brought up to date, and where one has moved."""
         ledger = Ledger.open(self.ledger, read_only=read_only, jobs=SLURM)
         _say_that_it_was_older(ledger)
+        if read_only and (why := ledger.why_closed()) is not None:
+            click.echo(f"Note: ledger {ledger.name}: {why.words}.", err=True)
         return ledger
 
     def open_or_make(self, work: Callable[[Ledger], T]) -> T:
