@@ -5,6 +5,7 @@ import click
 from ctstate.cluster.queue import SLURM
 from ctstate.commands.bar import Bar, duration
 from ctstate.commands.completion import files
+from ctstate.commands.root import say_that_it_was_older
 from ctstate.ledger.database import place_of
 from ctstate.verbs.copy import Progress
 from ctstate.verbs.copy import copy as carry_out
@@ -28,6 +29,7 @@ def copy(source: str, target: str) -> None:
     """
     with Bar(_in_words) as bar:
         moved = carry_out(source, target, jobs=SLURM, on_progress=bar)
+    say_that_it_was_older(moved.backup)
     old, new = place_of(source), place_of(target)
     click.echo(
         f"{new.name}: {counted(moved.captures, 'capture')} ({counted(moved.rows, 'row')}), each as it was. "

@@ -10,10 +10,12 @@ Who is killed before the second leaves a source as it was and a target that is e
 fills anew; who is killed after it leaves two that can only be read, and the same call goes on with the third.
 """
 
+import contextlib
 import itertools
 import uuid
 from collections.abc import Callable, Iterator
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from sqlalchemy import Float, Table, select
@@ -34,10 +36,16 @@ AT_ONCE = 5_000
 
 
 class Moved(NamedTuple):
-    """A ledger that has moved: what is in the new one."""
+    """A ledger that has moved.
+
+    Attributes:
+        captures, rows: what is in the new one.
+        backup: see `Ledger.backup`, of the old one.
+    """
 
     captures: int
     rows: int
+    backup: Path | None
 
 
 class Places(NamedTuple):
@@ -80,28 +88,31 @@ def move(
                 with new.write() as writing:
                     _fill(old, reading, new, writing, on_progress or (lambda done, total: None))
                     closed.close(writing, Closed(False, names.source, token))
-            return _open(new)
+            return _open(old, new, token)
 
 
 def _finish(old: Ledger, why: Closed, target: str) -> Moved:
     """Go on with a copying that was killed, if it is the one to this target and the source has moved already."""
-    try:
-        with Ledger.open(target, even_closed=True) as new:
-            theirs = new.why_closed()
+    if why.moved:
+        with contextlib.suppress(LedgerMissingError), Ledger.open(target, even_closed=True) as new:
             with new.read() as connection:
-                arrived = closed.by_copy(connection) == why.by_copy and (theirs is None or not theirs.moved)
-            if why.moved and arrived:
-                return _open(new)
-    except LedgerMissingError:
-        pass
+                arrived = closed.by_copy(connection) == why.by_copy
+            if arrived:
+                return _open(old, new, why.by_copy)
     raise LedgerError(f"ledger {old.name}: {why.words}")
 
 
-def _open(new: Ledger) -> Moved:
+def _open(old: Ledger, new: Ledger, by_copy: str) -> Moved:
+    """Open the target, unless more has become of it: this process may have slept for as long as it takes."""
     with new.write() as connection:
-        closed.open_again(connection)
+        why = closed.why_closed(connection)
+        if why is not None:
+            if why.moved or why.by_copy != by_copy:
+                raise LedgerError(f"ledger {new.name}: {why.words}")
+            closed.open_again(connection)
     with new.read() as connection:
-        return Moved(count(connection, capture), sum(count(connection, table) for table in metadata.sorted_tables))
+        rows = sum(count(connection, table) for table in metadata.sorted_tables)
+        return Moved(count(connection, capture), rows, old.backup)
 
 
 # -- who may go where ------------------------------------------------------------------------------------------
@@ -149,7 +160,8 @@ def _fill(
     dialect = dialect_of(writing)
     dialect.lasts(writing)
     tables = metadata.sorted_tables
-    total, done = 2 * sum(count(reading, table, *_but_marks(table)) for table in tables), 0
+    with dialect_of(reading).translated(old.name):
+        total, done = 2 * sum(count(reading, table, *_but_marks(table)) for table in tables), 0
     sent: dict[str, list[_Page]] = {table.name: [] for table in tables}
     with dialect.filling(writing, tables):
         for table in tables:

@@ -12,7 +12,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from ctstate.errors import LedgerError
-from ctstate.ledger import Ledger
+from ctstate.ledger import Ledger, moving
 from ctstate.verbs.copy import copy
 from tests.builders.ledgers import ON_POSTGRES
 from tests.builders.places import FILE, POSTGRES, Rows, make_full, may_be_written, new_place, rows_of
@@ -136,11 +136,38 @@ def test_killed_on_the_way_back_it_is_called_again(kind: str, tmp_path: Path) ->
     assert {"source", "neither", "target"} == set(seen)
 
 
+@pytest.mark.parametrize("kind", [FILE, POSTGRES])
+def test_a_copy_that_slept_at_the_end_opens_nothing_that_has_moved_on(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others have ended its work meanwhile, and moved the ledger again."""
+    source, target, third = (
+        make_full(new_place(kind, tmp_path)),
+        new_place(kind, tmp_path),
+        new_place(FILE, tmp_path),
+    )
+    before, identity = rows_of(source), may_be_written(source)
+    assert identity is not None
+    open_at_last = moving._open
+
+    def after_a_long_sleep(*arguments: Any) -> Any:
+        monkeypatch.undo()
+        assert check(source, target, before, identity) == "neither"
+        copy(source, target)
+        copy(target, third)
+        return open_at_last(*arguments)
+
+    monkeypatch.setattr(moving, "_open", after_a_long_sleep)
+    with pytest.raises(LedgerError, match=r"it has moved to .*ledger"):
+        copy(source, target)
+    assert [may_be_written(place) for place in (source, target, third)] == [None, None, identity]
+
+
 def test_a_copy_that_was_killed_does_not_keep_the_ledger_from_its_work(tmp_path: Path) -> None:
     """It goes on, and a later copy has what it did since; or it goes elsewhere."""
     source, target = make_full(new_place(FILE, tmp_path)), new_place(POSTGRES, tmp_path)
     steps = steps_of(make_full(new_place(FILE, tmp_path)), new_place(POSTGRES, tmp_path))
-    # Before the commit that decides: of the target, which is whole and closed, came the one before.
+    # Before the commit that decides; the target is opened after it, and looked at.
     decides = [number for number, kind in enumerate(steps) if kind == COMMIT][-3]
     killed_at(decides, source, target)
     identity = may_be_written(source)
