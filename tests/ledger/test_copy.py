@@ -173,6 +173,8 @@ def test_who_has_moved_does_not_move_elsewhere(source: str, target: str, tmp_pat
     with pytest.raises(LedgerError, match="it has moved to"):
         copy(source, other)
     assert not Path(other).exists()
+    with pytest.raises(LedgerError, match="it has moved to"):
+        copy(source, make_full(other))
     third = new_place(FILE, tmp_path)
     copy(target, third)
     with pytest.raises(LedgerError, match="it has moved to"):  # to one that has moved on

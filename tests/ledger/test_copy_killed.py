@@ -177,7 +177,9 @@ def test_a_copy_that_was_killed_does_not_keep_the_ledger_from_its_work(tmp_path:
         pass
     elsewhere = new_place(FILE, tmp_path)
     copy(source, elsewhere)
-    with pytest.raises(LedgerError, match="is not finished"):  # it is of an earlier copying, and stays closed
+    with pytest.raises(LedgerError, match=f"it has moved to {elsewhere}"):
+        copy(source, target)  # which is of an earlier copying, and stays closed
+    with pytest.raises(LedgerError, match="is not finished"):
         Ledger.open(target)
     copy(elsewhere, target)
     assert may_be_written(target) == identity
