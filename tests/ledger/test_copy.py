@@ -1,5 +1,11 @@
 """A ledger moves to another database (`ctstate copy`): every row, and then nobody can write to the old one."""
 
+import contextlib
+import os
+import pty
+import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -564,6 +570,24 @@ def test_refusals_are_one_line(season: Any, call_ctstate: Callable[..., Any], tm
         assert said in refused.error()
         assert refused.code == code
     assert may_be_written(file) is not None
+
+
+def test_a_person_at_a_terminal_sees_a_bar(source: str, target: str) -> None:
+    ours, theirs = pty.openpty()
+    words = [sys.executable, "-m", "ctstate", "copy", source, target]
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "150"}
+    process = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=theirs, text=True)
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # the other end is closed
+        while part := os.read(ours, 65536):
+            shown += part
+    os.close(ours)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 0
+    assert re.search(r"\d+% .*\d+ of [\d,]+ rows copied", shown.decode())
+    assert "7 captures" in output
+    assert "\x1b" not in output
 
 
 def test_an_upload_begun_on_a_file_is_finished_on_a_server(new_season: Callable[..., Any], on_server: str) -> None:
