@@ -326,6 +326,24 @@ def test_a_row_that_does_not_arrive_as_it_was_is_noticed(
     assert rows_of(target)["capture"] == []
 
 
+def test_the_database_s_owner_needs_no_administrator(source: str, tmp_path: Path) -> None:
+    place = new_place(POSTGRES, tmp_path)
+    database = place.rpartition("/")[2]
+    cluster().ask(f"CREATE ROLE owner_of_{database} LOGIN")
+    cluster().ask(f"CREATE ROLE colleague_of_{database} LOGIN")
+    cluster().ask(f"ALTER DATABASE {database} OWNER TO owner_of_{database}")
+    theirs, colleagues = (place.replace("//ctstate@", f"//{who}_of_{database}@") for who in ("owner", "colleague"))
+    before = rows_of(source)
+    copy(source, theirs)
+    with shell(place) as person:
+        person.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO colleague_of_{database}")
+    with pytest.raises(LedgerError, match="no permission for that; ask who owns the database"):
+        copy(colleagues, new_place(FILE, tmp_path))
+    copy(theirs, source)
+    arrived(before, rows_of(source, but_marks=True), copies=2)
+    copy(source, theirs)  # over the closed one
+
+
 # -- beside others ---------------------------------------------------------------------------------------------
 
 
