@@ -48,7 +48,7 @@ class Moved(NamedTuple):
     backup: Path | None
 
 
-class Places(NamedTuple):
+class _Names(NamedTuple):
     """The two ledgers' names, from any folder and on any node."""
 
     source: str
@@ -71,7 +71,7 @@ def move(
         LedgerError: the source has moved elsewhere or is not finished itself; a row did not arrive as it was; or
             one of the two cannot be read or written.
     """
-    names = Places(place_of(source).for_jobs, place_of(target).for_jobs)
+    names = _Names(place_of(source).for_jobs, place_of(target).for_jobs)
     with Ledger.open(source, jobs=jobs, even_closed=True) as old:
         why = old.why_closed()
         if why is not None:
@@ -139,7 +139,7 @@ def _refuse_what_is_in_use(old: Ledger, new: Ledger, connection: Connection) -> 
         raise UsageError(f"{new.name} holds a ledger already: name a new file or an empty database")
 
 
-def _prepare_to_go(old: Ledger, connection: Connection, names: Places, token: str) -> None:
+def _prepare_to_go(old: Ledger, connection: Connection, names: _Names, token: str) -> None:
     """Write down in the source that it moves, which holds if all else has gone well; and keep all writers out."""
     dialect_of(connection).lasts(connection)
     _refuse_while_runs_live(old, connection)

@@ -116,6 +116,18 @@ def test_from_then_on_only_the_new_one_can_be_written(source: str, target: str) 
             person.execute(statement)
 
 
+@both_kinds
+def test_a_name_may_hold_any_character(kind: str, tmp_path: Path) -> None:
+    folder = tmp_path / 'it\'s 100%s "ä" :name ?'
+    folder.mkdir()
+    source, target = make_full(new_place(kind, tmp_path)), new_place(FILE, folder)
+    copy(source, target)
+    with pytest.raises(LedgerError, match=re.escape(f"it has moved to {target}: name that one")):
+        Ledger.open(source)
+    with shell(source) as person, pytest.raises(Exception, match=re.escape(f"ctstate: it has moved to {target}")):
+        person.execute("UPDATE capture SET site = 'x'")
+
+
 @all_ways
 def test_the_new_one_goes_on_where_the_old_one_was(source: str, target: str) -> None:
     """Rows get numbers after the highest, moves are written down and guarded as before."""
