@@ -7,7 +7,7 @@ from types import FrameType
 
 import click
 
-from ctstate.commands.bar import Bar, on_terminal
+from ctstate.commands.bar import Bar, in_words, on_terminal
 from ctstate.commands.journal import Journal
 from ctstate.commands.root import Places
 from ctstate.commands.shared import ID, account_options, batch_option, connect, places, season_option
@@ -125,7 +125,7 @@ def upload(
         with Journal(log_dir, log_filename, terse=on_terminal()) as journal:
             _note_what_runs(journal, ledger.name, zooniverse.endpoint)
             _listen(stop)
-            with Bar() as bar:
+            with Bar(in_words) as bar:
                 report = carry_out(
                     ledger,
                     zooniverse,

@@ -15,7 +15,7 @@ import os
 import random
 import sqlite3
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +29,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
 from ctstate.errors import IllegalMoveError, LedgerError, LedgerMissingError
+from ctstate.ledger import sqlite_tables
 from ctstate.ledger.clock import now
 from ctstate.ledger.dialect import BUSY_PATIENCE_S, Finding, Kind, Place, Reader
 from ctstate.ledger.sqlite_reader import reading
@@ -306,12 +307,29 @@ class Sqlite:
         """Add many rows by one prepared statement."""
         # Plain tuples: to make a dictionary of each of a million rows takes longer than to insert them, and the
         # driver is slower with named tuples.
+        quote = connection.dialect.identifier_preparer.quote
+        columns = ", ".join(quote(column.name) for column in table.columns)
         marks = ", ".join("?" * len(table.columns))
-        into = f"INSERT {'OR REPLACE ' if replace else ''}INTO {table.name}"
+        into = f"INSERT {'OR REPLACE ' if replace else ''}INTO {quote(table.name)} ({columns})"
         driver(connection).executemany(f"{into} VALUES ({marks})", list(map(tuple, rows)))
 
     def filled(self, connection: Connection, table: Table) -> None:
         """Do nothing: its indexes are all that SQLite needs."""
+
+    def lasts(self, connection: Connection) -> None:
+        """Do nothing: who has the file's lock keeps it."""
+
+    def filling(self, connection: Connection, tables: Sequence[Table]) -> AbstractContextManager[None]:
+        """See `sqlite_tables.filling`."""
+        return sqlite_tables.filling(connection, tables)
+
+    def close(self, connection: Connection, tables: Sequence[Table], why: str) -> None:
+        """See `sqlite_tables.close`."""
+        sqlite_tables.close(connection, tables, why)
+
+    def open_again(self, connection: Connection) -> None:
+        """See `sqlite_tables.open_again`."""
+        sqlite_tables.open_again(connection)
 
     def before_migration(self, engine: Engine, place: Place, version: str) -> Path | None:
         """Make a copy beside the ledger."""
