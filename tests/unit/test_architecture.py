@@ -87,7 +87,8 @@ def test_sql_stands_in_the_ledger_only(module: str) -> None:
 
 
 KNOW_THE_DATABASE = {
-    f"ctstate.ledger.{name}" for name in ("dialect", "database", "sqlite", "sqlite_reader", "sqlite_tables")
+    f"ctstate.ledger.{name}"
+    for name in ("dialect", "database", "sqlite", "sqlite_errors", "sqlite_reader", "sqlite_tables")
 } | {
     "ctstate.ledger.checkup",  # a look at a file that may be a ledger
     "ctstate.ledger.names",  # a shell completes from a file at once, or not at all
