@@ -15,14 +15,17 @@ _CLOSED = "ctstate_closed"
 @contextlib.contextmanager
 def filling(connection: Connection, tables: Sequence[Table]) -> Iterator[None]:
     """See `dialect.Dialect.filling`. Whether all is there that is referred to, SQLite looks at the COMMIT."""
-    triggers = connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").all()
-    for name, _ in triggers:
-        connection.exec_driver_sql(f"DROP TRIGGER {_quoted(name)}")
+    # An index that is made of rows in order is written once. Those of a key have no text of their own, and stay.
+    around = connection.exec_driver_sql(
+        "SELECT type, name, sql FROM sqlite_master WHERE type IN ('trigger', 'index') AND sql IS NOT NULL"
+    ).all()
+    for kind, name, _ in around:
+        connection.exec_driver_sql(f"DROP {kind} {_quoted(name)}")
     connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
     for table in reversed(tables):
         connection.exec_driver_sql(f"DELETE FROM {_quoted(table.name)}")
     yield
-    for _, made_by in triggers:
+    for _, _, made_by in around:
         connection.exec_driver_sql(made_by)
 
 
