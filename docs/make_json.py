@@ -43,13 +43,21 @@ def documents() -> dict[str, str]:
     made = {}
     for verb in ANSWERS:
         kind, listed = answer_type(verb)
-        schema = msgspec.json.schema(list[kind] if listed else kind, schema_hook=_schema_of)
+        shape = _as_object(kind)
+        schema = msgspec.json.schema(list[shape] if listed else shape, schema_hook=_schema_of)
         text = json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **_tidy(schema)}, indent=2)
         made[f"schemas/{verb.replace(' ', '-')}.json"] = text + "\n"
         verbs = verbs_of[(str(kind), listed)]
         if verb == verbs[0]:
             parts.append(_section(verbs, kind, listed))
     return {"json.md": "\n".join(parts), **made}
+
+
+def _as_object(kind: Any) -> Any:
+    """Return the type whose schema is meant: a named tuple is printed as an object, not as a list."""
+    if not hasattr(kind, "_fields"):
+        return kind
+    return msgspec.defstruct(kind.__name__, list(_fields(kind).items()), namespace={"__doc__": kind.__doc__})
 
 
 def _schema_of(kind: type) -> dict[str, Any]:
@@ -112,7 +120,10 @@ def _meanings(kind: Any) -> dict[str, str]:
 
 def _fields(kind: Any) -> dict[str, Any]:
     hints = typing.get_type_hints(kind)
-    names = [f.name for f in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else kind.__struct_fields__
+    if dataclasses.is_dataclass(kind):
+        names = tuple(field.name for field in dataclasses.fields(kind))
+    else:
+        names = kind._fields if hasattr(kind, "_fields") else kind.__struct_fields__
     return {name: hints[name] for name in names}
 
 

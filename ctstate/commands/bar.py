@@ -1,12 +1,13 @@
-"""How an upload's progress is shown: a bar on a terminal; a line now and then elsewhere, and in the log file."""
+"""How far a long verb is: a bar on a terminal; a line now and then elsewhere, and in the log file."""
 
 import logging
 import os
 import sys
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar
 
 from ctstate.verbs.upload import Progress
 from ctstate.words import counted
@@ -25,10 +26,32 @@ def on_terminal() -> bool:
     return sys.stderr.isatty() and os.environ.get("TERM", "").lower() not in ("dumb", "unknown")
 
 
-class Bar:
-    """Shows the progress; used in a `with`, and called with each picture of it."""
+class Picture(Protocol):
+    """How far something is."""
 
-    def __init__(self) -> None:
+    @property
+    def total(self) -> int:
+        """All there is to do."""
+        ...
+
+    @property
+    def done(self) -> int:
+        """What of it is done."""
+        ...
+
+
+P = TypeVar("P", bound=Picture)
+
+
+class Bar(Generic[P]):
+    """Shows the progress; used in a `with`, and called with each picture of it.
+
+    Args:
+        words: what stands beside the bar.
+    """
+
+    def __init__(self, words: Callable[[P], str]) -> None:
+        self._words = words
         self._drawn: RichProgress | None = _new_bar() if on_terminal() else None
         self._drawn_at = 0.0
         self._said_at = time.monotonic()
@@ -48,17 +71,17 @@ class Bar:
     def _live(self) -> AbstractContextManager[object]:
         return self._drawn if self._drawn is not None else nullcontext()
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, progress: P) -> None:
         """Show how far all is, if it is time to."""
         now = time.monotonic()
         if now - self._said_at >= LOG_EVERY_S:
             self._said_at = now
-            log.info(in_words(progress))
+            log.info(self._words(progress))
         if self._drawn is not None and now - self._drawn_at >= DRAW_EVERY_S:
             self._drawn_at = now
             (task,) = self._drawn.task_ids or (self._drawn.add_task(""),)
             self._drawn.update(
-                task, total=progress.total, completed=progress.done, description=in_words(progress), refresh=True
+                task, total=progress.total, completed=progress.done, description=self._words(progress), refresh=True
             )
 
 
@@ -87,7 +110,7 @@ def _new_bar() -> "RichProgress":
 
 
 def in_words(progress: Progress) -> str:
-    """Return how far all is, in one line."""
+    """Return how far an upload is, in one line."""
     left = progress.seconds_left
     parts = [
         f"{progress.done:,} of {counted(progress.total, 'capture')}",

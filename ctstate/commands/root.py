@@ -13,6 +13,8 @@ from ctstate.commands.completion import files
 from ctstate.zooniverse.addresses import DEFAULT_ENDPOINT
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ctstate.formats.season_file import SeasonFile
     from ctstate.ledger import Ledger
 
@@ -24,6 +26,7 @@ T = TypeVar("T")
 VERBS = {
     "adopt": "ctstate.commands.adopt",
     "batch": "ctstate.commands.batch",
+    "copy": "ctstate.commands.copy",
     "delete": "ctstate.commands.delete",
     "demo": "ctstate.commands.demo",
     "doctor": "ctstate.commands.doctor",
@@ -67,7 +70,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "Upload": ("doctor", "upload", "retry", "verify", "link"),
     "Look": ("status", "history", "runs", "sql", "progress", "sets", "workflows", "export"),
     "Correct": ("reconcile", "update-metadata", "unlink", "adopt", "remove", "delete"),
-    "On a cluster": ("submit", "stop"),
+    "On a cluster": ("submit", "stop", "copy"),
     "Rehearse": ("demo", "sandbox"),
 }
 """The verbs as the help shows them: by what somebody is about, in the order in which it is done."""
@@ -83,12 +86,14 @@ class Places:
     season_file: "SeasonFile | None" = None
 
     def open(self, *, read_only: bool = False) -> "Ledger":
-        """Open the ledger; say so where an older one was brought up to date."""
+        """Open the ledger; say so where an older one was brought up to date, and where one has moved."""
         from ctstate.cluster.queue import SLURM
         from ctstate.ledger import Ledger
 
         ledger = Ledger.open(self.ledger, read_only=read_only, jobs=SLURM)
-        _say_that_it_was_older(ledger)
+        say_that_it_was_older(ledger.backup)
+        if read_only and (why := ledger.why_closed()) is not None:
+            click.echo(f"Note: ledger {ledger.name}: {why.words}.", err=True)
         return ledger
 
     def open_or_make(self, work: "Callable[[Ledger], T]") -> T:
@@ -97,17 +102,17 @@ class Places:
         from ctstate.ledger.fresh import open_or_make
 
         def with_it(ledger: "Ledger") -> T:
-            _say_that_it_was_older(ledger)
+            say_that_it_was_older(ledger.backup)
             return work(ledger)
 
         return open_or_make(self.ledger, with_it, SLURM)
 
 
-def _say_that_it_was_older(ledger: "Ledger") -> None:
-    if ledger.backup is not None:
+def say_that_it_was_older(backup: "Path | None") -> None:
+    """Say that a ledger was brought up to date, if it was."""
+    if backup is not None:
         click.echo(
-            f"The ledger was of an older version and is now up to date; a copy of it as it was: {ledger.backup}",
-            err=True,
+            f"The ledger was of an older version and is now up to date; a copy of it as it was: {backup}", err=True
         )
 
 

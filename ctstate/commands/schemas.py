@@ -10,6 +10,7 @@ from typing import Any
 ANSWERS = {
     "adopt": "commands.answers:Adopted",
     "batch": "verbs.batch:BatchReport",
+    "copy": "ledger.moving:Moved",
     "delete": "commands.answers:TakenBack",
     "doctor": "commands.answers:Examination",
     "exclude": "verbs.exclude:ExclusionReport",

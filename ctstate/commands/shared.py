@@ -17,6 +17,7 @@ import msgspec
 from ctstate.commands.completion import batch_names, season_names
 from ctstate.commands.root import Places
 from ctstate.errors import LedgerMissingError, UsageError
+from ctstate.ledger import Ledger
 from ctstate.words import counted
 from ctstate.zooniverse import read_credentials
 
@@ -84,7 +85,8 @@ def known_project(ctx: click.Context, param: click.Parameter, given: int | None)
     if given is not None or where is None or ctx.resilient_parsing:
         return given
     try:
-        with where.open(read_only=True) as ledger:
+        # Whatever is to be said of it is said by the verb, which opens it for itself.
+        with Ledger.open(where.ledger, read_only=True) as ledger:
             return ledger.project()
     except LedgerMissingError:
         return None

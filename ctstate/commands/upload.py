@@ -8,7 +8,7 @@ from types import FrameType
 import click
 
 from ctstate.commands import answers
-from ctstate.commands.bar import Bar, on_terminal
+from ctstate.commands.bar import Bar, in_words, on_terminal
 from ctstate.commands.journal import Journal
 from ctstate.commands.root import Places
 from ctstate.commands.shared import (
@@ -140,7 +140,7 @@ def upload(
         with Journal(log_dir, log_filename, terse=on_terminal(), aside=as_json) as journal:
             _note_what_runs(journal, ledger.name, zooniverse.endpoint)
             _listen(stop)
-            with Bar() as bar:
+            with Bar(in_words) as bar:
                 report = carry_out(
                     ledger,
                     zooniverse,

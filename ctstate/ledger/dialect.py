@@ -178,7 +178,7 @@ class Dialect(Protocol):
     def fill(
         self, connection: Connection, table: Table, rows: Collection[tuple[Any, ...]], *, replace: bool = False
     ) -> None:
-        """Add many rows, whose values stand in the order of the table's columns, to a temporary table.
+        """Add many rows, whose values stand in the order of the table's columns, to a table that has no triggers.
 
         `replace`: a row takes the place of the one that has its primary key, also among these rows.
         """
@@ -186,6 +186,30 @@ class Dialect(Protocol):
 
     def filled(self, connection: Connection, table: Table) -> None:
         """Let the database count a temporary table that is whole now, so that it plans well."""
+        ...
+
+    def lasts(self, connection: Connection) -> None:
+        """Say that a write transaction takes long, and that who is silent in it is not frozen."""
+        ...
+
+    def filling(self, connection: Connection, tables: Sequence[Table]) -> AbstractContextManager[None]:
+        """Empty tables; while they are filled no trigger fires and nothing need be there that a row refers to.
+
+        On leaving, or at the latest at the COMMIT, all is as it was, what is referred to is looked for, and the
+        numbering of rows goes on after the highest.
+
+        Args:
+            connection: a write transaction.
+            tables: all of the ledger's; a table stands after those that it refers to, as far as that can be.
+        """
+        ...
+
+    def close(self, connection: Connection, tables: Sequence[Table], why: str) -> None:
+        """Let the database refuse all that would write to these tables, whoever asks, with these words."""
+        ...
+
+    def open_again(self, connection: Connection) -> None:
+        """Take back `close`, on whatever tables."""
         ...
 
     def before_migration(self, engine: Engine, place: Place, version: str) -> Path | None:

@@ -18,9 +18,10 @@ from sqlalchemy import func, insert, select
 from sqlalchemy.engine import Connection, Engine
 
 from ctstate.capture import Batch, Capture, Season
-from ctstate.errors import LedgerMissingError, UsageError
+from ctstate.errors import LedgerError, LedgerMissingError, UsageError
 from ctstate.ledger import read_only_sql, runs
 from ctstate.ledger.captures import Selection, records
+from ctstate.ledger.closed import Closed, why_closed
 from ctstate.ledger.database import dialect_of, moment, place_of, transaction
 from ctstate.ledger.dialect import Dialect, Finding, Place, Reader
 from ctstate.ledger.live_run import LiveRun
@@ -75,6 +76,7 @@ class Ledger:
         read_only: bool = False,
         jobs: Jobs | None = None,
         name: str | None = None,
+        even_closed: bool = False,
     ) -> Self:
         """Open a ledger; bring an older one up to date after a backup copy beside it (`ledger.backup`).
 
@@ -85,11 +87,12 @@ class Ledger:
             jobs: where runs are jobs of a cluster, who can tell what becomes of them, such as
                 `ctstate.cluster.queue.SLURM`; None: a run that dies on another host is found out by its lease.
             name: for messages; by default where it is.
+            even_closed: also for writing one that can only be read (`why_closed`); every write will be refused.
 
         Raises:
             LedgerMissingError: there is none and `create` is False.
             LedgerVersionError: a newer ctstate made it.
-            LedgerError: it cannot be opened or is something else.
+            LedgerError: it cannot be opened, is something else, or has moved and can only be read (`read_only`).
             UsageError: `url_or_path` names no supported database.
         """
         place = place_of(url_or_path)
@@ -104,12 +107,14 @@ class Ledger:
                 raise LedgerMissingError(f"ledger {name}: holds no ledger; `ctstate manifest` makes one")
             if read_only and not usable:
                 # A report may be the first to open an older ledger: it is migrated as by any other verb.
-                cls.open(url_or_path).close()
+                cls.open(url_or_path, even_closed=True).close()
         with contextlib.ExitStack() as until_open:
             engine = dialect.engine(place, read_only=read_only)
             until_open.callback(engine.dispose)
             backup = None if read_only else bring_up_to_date(engine, name, place)
             ledger = cls(name, engine, place.path, backup=backup, jobs=jobs)
+            if not (read_only or even_closed) and (why := ledger.why_closed()) is not None:
+                raise LedgerError(f"ledger {name}: {why.words}")
             until_open.pop_all()
         return ledger
 
@@ -164,6 +169,11 @@ class Ledger:
         with self.read() as connection:
             value = connection.execute(select(meta.c.value).where(meta.c.name == name)).scalar()
         return None if value is None else str(value)
+
+    def why_closed(self) -> Closed | None:
+        """Return why the ledger can only be read (it has moved, or is not finished); None: it can be written."""
+        with self.read() as connection:
+            return why_closed(connection)
 
     def check_endpoint(self, endpoint: str) -> None:
         """Refuse a Zooniverse that is not the ledger's: subject ids of a rehearsal mean nothing on the real one.

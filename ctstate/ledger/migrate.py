@@ -6,6 +6,7 @@ from sqlalchemy import inspect
 from sqlalchemy.engine import Connection, Engine
 
 from ctstate.errors import LedgerError, LedgerVersionError
+from ctstate.ledger import closed
 from ctstate.ledger.database import dialect_of, transaction
 from ctstate.ledger.dialect import Place
 
@@ -83,6 +84,13 @@ def bring_up_to_date(engine: Engine, name: str, place: Place) -> Path | None:
     # All revisions in one transaction: a process killed here leaves the ledger as it was. Another process may
     # have done the work meanwhile.
     with transaction(engine, name, write=True) as connection:
-        if version_of(connection) != HEAD:
+        found = version_of(connection)
+        if found != HEAD:
+            # Also one that can only be read, as reports are to go on; it stays so.
+            why = closed.why_closed(connection) if found is not None else None
+            if why is not None:
+                closed.unseal(connection)
             _upgrade(connection)
+            if why is not None:
+                closed.seal(connection, why)
     return copy

@@ -16,7 +16,7 @@ import logging
 import random
 import re
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from ctstate.errors import LedgerError, UsageError
+from ctstate.ledger import postgres_tables
 from ctstate.ledger.clock import from_microseconds
 from ctstate.ledger.dialect import BUSY_PATIENCE_S, Driver, Finding, Kind, Place, Reader
 from ctstate.ledger.postgres_errors import is_crowded, is_lost, translated
@@ -192,6 +193,22 @@ class Postgres:
     def filled(self, connection: Connection, table: Table) -> None:
         """Let the server count the rows: it does not do so by itself with temporary tables."""
         connection.exec_driver_sql(f"ANALYZE {connection.dialect.identifier_preparer.quote(table.name)}")
+
+    def lasts(self, connection: Connection) -> None:
+        """Let the transaction be silent while another database is at work; a host that goes away is found out."""
+        connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+
+    def filling(self, connection: Connection, tables: Sequence[Table]) -> AbstractContextManager[None]:
+        """See `postgres_tables.filling`."""
+        return postgres_tables.filling(connection, tables)
+
+    def close(self, connection: Connection, tables: Sequence[Table], why: str) -> None:
+        """See `postgres_tables.close`."""
+        postgres_tables.close(connection, tables, why)
+
+    def open_again(self, connection: Connection) -> None:
+        """See `postgres_tables.open_again`."""
+        postgres_tables.open_again(connection)
 
     def before_migration(self, engine: Engine, place: Place, version: str) -> Path | None:
         """Say that it happens and how a backup is made; the migration leaves all or nothing."""

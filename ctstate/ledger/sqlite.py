@@ -15,7 +15,7 @@ import os
 import random
 import sqlite3
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,12 +25,13 @@ from urllib.parse import quote
 from sqlalchemy import Table, create_engine, event
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
-from ctstate.errors import IllegalMoveError, LedgerError, LedgerMissingError
+from ctstate.errors import LedgerError, LedgerMissingError
+from ctstate.ledger import sqlite_tables
 from ctstate.ledger.clock import now
 from ctstate.ledger.dialect import BUSY_PATIENCE_S, Finding, Kind, Place, Reader
+from ctstate.ledger.sqlite_errors import is_busy, translated
 from ctstate.ledger.sqlite_reader import reading
 
 BUSY_TIMEOUT_S = 60
@@ -153,49 +154,6 @@ def driver(connection: Connection) -> sqlite3.Connection:
     return found
 
 
-def is_busy(text: str) -> bool:
-    """Tell whether the database only asks for patience, by what it said."""
-    return "database is locked" in text or "database table is locked" in text
-
-
-@contextlib.contextmanager
-def translated(name: str) -> Iterator[None]:
-    """Turn the database's errors into one line a data manager understands.
-
-    Raises:
-        IllegalMoveError: a trigger or constraint refused the write.
-        LedgerError: anything else the database said.
-    """
-    try:
-        yield
-    except (DBAPIError, sqlite3.Error) as error:
-        text = str(error.orig if isinstance(error, DBAPIError) else error)
-        low = text.lower()
-        if text.startswith("ctstate: "):
-            raise IllegalMoveError(f"ledger {name}: {text[len('ctstate: ') :]}") from error
-        if "constraint failed" in low:
-            raise IllegalMoveError(f"ledger {name}: refused, as it would break the ledger ({text})") from error
-        if is_busy(text):
-            message = "another process kept it locked for too long; see which with `ctstate status`, then run again"
-        elif "disk is full" in low or "disk full" in low:
-            message = "the disk is full; nothing was changed; free some space and run again"
-        elif "disk i/o error" in low:
-            message = "the disk refused a read or write (full, over quota, or failing?); nothing was changed"
-        elif "not a database" in low:
-            message = "this file is not a ctstate ledger"
-        elif "malformed" in low:
-            message = "the file is damaged; restore a backup (and never copy a ledger while it is written)"
-        elif "readonly" in low or "read-only" in low:
-            message = "no permission to write there"
-        elif "unable to open" in low:
-            message = "cannot be opened; check the path and its permissions"
-        elif "no such table" in low:
-            message = "this file is not a ctstate ledger"
-        else:
-            message = text
-        raise LedgerError(f"ledger {name}: {message}") from error
-
-
 def prepare_place(path: Path, *, create: bool) -> None:
     """Refuse a path where no ledger can be; make an empty file where there is none and one is wanted.
 
@@ -306,12 +264,29 @@ class Sqlite:
         """Add many rows by one prepared statement."""
         # Plain tuples: to make a dictionary of each of a million rows takes longer than to insert them, and the
         # driver is slower with named tuples.
+        quote = connection.dialect.identifier_preparer.quote
+        columns = ", ".join(quote(column.name) for column in table.columns)
         marks = ", ".join("?" * len(table.columns))
-        into = f"INSERT {'OR REPLACE ' if replace else ''}INTO {table.name}"
+        into = f"INSERT {'OR REPLACE ' if replace else ''}INTO {quote(table.name)} ({columns})"
         driver(connection).executemany(f"{into} VALUES ({marks})", list(map(tuple, rows)))
 
     def filled(self, connection: Connection, table: Table) -> None:
         """Do nothing: its indexes are all that SQLite needs."""
+
+    def lasts(self, connection: Connection) -> None:
+        """Do nothing: who has the file's lock keeps it."""
+
+    def filling(self, connection: Connection, tables: Sequence[Table]) -> AbstractContextManager[None]:
+        """See `sqlite_tables.filling`."""
+        return sqlite_tables.filling(connection, tables)
+
+    def close(self, connection: Connection, tables: Sequence[Table], why: str) -> None:
+        """See `sqlite_tables.close`."""
+        sqlite_tables.close(connection, tables, why)
+
+    def open_again(self, connection: Connection) -> None:
+        """See `sqlite_tables.open_again`."""
+        sqlite_tables.open_again(connection)
 
     def before_migration(self, engine: Engine, place: Place, version: str) -> Path | None:
         """Make a copy beside the ledger."""

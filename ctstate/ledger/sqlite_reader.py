@@ -6,14 +6,23 @@ import contextlib
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NoReturn
 from urllib.parse import quote
 
-from ctstate.errors import LedgerError
 from ctstate.ledger.dialect import Answer, SqlError, Value
+from ctstate.ledger.sqlite_errors import translated
 
 _RECURSIVE = 33  # SQLITE_RECURSIVE, which Python names from 3.12 on
 _ALLOWED = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, _RECURSIVE})
 _FORBIDDEN_FUNCTIONS = frozenset({"load_extension", "readfile", "writefile", "edit", "fts3_tokenizer"})
+
+_OF_THE_FILE = frozenset(
+    {
+        sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOTADB,
+    }
+)  # fmt: skip
+"""Errors that are no fault of the question (https://sqlite.org/rescode.html)."""
 
 _NO_COLUMN = "no such column: "
 
@@ -25,10 +34,16 @@ def reading(path: Path, timeout: float) -> Iterator["SqliteReader"]:
     Args:
         path: the file.
         timeout: how many seconds to wait for whoever has it locked.
+
+    Raises:
+        LedgerError: it cannot be opened (any more).
     """
     file = f"file:{quote(str(path.absolute()))}?mode=ro"
-    with contextlib.closing(sqlite3.connect(file, uri=True, timeout=timeout, isolation_level=None)) as connection:
-        connection.execute("PRAGMA query_only = ON")
+    with translated(str(path)):  # its disk may have gone away since the ledger was opened
+        opened = sqlite3.connect(file, uri=True, timeout=timeout, isolation_level=None)
+    with contextlib.closing(opened) as connection:
+        with translated(str(path)):
+            connection.execute("PRAGMA query_only = ON")
         connection.set_authorizer(_authorize)
         yield SqliteReader(connection, path)
 
@@ -45,28 +60,31 @@ class SqliteReader:
 
         Raises:
             SqlError: SQLite does not understand it, or it would do more than read.
-            LedgerError: another process kept the file locked.
+            LedgerError: the file cannot be read (any more), or another process kept it locked.
         """
         try:
             cursor = self._connection.execute(question)
         except (sqlite3.Warning, sqlite3.DatabaseError) as error:
-            if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
-                raise LedgerError(f"ledger {self._path}: {error}") from None
-            raise _explained(error) from None
+            self._explain(error)
         if cursor.description is None:
             raise SqlError("no question", denied=True)
-        return Answer([column[0] for column in cursor.description], _rows(cursor))
+        return Answer([column[0] for column in cursor.description], self._rows(cursor))
+
+    def _rows(self, cursor: sqlite3.Cursor) -> Iterator[Sequence[Value]]:
+        try:
+            for row in cursor:  # noqa: UP028 (`yield from` would close the cursor, after its connection)
+                yield row
+        except sqlite3.DatabaseError as error:
+            self._explain(error)
+
+    def _explain(self, error: Exception) -> NoReturn:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _OF_THE_FILE:
+            with translated(str(self._path)):
+                raise error
+        raise _of_the_question(error) from None
 
 
-def _rows(cursor: sqlite3.Cursor) -> Iterator[Sequence[Value]]:
-    try:
-        for row in cursor:  # noqa: UP028 (`yield from` would close the cursor, after its connection)
-            yield row
-    except sqlite3.DatabaseError as error:
-        raise _explained(error) from None
-
-
-def _explained(error: Exception) -> SqlError:
+def _of_the_question(error: Exception) -> SqlError:
     said = str(error)
     if isinstance(error, sqlite3.Warning):  # Python 3.11's word for several statements
         said = f"{said}: one statement at a time"

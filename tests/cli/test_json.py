@@ -46,6 +46,8 @@ def fields(kind: Any) -> set[str] | None:
     """Return the names of a type's fields; None where it may have any."""
     if dataclasses.is_dataclass(kind):
         return {field.name for field in dataclasses.fields(kind)}
+    if hasattr(kind, "_fields"):
+        return set(kind._fields)
     return set(kind.__struct_fields__) if isinstance(kind, type) and issubclass(kind, msgspec.Struct) else None
 
 
@@ -66,7 +68,8 @@ class Answers:
         answer = json.loads(done.stdout)
         kind, listed = answer_type(verb)
         for one in answer if listed else [answer]:
-            msgspec.convert(one, kind, dec_hook=as_path)  # every value is of its type
+            values = list(one.values()) if hasattr(kind, "_fields") else one  # msgspec reads named tuples as lists
+            msgspec.convert(values, kind, dec_hook=as_path)  # every value is of its type
             assert fields(kind) in (None, set(one)), verb  # nothing is missing, nothing is there besides
         assert answer or not listed, f"{verb}: an empty list shows nothing"
         self.seen.add(verb)
@@ -131,6 +134,7 @@ def test_every_verb_answers_as_its_type_says(
     ask("import manifest", uploaded, "--images-root", root, before=other)
     ask("import tracker", tracker, before=other)
     assert ask("adopt", *project, before=other)["season"] == season
+    assert ask("copy", "other.db", "moved.db")["captures"] == 4
     written = call_ctstate("init", "--season", season, "--captures", str(files), "--images-root", root,
                            "--attribution", "a", "--license", "l", *project)  # fmt: skip
     assert written.code == 0, written

@@ -9,6 +9,10 @@ from typing import Any
 import pytest
 
 from ctstate.commands.shared import echo_table
+from ctstate.errors import LedgerError
+from ctstate.ledger import Ledger
+from ctstate.ledger.read_only_sql import ask, captures_where
+from ctstate.ledger.sqlite_reader import reading
 from tests.builders.ledgers import ON_POSTGRES, copy_ledger, new_ledger_at, of_files
 
 
@@ -197,6 +201,27 @@ def test_a_question_the_database_does_not_understand(sql: Any, question: str) ->
     result = sql(question)
     assert result.error().startswith("Error: SQL: ")
     assert result.code == 1
+
+
+@of_files
+def test_a_ledger_whose_disk_goes_away_is_no_fault_of_the_question(filled: str, tmp_path: Path) -> None:
+    place = tmp_path / "disk" / "season.db"
+    place.parent.mkdir()
+    copy_ledger(filled, place)
+    with Ledger.open(place, read_only=True) as ledger:
+        assert len(list(captures_where(ledger, "1 = 1"))) > 0
+        place.parent.rename(tmp_path / "away")
+        with pytest.raises(LedgerError, match="cannot be opened"):
+            list(captures_where(ledger, "1 = 1"))
+        with pytest.raises(LedgerError, match="cannot be opened"), ask(ledger, "SELECT 1 FROM v_captures"):
+            pass
+    place.parent.mkdir()
+    place.write_bytes(b"SQLite format 3\0" + bytes(range(256)) * 32)
+    with (
+        reading(place, 1.0) as reader,
+        pytest.raises(LedgerError, match=r"not a ctstate ledger|damaged"),
+    ):
+        reader.ask("SELECT 1 FROM v_captures")
 
 
 def test_one_format_at_a_time(sql: Any) -> None:

@@ -202,8 +202,8 @@ class Kernel:
         current: the task that runs; None in callbacks and outside of `run`.
         dangers: for each kind of pause ("begin", "commit", "send", "reply", "sleep", "wait", "lock", "*" for all
             others) how likely a mortal worker is killed, and suspended, at each.
-        seldom: steps (or the first ten letters of some) that hardly ever come, and how much likelier danger is
-            there, so that it strikes there, too.
+        seldom: steps (or the first ten letters of some, also of a verb's) that hardly ever come, and how much
+            likelier danger is there, so that it strikes there, too.
         suspensions_s: between the two of one of these lies how long a worker is suspended.
         delays: how likely a task dawdles at a pause, and for how long at most, so that timers overtake it.
         stickiness: how likely a task just goes on at a pause.
@@ -544,7 +544,7 @@ class Kernel:
         dangers = self.dangers
         kill, suspend = dangers.get(kind) or dangers.get("*") or _NO_DANGER
         if self.seldom and detail:
-            more = max(self.seldom.get(step) or self.seldom.get(step[:10], 1.0) for step in detail.split(","))
+            more = max(self._seldom(worker, step) for step in detail.split(","))
             if more > 1.0:
                 kill, suspend = min(0.4, kill * more), min(0.4, max(kill, suspend) * more)
         if worker.danger != 1.0:
@@ -560,6 +560,10 @@ class Kernel:
             self._note_where("suspended", worker, kind, detail)
             low, high = self.latencies.choice(self.suspensions_s)
             self.suspend(worker, low + self.latencies.random() * (high - low))
+
+    def _seldom(self, worker: Worker, step: str) -> float:
+        known, few = self.seldom, step[:10]
+        return known.get(f"{worker.verb}: {few}") or known.get(step) or known.get(few, 1.0)
 
     def _note_where(self, what: str, worker: Worker, kind: str, detail: str) -> None:
         side = _SIDES.get(kind)

@@ -91,6 +91,8 @@ SORE: tuple[tuple[str, float, tuple[str, ...]], ...] = (
 SELDOM = {
     "note_moved failed": 12.0, "note_subject_gone": 12.0, "GET /blob/": 6.0, "HEAD /blob": 3.0,
     "DELETE /ap": 10.0, "GET /api/w": 3.0, "PUT /api/s": 2.0,
+    "adopt: GET /blob/": 60.0, "reconcile: PUT /api/s": 30.0, "delete: GET /api/su": 8.0,
+    "remove: GET /api/su": 8.0, "update-metadata: GET /api/su": 15.0,
 }  # fmt: skip
 """Steps that hardly ever come; whoever takes one is struck so many times likelier."""
 

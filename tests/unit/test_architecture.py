@@ -86,7 +86,10 @@ def test_sql_stands_in_the_ledger_only(module: str) -> None:
     assert found == []
 
 
-KNOW_THE_DATABASE = {f"ctstate.ledger.{name}" for name in ("dialect", "database", "sqlite", "sqlite_reader")} | {
+KNOW_THE_DATABASE = {
+    f"ctstate.ledger.{name}"
+    for name in ("dialect", "database", "sqlite", "sqlite_errors", "sqlite_reader", "sqlite_tables")
+} | {
     "ctstate.ledger.checkup",  # a look at a file that may be a ledger
     "ctstate.ledger.names",  # a shell completes from a file at once, or not at all
     "ctstate.verbs.doctor.ledger",  # and at the place that it is in

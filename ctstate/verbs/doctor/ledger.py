@@ -4,7 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
-from ctstate.ledger import checkup
+from ctstate.ledger import Ledger, checkup
 from ctstate.ledger.database import place_of
 from ctstate.ledger.dialect import Level
 from ctstate.ledger.migrate import HEAD
@@ -40,6 +40,10 @@ def ledger(facts: Facts) -> Result:
 def _of_version(facts: Facts, name: str, version: str) -> Result:
     facts.ledger = version == HEAD
     if version == HEAD:
+        with Ledger.open(facts.patient.ledger, read_only=True) as opened:
+            why = opened.why_closed()
+        if why is not None:
+            return FAIL, f"{name} cannot be written", why.words
         return OK, f"{name}, version {version}", ""
     if not version.isdigit() or version > HEAD:
         return FAIL, f"{name} was made by a newer ctstate (version {version})", "run `pip install -U ctstate`"
