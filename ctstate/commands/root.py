@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from ctstate import __version__
-from ctstate.cluster.queue import SLURM
+from ctstate.cluster.schedulers import CLUSTER
 from ctstate.commands.completion import files
 from ctstate.commands.old_spellings import spell_anew
 from ctstate.commands.season_file import defaults
@@ -83,7 +83,7 @@ class Places:
 
     def open(self, *, read_only: bool = False) -> Ledger:
         """Open the ledger; say so where an older one was brought up to date."""
-        ledger = Ledger.open(self.ledger, read_only=read_only, jobs=SLURM)
+        ledger = Ledger.open(self.ledger, read_only=read_only, jobs=CLUSTER)
         _say_that_it_was_older(ledger)
         return ledger
 
@@ -94,7 +94,7 @@ class Places:
             _say_that_it_was_older(ledger)
             return work(ledger)
 
-        return open_or_make(self.ledger, with_it, SLURM)
+        return open_or_make(self.ledger, with_it, CLUSTER)
 
 
 def _say_that_it_was_older(ledger: Ledger) -> None:
