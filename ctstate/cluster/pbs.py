@@ -79,9 +79,14 @@ def parsed(printed: str) -> dict[tuple[str, str | None], Task]:
         state = attributes.get("job_state", "")
         if task != "":
             stand = _STANDS.get(state, Stand.UNSURE)
-            reason = attributes.get("comment", "") if stand is Stand.WAITING else ""
-            tasks[(number, task)] = Task(state, stand, reason)
+            tasks[(number, task)] = Task(state, stand, _reason(attributes) if stand is Stand.WAITING else "")
     return tasks
+
+
+def _reason(attributes: Mapping[str, str]) -> str:
+    """Return why a task waits; one of an array has the comment of the array, which says only when that began."""
+    comment = attributes.get("comment", "")
+    return "" if comment.startswith("Job Array Began") else comment.removeprefix("Not Running: ")
 
 
 def _jobs(printed: str) -> Iterator[tuple[str, str | None, dict[str, str]]]:

@@ -1,6 +1,7 @@
 """ctstate submit"""
 
 import copy
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -129,13 +130,14 @@ def submit(ctx: click.Context, where: Places, /, **given: Any) -> None:
         return
     if given["judge"]:
         with where.open(read_only=True) as ledger:
-            _end_with(jobs.judge(ledger, ledger.season(given["season"]).name, given["batch"]))
+            _end_with(jobs.judge(ledger, ledger.season(given["season"]).name, given["batch"]), click.echo)
         return
     if given["project_id"] is None:
         raise UsageError("say which project: --project-id")
     if not given["only_print"]:
         jobs.check_account(given["password_file"])
-    say = _Saying(err=given["only_print"] or given["last_job"])  # a script or a number stands alone on the output
+    # A script or a number stands alone on the output.
+    say = functools.partial(click.echo, err=given["only_print"] or given["last_job"])
     with where.open(read_only=given["only_print"]) as ledger:
         season = ledger.season(given["season"]).name
         if given["workers"] == AUTO:
@@ -156,7 +158,7 @@ def submit(ctx: click.Context, where: Places, /, **given: Any) -> None:
             say("This job ends when all is over, and fails unless all is on Zooniverse:")
             click.echo(done.last)
         if given["wait"]:
-            _end_with(jobs.wait_until_over(ledger, order, done.chain_id, _Waiting(say)))
+            _end_with(jobs.wait_until_over(ledger, order, done.chain_id, _Waiting(say)), say)
 
 
 def _continue(where: Places, run_id: int, last: str | None) -> None:
@@ -176,20 +178,10 @@ def _say_submitted(say: Callable[[str], None], done: jobs.Submitted, workers: in
         click.echo(f"Warning: {done.problem}", err=True)
 
 
-def _end_with(verdict: jobs.Verdict) -> None:
-    click.echo(f"{verdict.line[0].upper()}{verdict.line[1:]}.", err=verdict.code != 0)
+def _end_with(verdict: jobs.Verdict, say: Callable[[str], None]) -> None:
+    say(f"{verdict.line[0].upper()}{verdict.line[1:]}.")
     if verdict.code:
         raise SystemExit(verdict.code)
-
-
-class _Saying:
-    """Says lines for a person, beside or on the output."""
-
-    def __init__(self, *, err: bool) -> None:
-        self._err = err
-
-    def __call__(self, line: str) -> None:
-        click.echo(line, err=self._err)
 
 
 class _Waiting:
