@@ -1,7 +1,6 @@
 """Slurm's partitions: how long a job may run in each, so that none is submitted that would wait for ever."""
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -79,14 +78,17 @@ def parsed(printed: str) -> list[Partition]:
     for line in printed.splitlines():
         said = dict(word.split("=", 1) for word in line.split() if "=" in word)
         if "PartitionName" in said:
-            most = said.get("MaxTime", "")
-            known = re.match(r"[\d:-]+\Z", most) is not None  # UNLIMITED otherwise
             found.append(
-                Partition(
-                    said["PartitionName"], walltime_seconds(most) if known else None, said.get("Default") == "YES"
-                )
+                Partition(said["PartitionName"], _limit(said.get("MaxTime", "")), said.get("Default") == "YES")
             )
     return found
+
+
+def _limit(said: str) -> int | None:
+    try:
+        return walltime_seconds(said)
+    except UsageError:
+        return None  # UNLIMITED, or what nobody knows yet: sbatch has the last word
 
 
 def place(

@@ -121,7 +121,7 @@ def walltime_seconds(text: str) -> int:
     Raises:
         UsageError: it is none of them, or nothing.
     """
-    found = re.match(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?\Z", text)
+    found = re.match(r"(?:(\d{1,9})-)?(\d{1,9})(?::(\d{1,9}))?(?::(\d{1,9}))?\Z", text)
     if found is None:
         raise UsageError(f"--time {text!r} is no wall time: write minutes, HH:MM:SS or D-HH:MM:SS")
     days, *rest = found.groups()

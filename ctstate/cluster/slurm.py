@@ -45,7 +45,7 @@ class Slurm:
             user_id=os.getuid(),
             job=job,
             task=environment.get("SLURM_ARRAY_TASK_ID"),
-            restarts=int(restarts) if restarts.isdigit() else 0,
+            restarts=int(restarts) if restarts.isdecimal() else 0,
         )
 
     def is_its(self, job: Job) -> bool:
