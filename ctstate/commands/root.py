@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from ctstate import __version__
-from ctstate.cluster.queue import SLURM
+from ctstate.cluster.schedulers import CLUSTER
 from ctstate.commands.completion import files
 from ctstate.commands.old_spellings import spell_anew
 from ctstate.commands.season_file import defaults
@@ -86,7 +86,7 @@ class Places:
 
     def open(self, *, read_only: bool = False) -> Ledger:
         """Open the ledger; say so where an older one was brought up to date, and where one has moved."""
-        ledger = Ledger.open(self.ledger, read_only=read_only, jobs=SLURM)
+        ledger = Ledger.open(self.ledger, read_only=read_only, jobs=CLUSTER)
         say_that_it_was_older(ledger.backup)
         if read_only and (why := ledger.why_closed()) is not None:
             click.echo(f"Note: ledger {ledger.name}: {why.words}.", err=True)
@@ -99,7 +99,7 @@ class Places:
             say_that_it_was_older(ledger.backup)
             return work(ledger)
 
-        return open_or_make(self.ledger, with_it, SLURM)
+        return open_or_make(self.ledger, with_it, CLUSTER)
 
 
 def say_that_it_was_older(backup: Path | None) -> None:

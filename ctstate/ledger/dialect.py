@@ -171,6 +171,9 @@ class Dialect(Protocol):
     for_update: str
     """What a SELECT ends with that locks what it finds."""
 
+    most_workers: int
+    """So many uploads at the same time it was seen to serve before more of them brought no more."""
+
     def driver(self, connection: Connection) -> "Driver":
         """Return a short way to the driver, in the same transaction."""
         ...

@@ -85,7 +85,8 @@ class Ledger:
             create: make it where there is none.
             read_only: nothing can be written through it, by construction.
             jobs: where runs are jobs of a cluster, who can tell what becomes of them, such as
-                `ctstate.cluster.queue.SLURM`; None: a run that dies on another host is found out by its lease.
+                `ctstate.cluster.schedulers.CLUSTER`; None: a run that dies on another host is found out by its
+                lease.
             name: for messages; by default where it is.
             even_closed: also for writing one that can only be read (`why_closed`); every write will be refused.
 
@@ -205,6 +206,11 @@ class Ledger:
                 "make a ledger of its own for each (--ledger), starting with `ctstate manifest`"
             )
 
+    @property
+    def most_workers(self) -> int:
+        """So many uploads at the same time are worth it; see `Dialect.most_workers`."""
+        return dialect_of(self._engine).most_workers
+
     # -- runs ----------------------------------------------------------------------------------------------
 
     def begin_run(
@@ -250,12 +256,16 @@ class Ledger:
         """Return, in a transaction, the runs that have not ended but cannot be alive; see `runs.dead`."""
         return runs.dead(connection, self._silence, self._jobs)
 
-    def look_at_jobs(self) -> None:
-        """Ask the scheduler about the runs of other hosts, for the next `dead_runs`: in no transaction."""
+    def look_at_jobs(self, keep: float | None = None) -> None:
+        """Ask the scheduler about silent runs of other hosts, for the next `dead_runs`: in no transaction.
+
+        Args:
+            keep: see `Jobs.look`.
+        """
         with self.read() as connection:
-            elsewhere = runs.in_jobs(connection)
-        if elsewhere:
-            self._jobs.look(elsewhere)
+            silent = runs.silent_in_jobs(connection)
+        if silent:
+            self._jobs.look(silent, keep)
 
     def recover(self) -> int:
         """Put back to batched what dead runs had claimed; return how many captures."""

@@ -159,6 +159,7 @@ class Postgres:
         return upsert(table)
 
     for_update = " FOR UPDATE"
+    most_workers = 64  # docs/postgres.md
 
     def driver(self, connection: Connection) -> Driver:
         """Return a way that takes the placeholders of SQLite's driver."""
