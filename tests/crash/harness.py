@@ -245,7 +245,7 @@ class Round:
     def begin_verb(self) -> None:
         """Start some other verb."""
         names = list(VERBS)
-        wanted = {step for step, _ in self.met.requests.empty()} if self.network.sweep else set()
+        wanted = {step for step, _ in self.met.requests.empty()} & self.network.sweep
         often = [(OFTEN[name] or 1) * (20 if wanted & ASKS.get(name, set()) else 1) for name in names]
         verb = self.chance.choices(names, often)[0]
         self.meet("verb called")
@@ -470,12 +470,12 @@ class Round:
         busy_at = time.monotonic()
         while time.monotonic() < end:
             self.reap()
-            if len(self.workers()) < MOST_WORKERS and self.chance.random() < 0.8:
+            if len(self.workers()) < (2 if self.network.sweep else MOST_WORKERS) and self.chance.random() < 0.8:
                 self.begin_worker()
             what = self.chance.random()
-            if what < (0.10 if self.network.sweep else 0.65):
+            if what < (0.03 if self.network.sweep else 0.65):
                 self.strike_somebody()
-            elif what < 0.67:
+            elif what < (0.035 if self.network.sweep else 0.67):
                 self.shake_the_world()
             elif what < (0.90 if self.network.sweep else 0.70) and len(self.running) < MOST_WORKERS + 2:
                 self.begin_verb()
@@ -585,7 +585,7 @@ def run(
     keep: Path,
     old: bool,
     say: Callable[[str], None],
-    sweep: bool = False,
+    sweep: frozenset[str] = frozenset(),
 ) -> tuple[Totals, Met, list[str]]:
     """Play rounds until the time is up; return what happened, what met what, and all violations.
 
@@ -597,7 +597,7 @@ def run(
         keep: gets the files; those of a round that held are deleted.
         old: only ledgers that 0.1.0 left in mid-upload.
         say: told of each minute.
-        sweep: look for what has never met yet; end once all has.
+        sweep: routes to look at for what they have not met yet; end once they have met all.
     """
     chance, totals, met, all_found = random.Random(seed), Totals(), Met(), list[str]()
     shared = Path(tempfile.mkdtemp(prefix="shared-", dir=keep))
@@ -605,7 +605,7 @@ def run(
     launcher = Launcher({**os.environ, "CTSTATE_LEASE_SECONDS": str(LEASE_S)})
     end, told = time.monotonic() + seconds, time.monotonic()
     while time.monotonic() < end or totals.kills_with_claims < kills or totals.rounds == 0:
-        if sweep and not met.empty():
+        if sweep and not any(route in sweep for route, _ in met.requests.empty()):
             break
         round_seed = chance.randrange(10**9)
         mine = random.Random(round_seed)
@@ -656,10 +656,13 @@ def main() -> int:
     parser.add_argument("--seed", type=int)
     parser.add_argument("--captures", type=int, default=60)
     parser.add_argument("--old", action="store_true", help="only ledgers that 0.1.0 left in mid-upload")
-    parser.add_argument("--sweep", action="store_true", help="look for what never met, and end once all has")
+    parser.add_argument(
+        "--sweep", nargs="*", metavar="ROUTE", help="look for what these requests (all) have not met, and then end"
+    )
     parser.add_argument("--keep", type=Path, default=Path(tempfile.gettempdir()), help="gets the files")
     parser.add_argument("--matrix", action="store_true", help="print what met what")
     given = parser.parse_args()
+    swept = frozenset() if given.sweep is None else frozenset(given.sweep or ROUTES)
     seed = given.seed if given.seed is not None else random.SystemRandom().randrange(10**9)
     print(f"seed {seed}", flush=True)
 
@@ -668,7 +671,7 @@ def main() -> int:
 
     began = time.monotonic()
     totals, met, found = run(
-        given.minutes * 60, given.kills, seed, given.captures, given.keep, given.old, say, given.sweep
+        given.minutes * 60, given.kills, seed, given.captures, given.keep, given.old, say, swept
     )
     say(f"{totals}; in {(time.monotonic() - began) / 60:.1f} minutes")
     if given.matrix:
