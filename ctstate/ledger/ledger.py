@@ -139,8 +139,14 @@ class Ledger:
 
     @contextlib.contextmanager
     def connection(self) -> Iterator[Connection]:
-        """Lend one connection for several transactions (`write(connection)`), which share temporary tables."""
-        with self._engine.connect() as connection:
+        """Lend one connection for several transactions (`write(connection)`), which share temporary tables.
+
+        Raises:
+            LedgerError: none can be had.
+        """
+        with dialect_of(self._engine).translated(self.name):
+            lent = self._engine.connect()
+        with lent as connection:
             yield connection
             connection.detach()  # its temporary tables go with it
 

@@ -79,7 +79,7 @@ _LOCK = text(
 _CLOCK = text("SELECT extract(epoch FROM clock_timestamp()) * 1000000")
 _OUTCOME = text("SELECT pg_xact_status(CAST(:number AS xid8))")
 
-_writing: WeakKeyDictionary[Engine, threading.Lock] = WeakKeyDictionary()
+_writing: WeakKeyDictionary[Engine, "_Turns"] = WeakKeyDictionary()
 _writing_guard = threading.Lock()
 
 
@@ -250,17 +250,33 @@ class _Clock:
         return from_microseconds(self._last)
 
 
+class _Turns:
+    """Whose turn it is to write in this process."""
+
+    def __init__(self) -> None:
+        self.free = machine().condition()
+        self.taken = False
+
+
 @contextlib.contextmanager
 def _one_writer(engine: Engine) -> Iterator[None]:
     """Let the writers of this process wait for each other here, and not each with a connection of its own."""
     with _writing_guard:
-        mine = _writing.setdefault(engine, threading.Lock())
-    if not mine.acquire(timeout=BUSY_PATIENCE_S):
-        raise LedgerError("another part of this process kept the ledger locked for too long; run again")
+        turns = _writing.setdefault(engine, _Turns())
+    until = machine().monotonic() + BUSY_PATIENCE_S
+    with turns.free:
+        while turns.taken:
+            left = until - machine().monotonic()
+            if left <= 0:
+                raise LedgerError("another part of this process kept the ledger locked for too long; run again")
+            turns.free.wait(left)
+        turns.taken = True
     try:
         yield
     finally:
-        mine.release()
+        with turns.free:
+            turns.taken = False
+            turns.free.notify_all()
 
 
 def _begun(
@@ -278,13 +294,16 @@ def _begun(
         try:
             connection = lent if lent is not None else engine.connect()
             number = _begin(connection, kind, lent=lent is not None)
-        except DBAPIError as error:
+        except BaseException as error:  # also Ctrl-C while it waits: what is left open would hold the lock
+            lost = isinstance(error, DBAPIError) and is_lost(error)
             if connection is not None:
-                _roll_back(connection, broken=is_lost(error))
+                _roll_back(connection, broken=lost)
                 if lent is None:
                     connection.close()
             # A lent connection takes its temporary tables along. A server that was never there is a wrong address.
-            worth_it = is_crowded(error) or (is_lost(error) and was_there and lent is None)
+            worth_it = (lost and was_there and lent is None) or (
+                isinstance(error, DBAPIError) and is_crowded(error)
+            )
             if not worth_it or machine().monotonic() > deadline:
                 raise
             machine().sleep(random.uniform(0.05, 0.5))
