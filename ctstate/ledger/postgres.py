@@ -29,17 +29,14 @@ from sqlalchemy.exc import DBAPIError
 
 from ctstate.errors import LedgerError, UsageError
 from ctstate.ledger.clock import from_microseconds
-from ctstate.ledger.dialect import BUSY_PATIENCE_S, Driver, Finding, Kind, Place, Reader
-from ctstate.ledger.postgres_errors import is_crowded, is_lost, translated
+from ctstate.ledger.dialect import BACK_AGAIN_S, BUSY_PATIENCE_S, Driver, Finding, Kind, Place, Reader
+from ctstate.ledger.postgres_errors import is_crowded, is_lost, is_starting, translated
 from ctstate.ledger.postgres_health import health
 from ctstate.ledger.postgres_reader import PostgresReader
 from ctstate.ledger.postgres_types import Tables, Types
 from ctstate.machine import machine
 
 log = logging.getLogger(__name__)
-
-BACK_AGAIN_S = 120
-"""How long a worker waits for a server that went away: a restart with recovery takes less."""
 
 FROZEN_S = 60
 """A writer that says nothing for so long is frozen, or its host is gone: the server takes the lock from it. That is
@@ -133,7 +130,7 @@ class Postgres:
             connection, number = _begun(engine, kind, lent, stack)
             try:
                 yield connection
-                _commit(engine, connection, number)
+                _commit(engine, connection, kind, number)
             except BaseException:
                 _roll_back(connection)
                 raise
@@ -294,16 +291,14 @@ def _begun(
         try:
             connection = lent if lent is not None else engine.connect()
             number = _begin(connection, kind, lent=lent is not None)
-        except BaseException as error:  # also Ctrl-C while it waits: what is left open would hold the lock
-            lost = isinstance(error, DBAPIError) and is_lost(error)
+        except DBAPIError as error:
+            lost = is_lost(error)
             if connection is not None:
                 _roll_back(connection, broken=lost)
                 if lent is None:
                     connection.close()
             # A lent connection takes its temporary tables along. A server that was never there is a wrong address.
-            worth_it = (lost and was_there and lent is None) or (
-                isinstance(error, DBAPIError) and is_crowded(error)
-            )
+            worth_it = is_crowded(error) or (lost and lent is None and (was_there or is_starting(error)))
             if not worth_it or machine().monotonic() > deadline:
                 raise
             machine().sleep(random.uniform(0.05, 0.5))
@@ -333,14 +328,15 @@ def _roll_back(connection: Connection, broken: bool = False) -> None:
         connection.rollback()
 
 
-def _commit(engine: Engine, connection: Connection, number: str | None) -> None:
+def _commit(engine: Engine, connection: Connection, kind: Kind, number: str | None) -> None:
     try:
         connection.commit()
     except DBAPIError as error:
-        if number is None or not is_lost(error):
+        # One that was lent takes its temporary tables along; what was read is read.
+        if kind is Kind.STAGING or not is_lost(error):
             raise
         _roll_back(connection, broken=True)
-        if not _was_committed(engine, number):
+        if number is not None and not _was_committed(engine, number):
             raise
 
 

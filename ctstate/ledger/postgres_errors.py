@@ -56,6 +56,11 @@ def is_lost(error: DBAPIError) -> bool:
     return broken and not _at_the_door(error)
 
 
+def is_starting(error: DBAPIError) -> bool:
+    """Tell whether a server is there that starts or stops; False where it says so in another language."""
+    return sqlstate(error) == "57P03" or "the database system is" in str(error.orig)
+
+
 _REFUSALS = {
     "too many clients": _CROWDED,
     "too many connections": _CROWDED,

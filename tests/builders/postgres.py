@@ -22,13 +22,17 @@ def _programs() -> Path | None:
     """Where initdb and pg_ctl are: Debian has them outside of PATH."""
     found = [*Path("/usr/lib/postgresql").glob("*/bin"), *Path("/usr/pgsql-15").glob("bin")]
     if (there := shutil.which("pg_ctl")) is not None:
-        found.insert(0, Path(there).parent)
+        found.insert(0, Path(there).resolve().parent)
     usable = [folder for folder in found if (folder / "initdb").exists() and (folder / "pg_ctl").exists()]
     return max(usable, default=None)
 
 
 class Cluster:
     """A server that is running.
+
+    Attributes:
+        programs, folder: see below.
+        port: where it listens, on loopback.
 
     Args:
         programs: where initdb and pg_ctl are.
@@ -37,7 +41,7 @@ class Cluster:
     """
 
     def __init__(self, programs: Path, folder: Path | None = None, settings: str = NO_POWER_CUTS) -> None:
-        self._programs = programs
+        self.programs = programs
         self.folder = folder or Path(tempfile.mkdtemp(prefix="ctstate-postgres-"))
         self._as: list[str] = []
         if os.getuid() == 0:  # which PostgreSQL refuses to run as
@@ -60,23 +64,36 @@ class Cluster:
             )
         self.start()
 
-    def _run(self, program: str, *arguments: str) -> None:
+    def _run(self, program: str, *arguments: str, expected: tuple[int, ...] = (0,)) -> int:
         done = subprocess.run(
-            [*self._as, str(self._programs / program), *arguments],
+            [*self._as, str(self.programs / program), *arguments],
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
             stdout=(self.folder.parent / f"{self.folder.name}.log").open("a"),
             stderr=subprocess.STDOUT,
             timeout=120,
         )
-        assert done.returncode == 0, (program, (self.folder.parent / f"{self.folder.name}.log").read_text()[-2000:])
+        said = self.folder.parent / f"{self.folder.name}.log"
+        assert done.returncode in expected, (program, said.read_text()[-2000:])
+        return done.returncode
 
-    def _control(self, *arguments: str) -> None:
-        self._run("pg_ctl", f"--pgdata={self.folder}/data", f"--log={self.folder}/log", "--wait", *arguments)
+    def _control(self, what: str, *how: str, expected: tuple[int, ...] = (0,)) -> int:
+        where = (f"--pgdata={self.folder}/data", f"--log={self.folder}/log")
+        return self._run(
+            "pg_ctl", what, *where, *(("--wait",) if what != "status" else ()), *how, expected=expected
+        )
 
     def start(self) -> None:
         """Start it."""
         self._control("start")
+
+    def is_running(self) -> bool:
+        """Tell whether it is there at all."""
+        return self._control("status", expected=(0, 3)) == 0
+
+    def stop_at_once(self) -> None:
+        """Let it die as if its machine had."""
+        self._control("stop", "--mode=immediate")
 
     def restart_at_once(self) -> None:
         """Let it die as if its machine had, and start it again."""
@@ -84,8 +101,9 @@ class Cluster:
 
     def close(self) -> None:
         """Stop it, and forget all that is in it."""
+        atexit.unregister(self.close)
         with contextlib.suppress(AssertionError):
-            self._control("stop", "--mode=immediate")
+            self.stop_at_once()
         shutil.rmtree(self.folder, ignore_errors=True)
         (self.folder.parent / f"{self.folder.name}.log").unlink(missing_ok=True)
 

@@ -110,8 +110,7 @@ def _upload(
     on_progress: Callable[[Progress], None] | None,
 ) -> Counts:
     ledger.recover()
-    with ledger.write() as connection:
-        put_rest_into_complete(connection, plan.season_id, live.id)
+    ledger.do(lambda connection: put_rest_into_complete(connection, plan.season_id, live.id))
     season = ledger.season(plan.season)
     # Anew: other runs may have moved captures since the plan was made.
     rows = ledger.batches(plan.season_id, options.batch)
