@@ -449,8 +449,8 @@ class Round:
         path = self.season.folder / "predictions.csv"
         names = self.season.place.rows("SELECT capture_id FROM capture")
         if names is not None:
-            rows = [f"{name},species{self.chance.randrange(9)}" for (name,) in names]
-            path.write_text("\n".join(["capture_id,top_species", *rows]))
+            rows = [f"{name},species{self.chance.randrange(9)},0.9" for (name,) in names]
+            path.write_text("\n".join(["capture_id,label,confidence", *rows]))
         return path
 
     def manifest_arguments(self, *more: str) -> list[str]:
