@@ -13,6 +13,7 @@ All that stands between the product and the server is the driver's connection. `
 import itertools
 import os
 import random
+import time
 from collections import Counter
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary, WeakSet
@@ -221,7 +222,10 @@ class SimPostgres:
     def cut(self, connections: "list[SimConnection]") -> None:
         """Let the server end connections; what they had not committed is gone."""
         pids = [one.info.backend_pid for one in connections if not one.closed]
-        self._do("SELECT pg_terminate_backend(pid, 20000) FROM unnest(%s::int[]) AS pid", pids)
+        self._do("SELECT pg_terminate_backend(pid) FROM unnest(%s::int[]) AS pid", pids)
+        # The server's own way to wait for it looks ten times a second only.
+        while self._do("SELECT 1 FROM pg_stat_activity WHERE pid = ANY(%s)", pids):
+            time.sleep(0.001)
         for one in connections:
             one.was_cut = True
             self.release(one)
