@@ -5,6 +5,7 @@
   snapshot of REPEATABLE READ would be older than the lock.
 * **Reads are REPEATABLE READ READ ONLY**: one consistent picture, in which the server lets nothing be written.
 * **A COMMIT whose reply is lost is looked up** by its transaction's number: what was written is known, not guessed.
+  A server that crashed may have given that number to another transaction since; then "committed" proves nothing.
 * `synchronous_commit` is at least `on`: a create that was announced must stay announced through a power cut.
 * Few connections: one writer at a time in each process, so that 64 workers fit into the 100 that a server allows.
 * Waiting instead of failing where the server starts anew or has no connection left, once it was there.
@@ -30,7 +31,7 @@ from sqlalchemy.exc import DBAPIError
 from ctstate.errors import LedgerError, UsageError
 from ctstate.ledger.clock import from_microseconds
 from ctstate.ledger.dialect import BACK_AGAIN_S, BUSY_PATIENCE_S, Driver, Finding, Kind, Place, Reader
-from ctstate.ledger.postgres_errors import is_crowded, is_lost, is_starting, translated
+from ctstate.ledger.postgres_errors import is_crowded, is_lost, is_starting, is_unknown_number, translated
 from ctstate.ledger.postgres_health import health
 from ctstate.ledger.postgres_reader import PostgresReader
 from ctstate.ledger.postgres_types import Tables, Types
@@ -75,6 +76,8 @@ _LOCK = text(
 )
 _CLOCK = text("SELECT extract(epoch FROM clock_timestamp()) * 1000000")
 _OUTCOME = text("SELECT pg_xact_status(CAST(:number AS xid8))")
+_LIFE = "SELECT CAST(stats_reset AS text) FROM pg_stat_bgwriter"
+"""What is another after a crash of the server, which forgets its statistics, and the same after a clean restart."""
 
 _writing: WeakKeyDictionary[Engine, "_Turns"] = WeakKeyDictionary()
 _writing_guard = threading.Lock()
@@ -108,8 +111,9 @@ class Postgres:
         engine.dialect.ddl_compiler = Tables
         engine.dialect.type_compiler_instance = Types(engine.dialect)
 
-        def set_up(connection: Any, _: Any) -> None:
+        def set_up(connection: Any, record: Any) -> None:
             connection.execute(_SETTINGS + (";SET default_transaction_read_only = on" if read_only else ""))
+            record.info["ctstate_life"] = connection.execute(_LIFE).fetchone()[0]
 
         event.listen(engine, "connect", set_up)
         return engine
@@ -329,6 +333,7 @@ def _roll_back(connection: Connection, broken: bool = False) -> None:
 
 
 def _commit(engine: Engine, connection: Connection, kind: Kind, number: str | None) -> None:
+    life = connection.info["ctstate_life"]
     try:
         connection.commit()
     except DBAPIError as error:
@@ -336,12 +341,17 @@ def _commit(engine: Engine, connection: Connection, kind: Kind, number: str | No
         if kind is Kind.STAGING or not is_lost(error):
             raise
         _roll_back(connection, broken=True)
-        if number is not None and not _was_committed(engine, number):
+        if number is not None and not _was_committed(engine, number, life):
             raise
 
 
-def _was_committed(engine: Engine, number: str) -> bool:
+def _was_committed(engine: Engine, number: str, life: str | None) -> bool:
     """Ask what became of a transaction whose COMMIT got no reply.
+
+    Args:
+        engine: of the ledger.
+        number: the transaction's.
+        life: of the server (`_LIFE`) that gave it.
 
     Raises:
         LedgerError: nobody could say.
@@ -350,16 +360,19 @@ def _was_committed(engine: Engine, number: str) -> bool:
     while True:
         try:
             with engine.connect() as connection:
+                same = life is not None and connection.info["ctstate_life"] == life
                 outcome = connection.execute(_OUTCOME, {"number": number}).scalar()
         except DBAPIError as error:
+            if is_unknown_number(error):  # a crash took it along
+                return False
             if not is_lost(error) and not is_crowded(error):
                 raise
             outcome = "in progress"
-        if outcome != "in progress":
-            return outcome == "committed"
-        if machine().monotonic() > deadline:
+        if outcome == "aborted" or (outcome == "committed" and same):
+            return bool(outcome == "committed")
+        if outcome != "in progress" or machine().monotonic() > deadline:
             raise LedgerError(
-                "the database went away while it was told to commit, and did not come back: whether the last step "
-                "was written is not known; run it again once the database is there, which finds out"
+                "the database crashed or went away while it was told to commit: whether the last step was written "
+                "is not known; run it again once the database is there, which finds out"
             )
         machine().sleep(random.uniform(0.05, 0.5))

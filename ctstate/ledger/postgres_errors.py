@@ -61,6 +61,11 @@ def is_starting(error: DBAPIError) -> bool:
     return sqlstate(error) == "57P03" or "the database system is" in str(error.orig)
 
 
+def is_unknown_number(error: DBAPIError) -> bool:
+    """Tell whether a transaction was asked about whose number the server has not given yet."""
+    return sqlstate(error) == "22023"
+
+
 _REFUSALS = {
     "too many clients": _CROWDED,
     "too many connections": _CROWDED,

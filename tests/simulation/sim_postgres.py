@@ -26,7 +26,7 @@ from sqlalchemy.exc import DBAPIError
 from ctstate.ledger.clock import from_microseconds
 from ctstate.ledger.database import place_of
 from ctstate.ledger.dialect import BUSY_PATIENCE_S
-from ctstate.ledger.postgres import FROZEN_S, Postgres
+from ctstate.ledger.postgres import _LIFE, FROZEN_S, Postgres
 from ctstate.ledger.schema import metadata
 from ctstate.machine import machine
 from tests.builders.ledgers import empty_database
@@ -35,9 +35,10 @@ from tests.simulation.kernel import Kernel, Task, Worker
 from tests.simulation.sim_machine import EPOCH, SimMachine
 
 REPLY_LOST, LOST, UNDECIDED = "COMMIT's reply lost", "COMMIT lost", "COMMIT still under way when cut off"
+CRASHED = "COMMIT lost in a crash, its number given to another"
 CUT, SUSPENDED, FULL = "cut off in mid-transaction", "suspended in mid-transaction", "disk full at COMMIT"
 
-AT_COMMIT = {REPLY_LOST: 0.008, LOST: 0.006, UNDECIDED: 0.004, SUSPENDED: 0.003, FULL: 0.003}
+AT_COMMIT = {REPLY_LOST: 0.008, LOST: 0.005, UNDECIDED: 0.004, CRASHED: 0.003, SUSPENDED: 0.003, FULL: 0.003}
 FATES = {CUT: 0.006, **AT_COMMIT}
 """What befalls a transaction that writes, and how likely."""
 
@@ -87,6 +88,8 @@ class SimPostgres:
         skew: by how many seconds the server's clock is ahead.
         holder: the connection that has the ledger's lock.
         away_until: when the server is there again, as virtual time.
+        connections: all that there are.
+        lives: how often the server crashed.
     """
 
     def __init__(self) -> None:
@@ -106,7 +109,7 @@ class SimPostgres:
         self._pooled.pool._max_overflow = -1  # type: ignore[attr-defined]
         event.listen(self._pooled, "do_connect", self._connect)
         self._engines: WeakKeyDictionary[Worker, Engine] = WeakKeyDictionary()
-        self._connections: WeakSet[SimConnection] = WeakSet()
+        self.connections: WeakSet[SimConnection] = WeakSet()
         self._waiting: list[tuple[Task, int]] = []
         self.holder: SimConnection | None = None
         self.rates: dict[str, float] = {}
@@ -114,6 +117,7 @@ class SimPostgres:
         self.struck: Counter[str] = Counter()
         self.skew = 0.0
         self.away_until = 0.0
+        self.lives = 0
         self.empty = self.snapshot()
 
     def close(self) -> None:
@@ -158,7 +162,7 @@ class SimPostgres:
         for what in CUTS:
             if kernel.accident(what, self.rates.get(what, 0.0)):
                 self.away_until = kernel.time + (_between(kernel, AWAY_S) if what == RESTART else 0.0)
-                self.cut(list(self._connections))
+                self.cut(list(self.connections))
                 self.struck[what] += 1
         if writes and self.strikes(CUT, kernel, task):
             task.memory["cut at"] = kernel.latencies.randint(1, STATEMENTS)
@@ -210,7 +214,7 @@ class SimPostgres:
         made = SimConnection.connect(*arguments, **named, options=_OPTIONS)
         made.cursor_factory = SimCursor
         made.database = self
-        self._connections.add(made)
+        self.connections.add(made)
         return made
 
     def now(self) -> str:
@@ -308,6 +312,11 @@ class SimConnection(psycopg.Connection[Any]):
             kernel.after(FROZEN_S, lambda: awake or database.cut([self]))
             kernel.pause("suspended", "in mid-transaction")
             awake = True
+        elif fate == CRASHED:
+            database.cut(list(database.connections))
+            database.lives += 1
+            task.memory["given to another"] = True
+            raise psycopg.OperationalError("consuming input failed: server closed the connection unexpectedly")
         elif fate in (LOST, CUT) and not self.was_cut:
             database.cut([self])
         self._end(commit=True)
@@ -355,7 +364,15 @@ class SimCursor(psycopg.Cursor[Any]):
         database = mine.database
         if query.startswith("BEGIN"):
             mine.writes = False
+            if database.kernel is not None and database.kernel.current is not None:
+                database.kernel.current.memory.pop("given to another", None)
             query = f"{query}; SET LOCAL sim.clock = '{database.now()}'"
+        elif query == _LIFE:
+            query = f"SELECT 'life {database.lives}'"
+        elif "pg_xact_status" in query:
+            kernel = database.kernel
+            if kernel is not None and kernel.current is not None and kernel.current.memory.get("given to another"):
+                return super().execute("SELECT 'committed'")
         elif "pg_advisory_xact_lock" in query:
             if database.lock(mine):
                 super().execute(f"SET LOCAL sim.clock = '{database.now()}'")

@@ -14,9 +14,19 @@ pytestmark = pytest.mark.skipif(not ON_POSTGRES, reason="about PostgreSQL: make 
 
 if ON_POSTGRES:
     from tests.simulation import sim_postgres
-    from tests.simulation.sim_postgres import ALL_CUT, CUT, FULL, LOST, REPLY_LOST, RESTART, SUSPENDED, UNDECIDED
+    from tests.simulation.sim_postgres import (
+        ALL_CUT,
+        CRASHED,
+        CUT,
+        FULL,
+        LOST,
+        REPLY_LOST,
+        RESTART,
+        SUSPENDED,
+        UNDECIDED,
+    )
 else:
-    ALL_CUT = CUT = FULL = LOST = REPLY_LOST = RESTART = SUSPENDED = UNDECIDED = ""
+    ALL_CUT = CRASHED = CUT = FULL = LOST = REPLY_LOST = RESTART = SUSPENDED = UNDECIDED = ""
 
 
 @pytest.fixture
@@ -87,6 +97,12 @@ def test_a_commit_under_way_is_waited_for_and_nobody_overtakes_it(
     assert 30 <= tried.took["first"] < 32  # the server decides, and then it is known
     assert 29 <= tried.took["second"] < 31  # who wants to write waits for the lock
     season.close()
+
+
+def test_a_number_that_a_crashed_server_gave_anew_proves_nothing(season: Season) -> None:
+    tried = Tried(season, CRASHED)
+    assert "whether the last step was written is not known" in str(tried.said)
+    assert tried.written == {"second"}
 
 
 def test_a_commit_that_is_under_way_for_ever_is_not_guessed(

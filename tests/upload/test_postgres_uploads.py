@@ -107,6 +107,38 @@ def test_a_commit_whose_reply_is_lost_is_looked_up(tmp_path: Any, monkeypatch: p
     assert replies.lost == ["after", "before"]
 
 
+def number_of(connection: Any) -> str:
+    return str(connection.execute(text("SELECT CAST(pg_current_xact_id() AS text)")).scalar_one())
+
+
+@pytest.mark.parametrize("others_write", [False, True])
+def test_after_a_crash_another_transaction_s_number_is_not_taken_for_ours(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch, others_write: bool
+) -> None:
+    """What a crash takes along, it takes along with its number, and the next transaction gets that."""
+    place = new_ledger_at(tmp_path / "l.db")
+    replies, numbers = LostReplies(monkeypatch), list[str]()
+
+    def crash() -> str:
+        replies.lose = lambda: ""
+        cluster().restart_at_once()
+        if others_write:
+            with Ledger.open(place) as other, other.write() as connection:
+                numbers.append(number_of(connection))
+                connection.execute(text("INSERT INTO meta VALUES ('b', '1')"))
+        return "before"
+
+    said = "is not known" if others_write else "nothing of this step was written"
+    with Ledger.open(place) as ledger:
+        with pytest.raises(LedgerError, match=said), ledger.write() as connection:
+            numbers.append(number_of(connection))
+            connection.execute(text("INSERT INTO meta VALUES ('a', '1')"))
+            replies.lose = crash
+        assert ledger.meta("a") is None
+        assert ledger.meta("b") == ("1" if others_write else None)
+    assert len(set(numbers)) == 1  # else this test proves nothing
+
+
 def test_a_read_that_is_read_needs_no_reply(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     replies = LostReplies(monkeypatch)
     with Ledger.open(new_ledger_at(tmp_path / "l.db")) as ledger:
