@@ -5,7 +5,8 @@ BIN = $(VENV)/bin
 STOCK = .venv-stock-cli
 DOCS = .venv-docs
 
-.PHONY: demo test test-postgres simulate crash defects fuzz lint docs oldest newest package release site man clean
+.PHONY: demo test test-postgres simulate simulate-postgres crash crash-postgres defects fuzz lint docs oldest newest package \
+	release site man clean
 
 demo: $(VENV)/installed
 	$(BIN)/ctstate demo
@@ -17,15 +18,24 @@ test: $(VENV)/installed $(STOCK)/installed
 test-postgres: $(VENV)/installed
 	CTSTATE_TEST_LEDGER=postgres $(BIN)/python -m pytest -n 3 --dist loadgroup tests/ledger tests/library tests/batch \
 		tests/manifest tests/manifests tests/predictions tests/exclusion tests/reports tests/reconcile \
-		tests/upload/test_upload.py tests/upload/test_workers.py tests/upload/test_postgres_uploads.py
+		tests/upload/test_upload.py tests/upload/test_workers.py tests/upload/test_postgres_uploads.py \
+		tests/simulation tests/crash/test_database_network.py
 
 # Whole seasons under kills and faults on a virtual clock, for two minutes; the seed is random, and printed.
 simulate: $(VENV)/installed
 	$(BIN)/python -m tests.simulation --minutes 2
 
+# The same seasons with the ledger on PostgreSQL, for a minute; besides, its server is started anew and COMMITs are lost.
+simulate-postgres: $(VENV)/installed
+	$(BIN)/python -m tests.simulation --minutes 1 --postgres
+
 # Real processes on a real server behind a proxy, killed and hindered for a minute; the seed is random, and printed.
 crash: $(VENV)/installed
 	$(BIN)/python -m tests.crash.harness --minutes 1
+
+# The same with the ledger on PostgreSQL.
+crash-postgres: $(VENV)/installed
+	$(BIN)/python -m tests.crash.harness --minutes 1 --postgres
 
 # Seasons with deliberate defects of the protocol: each must be found (about seven minutes on two cores).
 defects: $(VENV)/installed

@@ -43,14 +43,26 @@ def documents() -> dict[str, str]:
     made = {}
     for verb in ANSWERS:
         kind, listed = answer_type(verb)
-        shape = _as_object(kind)
-        schema = msgspec.json.schema(list[shape] if listed else shape, schema_hook=_schema_of)
+        schema = _schema(kind, listed)
         text = json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **_tidy(schema)}, indent=2)
         made[f"schemas/{verb.replace(' ', '-')}.json"] = text + "\n"
         verbs = verbs_of[(str(kind), listed)]
         if verb == verbs[0]:
             parts.append(_section(verbs, kind, listed))
     return {"json.md": "\n".join(parts), **made}
+
+
+def _schema(kind: Any, listed: bool) -> dict[str, Any]:
+    """Return the JSON Schema of an answer: of one type, or of any of several."""
+    kinds = [_as_object(one) for one in _each(kind)]
+    schemas, below = msgspec.json.schema_components(kinds, schema_hook=_schema_of, ref_template="#/$defs/{name}")
+    one = schemas[0] if len(kinds) == 1 else {"anyOf": list(schemas)}
+    made = {"type": "array", "items": one} if listed else one
+    return {**made, "$defs": below} if below else made
+
+
+def _each(kind: Any) -> tuple[Any, ...]:
+    return typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
 
 
 def _as_object(kind: Any) -> Any:
@@ -87,7 +99,7 @@ def _section(verbs: list[str], kind: Any, listed: bool) -> str:
         return "\n".join([*parts, "A list with an object for each row of the answer: its columns.\n"])
     if listed:
         parts.append("A list of:\n")
-    for number, one in enumerate(dict.fromkeys(_with_those_below(kind))):
+    for number, one in enumerate(dict.fromkeys(part for each in _each(kind) for part in _with_those_below(each))):
         summary = _summary(inspect.getdoc(one) or "")
         parts.append(f"{f'**{one.__name__}**: ' if number else ''}{summary}\n")
         meanings = _meanings(one)

@@ -121,7 +121,7 @@ def walltime_seconds(text: str) -> int:
     Raises:
         UsageError: it is none of them, or nothing.
     """
-    found = re.match(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?\Z", text)
+    found = re.match(r"(?:(\d{1,9})-)?(\d{1,9})(?::(\d{1,9}))?(?::(\d{1,9}))?\Z", text)
     if found is None:
         raise UsageError(f"--time {text!r} is no wall time: write minutes, HH:MM:SS or D-HH:MM:SS")
     days, *rest = found.groups()
@@ -136,6 +136,12 @@ def walltime_seconds(text: str) -> int:
     if seconds < 1:
         raise UsageError(f"--time {text!r}: a job needs some time")
     return seconds
+
+
+def in_hours(seconds: int) -> str:
+    """Return a wall time as every scheduler takes it: H:M:S."""
+    hours, rest = divmod(seconds, 3600)
+    return f"{hours:02}:{rest // 60:02}:{rest % 60:02}"
 
 
 def _quoted(value: str) -> str:
@@ -239,21 +245,32 @@ _ARRAY_ONLY = (
 )  # fmt: skip
 
 
-def slurm_link(options: JobOptions, program: Program, folder: Path, log_folder: Path, after: str) -> str:
-    """Return the script of the small job that follows an array and submits the next one.
+def slurm_small(
+    options: JobOptions,
+    program: Program,
+    folder: Path,
+    log_folder: Path,
+    *,
+    name: str,
+    time: str,
+    after: str | None,
+) -> str:
+    """Return the script of a small job that follows others: the link of a chain, or its last job.
 
     Args:
-        options, program, folder, log_folder: as for `slurm_workers`; the program is `submit --continue`.
-        after: job id of the array.
+        options, program, folder, log_folder: as for `slurm_workers`.
+        name: what the job's name ends with.
+        time: its wall time.
+        after: id of the job that ends before, however it ends; None: none.
     """
     lines = [
         "#!/bin/bash",
-        _sbatch("job-name", f"{options.job_name}-next"),
-        _sbatch("dependency", f"afterany:{after}"),
+        _sbatch("job-name", f"{options.job_name}-{name}"),
+        *([_sbatch("dependency", f"afterany:{after}")] if after is not None else []),
         _sbatch("nodes", 1),
         _sbatch("ntasks", 1),
         *([_sbatch("mem", options.memory)] if options.memory is not None else []),
-        _sbatch("time", "00:30:00"),
+        _sbatch("time", time),
         *_resources(options),
         *([_sbatch("mail-user", options.mail_user), _sbatch("mail-type", "FAIL")] if options.mail_user else []),
         _sbatch("chdir", folder),
@@ -278,8 +295,7 @@ def pbs_workers(options: JobOptions, program: Program, folder: Path, log_folder:
     """
     seconds = walltime_seconds(options.time)
     runs_for = seconds - options.stop_before
-    hours, rest = divmod(seconds, 3600)
-    walltime = f"{hours:02}:{rest // 60:02}:{rest % 60:02}"
+    walltime = in_hours(seconds)
     throttle = f"%{options.at_once}" if options.at_once is not None else ""
     cpus = options.cpus or 1
     memory = f"{options.memory.lower().rstrip('b')}b" if options.memory else ""

@@ -1,8 +1,10 @@
 """What `--json` prints, where a verb's report does not say it all as it is; see `schemas`."""
 
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import Struct
+
+from ctstate.verbs.runs import RunStatus
 
 
 class Finding(Struct):
@@ -294,36 +296,28 @@ class StatusRow(Struct):
     total: int
 
 
-class RunRow(Struct, kw_only=True):
-    """A run; see docs/verbs/runs.md. Times are UTC.
+class QueuedRow(Struct, kw_only=True):
+    """Jobs of `submit` that wait in the queue, as long as they wait for the same.
 
     Attributes:
-        state: live, ended or lost.
-        outcome: done, failed, stopped or lost; None while it lives.
-        rate: captures a second; None: not known, or it uploads nothing.
-        job: as the scheduler writes it; empty: none.
+        state: `queued`.
+        job: as the scheduler's own programs take it; of an array the array.
+        tasks: how many of it.
+        follows: it is the small job that looks whether another array is needed.
+        reason: why they wait, in the scheduler's words; empty where it does not say.
+        advice: what that means, where it will not pass by itself; empty otherwise.
     """
 
-    id: int
-    verb: str
-    state: str
-    outcome: str | None
-    stopping: bool
-    uploaded: int
-    failed: int
-    rate: float | None
-    started_at: str
-    heartbeat_at: str
-    ended_at: str | None
-    host: str
-    pid: int
-    username: str
-    slurm_job: str | None
-    slurm_task: str | None
-    slurm_state: str | None
-    log_file: str | None
-    message: str | None
+    state: Literal["queued"]
     job: str
+    tasks: int
+    follows: bool
+    reason: str
+    advice: str
+
+
+RunOrQueued = RunStatus | QueuedRow
+"""A row of `runs`: one that is, or was, at work, or what waits."""
 
 
 class SetRow(Struct):

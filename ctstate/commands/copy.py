@@ -2,7 +2,7 @@
 
 import click
 
-from ctstate.cluster.queue import SLURM
+from ctstate.cluster.schedulers import CLUSTER
 from ctstate.commands.bar import Bar, duration
 from ctstate.commands.completion import files
 from ctstate.commands.root import say_that_it_was_older
@@ -30,7 +30,7 @@ def copy(source: str, target: str, as_json: bool) -> None:
       ctstate copy postgresql+psycopg://season_s1@db.example.org/season_s1 WLD_S6.db
     """
     with Bar(_in_words) as bar:
-        moved = carry_out(source, target, jobs=SLURM, on_progress=bar)
+        moved = carry_out(source, target, jobs=CLUSTER, on_progress=bar)
     say_that_it_was_older(moved.backup)
     if as_json:
         echo_json(moved)

@@ -10,7 +10,7 @@ from typing import Self
 
 import click
 
-from ctstate.cluster.queue import job_of_this_process
+from ctstate.cluster.schedulers import job_of_this_process
 
 _LIBRARY = logging.getLogger("ctstate")
 _FORM = logging.Formatter("%(asctime)s %(levelname)s %(message)s")

@@ -87,10 +87,10 @@ class Places:
 
     def open(self, *, read_only: bool = False) -> "Ledger":
         """Open the ledger; say so where an older one was brought up to date, and where one has moved."""
-        from ctstate.cluster.queue import SLURM
+        from ctstate.cluster.schedulers import CLUSTER
         from ctstate.ledger import Ledger
 
-        ledger = Ledger.open(self.ledger, read_only=read_only, jobs=SLURM)
+        ledger = Ledger.open(self.ledger, read_only=read_only, jobs=CLUSTER)
         say_that_it_was_older(ledger.backup)
         if read_only and (why := ledger.why_closed()) is not None:
             click.echo(f"Note: ledger {ledger.name}: {why.words}.", err=True)
@@ -98,14 +98,14 @@ class Places:
 
     def open_or_make(self, work: "Callable[[Ledger], T]") -> T:
         """Do some work with the ledger; where there is none, make it if the work ends well."""
-        from ctstate.cluster.queue import SLURM
+        from ctstate.cluster.schedulers import CLUSTER
         from ctstate.ledger.fresh import open_or_make
 
         def with_it(ledger: "Ledger") -> T:
             say_that_it_was_older(ledger.backup)
             return work(ledger)
 
-        return open_or_make(self.ledger, with_it, SLURM)
+        return open_or_make(self.ledger, with_it, CLUSTER)
 
 
 def say_that_it_was_older(backup: "Path | None") -> None:

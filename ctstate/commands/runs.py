@@ -7,7 +7,7 @@ import click
 from ctstate.commands.root import Places
 from ctstate.commands.shared import echo_json, echo_table, json_option, places
 from ctstate.ledger.clock import age
-from ctstate.verbs.runs import LIVE, RunStatus, list_runs
+from ctstate.verbs.runs import LIVE, QUEUED, Queued, RunStatus, list_queued, list_runs
 from ctstate.words import counted
 
 
@@ -16,10 +16,11 @@ from ctstate.words import counted
 @json_option
 @places
 def runs(where: Places, all_runs: bool, as_json: bool) -> None:
-    """Who works on the ledger: each run with its state, rate, host, Slurm job and log file.
+    """Who works on the ledger: each run with its state, rate, host, job and log file; and which jobs wait.
 
     A run is live, ended (done, failed or stopped), or lost: its process or job is gone, and what it had claimed is
-    recovered by the next worker.
+    recovered by the next worker. Of the jobs of `submit` that wait in the queue it says how many and, in the
+    scheduler's words, why; --json has them as rows whose state is `queued`.
 
     \b
     Examples:
@@ -28,11 +29,12 @@ def runs(where: Places, all_runs: bool, as_json: bool) -> None:
     """
     with where.open(read_only=True) as ledger:
         found = list_runs(ledger, most=None if all_runs else 20)
+        queued = list_queued(ledger)
     if as_json:
-        echo_json([{**asdict(run), "job": run.job} for run in found])
+        echo_json([*map(asdict, found), *({"state": QUEUED, **asdict(jobs)} for jobs in queued)])
         return
     echo_table(
-        ("run", "verb", "state", "uploaded", "failed", "per_s", "age", "host", "pid", "job", "slurm", "log"),
+        ("run", "verb", "state", "uploaded", "failed", "per_s", "age", "host", "pid", "job", "queue", "log"),
         [
             (
                 run.id,
@@ -55,6 +57,14 @@ def runs(where: Places, all_runs: bool, as_json: bool) -> None:
     if live:
         rate = sum(run.rate or 0.0 for run in live)
         click.echo(counted(len(live), "live worker") + (f", {_rate(rate)}/s in all." if rate else "."))
+    for jobs in queued:
+        click.echo(_waiting(jobs))
+
+
+def _waiting(jobs: Queued) -> str:
+    what = "the job that looks whether more is to do" if jobs.follows else counted(jobs.tasks, "worker")
+    why = f" ({jobs.reason})" if jobs.reason else ""
+    return f"In the queue: {what} of job {jobs.job}{why}{': ' + jobs.advice if jobs.advice else ''}."
 
 
 def _state(run: RunStatus) -> str:

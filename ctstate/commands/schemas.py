@@ -31,7 +31,7 @@ ANSWERS = {
     "reconcile": "commands.answers:Reconciled",
     "remove": "commands.answers:TakenBack",
     "retry": "commands.answers:Retried",
-    "runs": "commands.answers:RunRow[]",
+    "runs": "commands.answers:RunOrQueued[]",
     "sample": "commands.answers:SampleTaken",
     "sets": "commands.answers:SetRow[]",
     "sql": "commands.answers:AnyRow[]",

@@ -79,7 +79,7 @@ class Cluster(_Table, frozen=True):
     """Jobs of `ctstate submit`."""
 
     scheduler: Text | None = None
-    workers: Number | None = None
+    workers: Number | Literal["auto"] | None = None
     at_once: Number | None = None
     time: Text | None = None
     stop_before: Number | None = None

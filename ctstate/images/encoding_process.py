@@ -10,14 +10,15 @@ from multiprocessing.connection import Connection
 from ctstate.errors import BrokenImageError
 from ctstate.images import EncodedImage, ImageOptions, encode_image
 
-__all__ = ["PRELOAD", "Encoded", "begin", "encode_all"]
+__all__ = ["PRELOAD", "SIGNALS", "Encoded", "begin", "encode_all"]
 
 Encoded = EncodedImage | BrokenImageError
 
 PRELOAD = ["ctstate.images.encoding_process", "PIL.JpegImagePlugin", "numpy", "simplejpeg", "cv2"]
 """Imported once, before the encoding processes fork from it; what is not installed is passed over."""
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+"""What asks a run to stop. It alone hears them."""
 
 
 def encode_all(paths: Sequence[str], options: ImageOptions, below: str | None = None) -> list[Encoded]:
@@ -35,7 +36,7 @@ def begin(alive: Connection) -> None:
     """Begin an encoding process; it ends when nobody holds the other end of `alive` any more."""
     # A Ctrl-C reaches the whole process group, and Slurm may signal every process of a step: only the run
     # itself decides when to stop.
-    for number in _SIGNALS:
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     # Encoding takes every core it gets; requests need little, but at once. The upload goes first.
     os.nice(10)

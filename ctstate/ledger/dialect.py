@@ -17,6 +17,9 @@ from sqlalchemy.engine import URL, Connection, Engine
 BUSY_PATIENCE_S = 600
 """How long a writer keeps asking for the write lock before it tells the user; a person's SQL may take as long."""
 
+BACK_AGAIN_S = 120
+"""How long a worker waits for a server that went away: a restart with recovery takes less."""
+
 # SQLite numbers rows by itself only where the column is INTEGER; elsewhere subject ids need 64 bits.
 Key = BigInteger().with_variant(Integer, "sqlite")
 
@@ -170,6 +173,9 @@ class Dialect(Protocol):
 
     for_update: str
     """What a SELECT ends with that locks what it finds."""
+
+    most_workers: int
+    """So many uploads at the same time it was seen to serve before more of them brought no more."""
 
     def driver(self, connection: Connection) -> "Driver":
         """Return a short way to the driver, in the same transaction."""

@@ -12,27 +12,33 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 
 from sqlalchemy import func, insert, select
 from sqlalchemy.engine import Connection, Engine
 
 from ctstate.capture import Batch, Capture, Season
-from ctstate.errors import LedgerError, LedgerMissingError, UsageError
+from ctstate.errors import LedgerError, LedgerLostError, LedgerMissingError, UsageError
 from ctstate.ledger import read_only_sql, runs
 from ctstate.ledger.captures import Selection, records
 from ctstate.ledger.closed import Closed, why_closed
 from ctstate.ledger.database import dialect_of, moment, place_of, transaction
-from ctstate.ledger.dialect import Dialect, Finding, Place, Reader
+from ctstate.ledger.dialect import BACK_AGAIN_S, Dialect, Finding, Place, Reader
 from ctstate.ledger.live_run import LiveRun
 from ctstate.ledger.migrate import HEAD, bring_up_to_date, look_at_version
 from ctstate.ledger.runs import Jobs
 from ctstate.ledger.schema import batch, capture, meta, season
+from ctstate.machine import machine
 
 if TYPE_CHECKING:
     import pandas as pd
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+TRIES = 5
+"""So often work is tried whose connection breaks before anything is written."""
 
 _SEASONS = select(*(season.c[name] for name in Season._fields)).order_by(season.c.name)
 _BATCHES = select(*(batch.c[name] for name in Batch._fields)).order_by(batch.c.id)
@@ -85,7 +91,8 @@ class Ledger:
             create: make it where there is none.
             read_only: nothing can be written through it, by construction.
             jobs: where runs are jobs of a cluster, who can tell what becomes of them, such as
-                `ctstate.cluster.queue.SLURM`; None: a run that dies on another host is found out by its lease.
+                `ctstate.cluster.schedulers.CLUSTER`; None: a run that dies on another host is found out by its
+                lease.
             name: for messages; by default where it is.
             even_closed: also for writing one that can only be read (`why_closed`); every write will be refused.
 
@@ -138,14 +145,41 @@ class Ledger:
         """
         return transaction(self._engine, self.name, write=True, connection=connection)
 
+    def do(self, work: Callable[[Connection], T]) -> T:
+        """Carry out work in a write transaction, and anew where its connection breaks before it is written.
+
+        Args:
+            work: short, and the same when it is called again; what it returns is returned once it is written.
+
+        Raises:
+            LedgerError: see `Dialect.translated`.
+        """
+        until = machine().monotonic() + BACK_AGAIN_S
+        for left in range(TRIES - 1, -1, -1):
+            try:
+                with self.write() as connection:
+                    done = work(connection)
+            except LedgerLostError:  # to begin anew waits for the database
+                if not left or machine().monotonic() > until:
+                    raise
+            else:
+                return done
+        raise AssertionError
+
     def read(self, connection: Connection | None = None) -> AbstractContextManager[Connection]:
         """Return a read transaction: one consistent picture; keep it short, as it holds back checkpoints."""
         return transaction(self._engine, self.name, write=False, connection=connection)
 
     @contextlib.contextmanager
     def connection(self) -> Iterator[Connection]:
-        """Lend one connection for several transactions (`write(connection)`), which share temporary tables."""
-        with self._engine.connect() as connection:
+        """Lend one connection for several transactions (`write(connection)`), which share temporary tables.
+
+        Raises:
+            LedgerError: none can be had.
+        """
+        with dialect_of(self._engine).translated(self.name):
+            lent = self._engine.connect()
+        with lent as connection:
             yield connection
             connection.detach()  # its temporary tables go with it
 
@@ -205,6 +239,11 @@ class Ledger:
                 "make a ledger of its own for each (--ledger), starting with `ctstate manifest`"
             )
 
+    @property
+    def most_workers(self) -> int:
+        """So many uploads at the same time are worth it; see `Dialect.most_workers`."""
+        return dialect_of(self._engine).most_workers
+
     # -- runs ----------------------------------------------------------------------------------------------
 
     def begin_run(
@@ -250,12 +289,16 @@ class Ledger:
         """Return, in a transaction, the runs that have not ended but cannot be alive; see `runs.dead`."""
         return runs.dead(connection, self._silence, self._jobs)
 
-    def look_at_jobs(self) -> None:
-        """Ask the scheduler about the runs of other hosts, for the next `dead_runs`: in no transaction."""
+    def look_at_jobs(self, keep: float | None = None) -> None:
+        """Ask the scheduler about silent runs of other hosts, for the next `dead_runs`: in no transaction.
+
+        Args:
+            keep: see `Jobs.look`.
+        """
         with self.read() as connection:
-            elsewhere = runs.in_jobs(connection)
-        if elsewhere:
-            self._jobs.look(elsewhere)
+            silent = runs.silent_in_jobs(connection)
+        if silent:
+            self._jobs.look(silent, keep)
 
     def recover(self) -> int:
         """Put back to batched what dead runs had claimed; return how many captures."""
@@ -263,8 +306,7 @@ class Ledger:
         with self.read() as connection:
             if not self.dead_runs(connection) and not runs.left_claims(connection):
                 return 0
-        with self.write() as connection:
-            return runs.recover(connection, self.dead_runs(connection))
+        return self.do(lambda connection: runs.recover(connection, self.dead_runs(connection)))
 
     # -- questions -----------------------------------------------------------------------------------------
 

@@ -37,10 +37,14 @@ class LiveRun:
         also: Callable[[Connection, int], None] | None = None,
     ) -> None:
         self._ledger = ledger
-        with ledger.write() as connection:
-            self.id = ledger.begin_run(connection, verb, arguments, log_file)
+
+        def begin(connection: Connection) -> int:
+            run_id = ledger.begin_run(connection, verb, arguments, log_file)
             if also is not None:
-                also(connection, self.id)
+                also(connection, run_id)
+            return run_id
+
+        self.id = ledger.do(begin)
         self.stop_requested = machine().event()
         self.lost = machine().event()
         self._outcome, self._message = "done", ""
@@ -72,8 +76,7 @@ class LiveRun:
     def beat(self) -> None:
         """Say that the run lives, and hear what others have to say to it."""
         before = machine().monotonic()
-        with self._ledger.write() as connection:
-            answer = runs.beat(connection, self.id)
+        answer = self._ledger.do(lambda connection: runs.beat(connection, self.id))
         if answer == runs.LOST:
             self.lost.set()
             return
@@ -105,5 +108,4 @@ class LiveRun:
         """Write down how the run ended and stop its heartbeat."""
         self._ended.set()
         self._thread.join()
-        with self._ledger.write() as connection:
-            runs.end(connection, self.id, outcome, message)
+        self._ledger.do(lambda connection: runs.end(connection, self.id, outcome, message))

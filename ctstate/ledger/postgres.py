@@ -5,6 +5,7 @@
   snapshot of REPEATABLE READ would be older than the lock.
 * **Reads are REPEATABLE READ READ ONLY**: one consistent picture, in which the server lets nothing be written.
 * **A COMMIT whose reply is lost is looked up** by its transaction's number: what was written is known, not guessed.
+  A server that crashed may have given that number to another transaction since; then "committed" proves nothing.
 * `synchronous_commit` is at least `on`: a create that was announced must stay announced through a power cut.
 * Few connections: one writer at a time in each process, so that 64 workers fit into the 100 that a server allows.
 * Waiting instead of failing where the server starts anew or has no connection left, once it was there.
@@ -30,17 +31,14 @@ from sqlalchemy.exc import DBAPIError
 from ctstate.errors import LedgerError, UsageError
 from ctstate.ledger import postgres_tables
 from ctstate.ledger.clock import from_microseconds
-from ctstate.ledger.dialect import BUSY_PATIENCE_S, Driver, Finding, Kind, Place, Reader
-from ctstate.ledger.postgres_errors import is_crowded, is_lost, translated
+from ctstate.ledger.dialect import BACK_AGAIN_S, BUSY_PATIENCE_S, Driver, Finding, Kind, Place, Reader
+from ctstate.ledger.postgres_errors import is_crowded, is_lost, is_starting, is_unknown_number, translated
 from ctstate.ledger.postgres_health import health
 from ctstate.ledger.postgres_reader import PostgresReader
 from ctstate.ledger.postgres_types import Tables, Types
 from ctstate.machine import machine
 
 log = logging.getLogger(__name__)
-
-BACK_AGAIN_S = 120
-"""How long a worker waits for a server that went away: a restart with recovery takes less."""
 
 FROZEN_S = 60
 """A writer that says nothing for so long is frozen, or its host is gone: the server takes the lock from it. That is
@@ -79,8 +77,10 @@ _LOCK = text(
 )
 _CLOCK = text("SELECT extract(epoch FROM clock_timestamp()) * 1000000")
 _OUTCOME = text("SELECT pg_xact_status(CAST(:number AS xid8))")
+_LIFE = "SELECT CAST(stats_reset AS text) FROM pg_stat_bgwriter"
+"""What is another after a crash of the server, which forgets its statistics, and the same after a clean restart."""
 
-_writing: WeakKeyDictionary[Engine, threading.Lock] = WeakKeyDictionary()
+_writing: WeakKeyDictionary[Engine, "_Turns"] = WeakKeyDictionary()
 _writing_guard = threading.Lock()
 
 
@@ -112,8 +112,9 @@ class Postgres:
         engine.dialect.ddl_compiler = Tables
         engine.dialect.type_compiler_instance = Types(engine.dialect)
 
-        def set_up(connection: Any, _: Any) -> None:
+        def set_up(connection: Any, record: Any) -> None:
             connection.execute(_SETTINGS + (";SET default_transaction_read_only = on" if read_only else ""))
+            record.info["ctstate_life"] = connection.execute(_LIFE).fetchone()[0]
 
         event.listen(engine, "connect", set_up)
         return engine
@@ -134,7 +135,7 @@ class Postgres:
             connection, number = _begun(engine, kind, lent, stack)
             try:
                 yield connection
-                _commit(engine, connection, number)
+                _commit(engine, connection, kind, number)
             except BaseException:
                 _roll_back(connection)
                 raise
@@ -159,6 +160,7 @@ class Postgres:
         return upsert(table)
 
     for_update = " FOR UPDATE"
+    most_workers = 64  # docs/postgres.md
 
     def driver(self, connection: Connection) -> Driver:
         """Return a way that takes the placeholders of SQLite's driver."""
@@ -267,17 +269,33 @@ class _Clock:
         return from_microseconds(self._last)
 
 
+class _Turns:
+    """Whose turn it is to write in this process."""
+
+    def __init__(self) -> None:
+        self.free = machine().condition()
+        self.taken = False
+
+
 @contextlib.contextmanager
 def _one_writer(engine: Engine) -> Iterator[None]:
     """Let the writers of this process wait for each other here, and not each with a connection of its own."""
     with _writing_guard:
-        mine = _writing.setdefault(engine, threading.Lock())
-    if not mine.acquire(timeout=BUSY_PATIENCE_S):
-        raise LedgerError("another part of this process kept the ledger locked for too long; run again")
+        turns = _writing.setdefault(engine, _Turns())
+    until = machine().monotonic() + BUSY_PATIENCE_S
+    with turns.free:
+        while turns.taken:
+            left = until - machine().monotonic()
+            if left <= 0:
+                raise LedgerError("another part of this process kept the ledger locked for too long; run again")
+            turns.free.wait(left)
+        turns.taken = True
     try:
         yield
     finally:
-        mine.release()
+        with turns.free:
+            turns.taken = False
+            turns.free.notify_all()
 
 
 def _begun(
@@ -296,12 +314,13 @@ def _begun(
             connection = lent if lent is not None else engine.connect()
             number = _begin(connection, kind, lent=lent is not None)
         except DBAPIError as error:
+            lost = is_lost(error)
             if connection is not None:
-                _roll_back(connection, broken=is_lost(error))
+                _roll_back(connection, broken=lost)
                 if lent is None:
                     connection.close()
             # A lent connection takes its temporary tables along. A server that was never there is a wrong address.
-            worth_it = is_crowded(error) or (is_lost(error) and was_there and lent is None)
+            worth_it = is_crowded(error) or (lost and lent is None and (was_there or is_starting(error)))
             if not worth_it or machine().monotonic() > deadline:
                 raise
             machine().sleep(random.uniform(0.05, 0.5))
@@ -331,19 +350,26 @@ def _roll_back(connection: Connection, broken: bool = False) -> None:
         connection.rollback()
 
 
-def _commit(engine: Engine, connection: Connection, number: str | None) -> None:
+def _commit(engine: Engine, connection: Connection, kind: Kind, number: str | None) -> None:
+    life = connection.info["ctstate_life"]
     try:
         connection.commit()
     except DBAPIError as error:
-        if number is None or not is_lost(error):
+        # One that was lent takes its temporary tables along; what was read is read.
+        if kind is Kind.STAGING or not is_lost(error):
             raise
         _roll_back(connection, broken=True)
-        if not _was_committed(engine, number):
+        if number is not None and not _was_committed(engine, number, life):
             raise
 
 
-def _was_committed(engine: Engine, number: str) -> bool:
+def _was_committed(engine: Engine, number: str, life: str | None) -> bool:
     """Ask what became of a transaction whose COMMIT got no reply.
+
+    Args:
+        engine: of the ledger.
+        number: the transaction's.
+        life: of the server (`_LIFE`) that gave it.
 
     Raises:
         LedgerError: nobody could say.
@@ -352,16 +378,19 @@ def _was_committed(engine: Engine, number: str) -> bool:
     while True:
         try:
             with engine.connect() as connection:
+                same = life is not None and connection.info["ctstate_life"] == life
                 outcome = connection.execute(_OUTCOME, {"number": number}).scalar()
         except DBAPIError as error:
+            if is_unknown_number(error):  # a crash took it along
+                return False
             if not is_lost(error) and not is_crowded(error):
                 raise
             outcome = "in progress"
-        if outcome != "in progress":
-            return outcome == "committed"
-        if machine().monotonic() > deadline:
+        if outcome == "aborted" or (outcome == "committed" and same):
+            return bool(outcome == "committed")
+        if outcome != "in progress" or machine().monotonic() > deadline:
             raise LedgerError(
-                "the database went away while it was told to commit, and did not come back: whether the last step "
-                "was written is not known; run it again once the database is there, which finds out"
+                "the database crashed or went away while it was told to commit: whether the last step was written "
+                "is not known; run it again once the database is there, which finds out"
             )
         machine().sleep(random.uniform(0.05, 0.5))

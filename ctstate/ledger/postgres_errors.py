@@ -56,6 +56,16 @@ def is_lost(error: DBAPIError) -> bool:
     return broken and not _at_the_door(error)
 
 
+def is_starting(error: DBAPIError) -> bool:
+    """Tell whether a server is there that starts or stops; False where it says so in another language."""
+    return sqlstate(error) == "57P03" or "the database system is" in str(error.orig)
+
+
+def is_unknown_number(error: DBAPIError) -> bool:
+    """Tell whether a transaction was asked about whose number the server has not given yet."""
+    return sqlstate(error) == "22023"
+
+
 _REFUSALS = {
     "too many clients": _CROWDED,
     "too many connections": _CROWDED,

@@ -26,6 +26,9 @@ All runs of a ledger must agree on it; CTSTATE_LEASE_SECONDS is for rehearsals, 
 HEARTBEAT_S = LEASE_S / 30
 """How often a live run says so."""
 
+QUIET_S = 1.5 * HEARTBEAT_S
+"""A run whose last heartbeat is older may be dead: its scheduler is asked. Before, the heartbeat tells enough."""
+
 LOST = "lost"
 
 
@@ -36,11 +39,12 @@ class Jobs(Protocol):
         """Return the job that this process belongs to, or None."""
         ...
 
-    def look(self, run_ids: Iterable[int]) -> None:
+    def look(self, runs: Mapping[int, Job], keep: float | None = None) -> None:
         """Ask the scheduler about jobs: a call over the network, never made inside a transaction.
 
         Args:
-            run_ids: of the runs that `gone` may be asked about afterwards; all of them were in the ledger before.
+            runs: that `gone` may be asked about afterwards, with their jobs; all were in the ledger before.
+            keep: what was answered no longer ago (seconds) does; None: as long ago as is usual.
         """
         ...
 
@@ -66,7 +70,7 @@ class NoJobs:
         """Return None."""
         return None
 
-    def look(self, run_ids: Iterable[int]) -> None:
+    def look(self, runs: Mapping[int, Job], keep: float | None = None) -> None:
         """Ask nobody."""
 
     def gone(self, run_id: int, job: Job, silent: float) -> bool:
@@ -232,11 +236,16 @@ def dead(connection: Connection, silence: Silence, jobs: Jobs) -> list[int]:
     return [row.id for row in rows if gone(row)]
 
 
-def in_jobs(connection: Connection) -> list[int]:
-    """Return the runs of other hosts that have not ended and that a scheduler can tell about (`Jobs.look`)."""
+def silent_in_jobs(connection: Connection) -> dict[int, Job]:
+    """Return the runs that a scheduler is to be asked about (`Jobs.look`), with their jobs.
+
+    Those are runs of other hosts that have not ended and whose heartbeat does not tell that they live. (A clock
+    that is ahead hides a dead run for the 30 s in which its last heartbeat seems to be of now, and no longer.)
+    """
     rows = connection.execute(_NOT_ENDED.where(run.c.slurm_job.is_not(None))).all()
-    here = this_process()
-    return [row.id for row in rows if row.host_id != here.host_id]
+    here, at = this_process(), moment(connection)
+    silent = (row for row in rows if row.host_id != here.host_id and abs(age(row.heartbeat_at, at)) > QUIET_S)
+    return {row.id: job for row in silent if (job := _job_of(row)) is not None}
 
 
 _ORPHANED = (capture.c.state == State.UPLOADING.value) & capture.c.run_id.in_(
@@ -360,6 +369,14 @@ def live_uploads(connection: Connection) -> list[int]:
             select(run.c.id).where(run.c.verb == "upload", run.c.ended_at.is_(None)).order_by(run.c.id)
         ).scalars()
     )
+
+
+def live_uploads_in_jobs(connection: Connection) -> list[tuple[int, str]]:
+    """Return the uploads in jobs that have not ended, with the numbers of their jobs (or arrays)."""
+    live = select(run.c.id, run.c.slurm_job).where(
+        run.c.verb == "upload", run.c.ended_at.is_(None), run.c.slurm_job.is_not(None)
+    )
+    return [(row.id, row.slurm_job) for row in connection.execute(live)]
 
 
 def request_stop(connection: Connection, run_ids: Collection[int]) -> None:

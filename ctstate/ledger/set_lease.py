@@ -95,8 +95,7 @@ def turn(ledger: Ledger, live: LiveRun, batch_id: int, wait: Callable[[float], b
     """
     lease = None
     for attempt in itertools.count(1):
-        with ledger.write() as connection:
-            lease = take(connection, batch_id, live.id)
+        lease = ledger.do(lambda connection: take(connection, batch_id, live.id))
         # Who has it may be dead, and then nobody else would find that out.
         if (
             lease is not None
@@ -109,5 +108,5 @@ def turn(ledger: Ledger, live: LiveRun, batch_id: int, wait: Callable[[float], b
         yield lease
     finally:
         if lease is not None:
-            with ledger.write() as connection:
-                drop(connection, lease)
+            mine = lease
+            ledger.do(lambda connection: drop(connection, mine))

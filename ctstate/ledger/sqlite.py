@@ -254,6 +254,8 @@ class Sqlite:
     for_update = ""
     """Whoever writes has the whole ledger to himself."""
 
+    most_workers = 16  # benchmarks/workers.py
+
     def driver(self, connection: Connection) -> sqlite3.Connection:
         """See `driver`."""
         return driver(connection)

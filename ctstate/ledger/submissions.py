@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass, fields
+from typing import NamedTuple
 
 from sqlalchemy import insert, select, update
 from sqlalchemy.engine import Connection
@@ -116,12 +117,19 @@ def is_ended(connection: Connection, chain_id: int) -> bool:
     return connection.execute(ended.limit(1)).first() is not None
 
 
-def arrays(connection: Connection, scheduler: str) -> list[str]:
-    """Return the numbers of all job arrays that a scheduler took, oldest first."""
-    return list(
-        connection.execute(
-            select(submission.c.array_job)
-            .where(submission.c.scheduler == scheduler, submission.c.array_job.is_not(None))
-            .order_by(submission.c.run_id)
-        ).scalars()
+class Jobs(NamedTuple):
+    """The jobs of a submission, in the words in which the scheduler took them."""
+
+    scheduler: str
+    array: str
+    link: str | None
+
+
+def jobs(connection: Connection, chain_id: int | None = None) -> list[Jobs]:
+    """Return the jobs that schedulers took, of one chain or of all, oldest first."""
+    wanted = select(submission.c.scheduler, submission.c.array_job, submission.c.link_job).where(
+        submission.c.array_job.is_not(None)
     )
+    if chain_id is not None:
+        wanted = wanted.where(submission.c.chain_id == chain_id)
+    return [Jobs(*row) for row in connection.execute(wanted.order_by(submission.c.run_id))]

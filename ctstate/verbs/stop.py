@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ctstate.cluster import queue, tools
+from ctstate.cluster.queue import Stand
+from ctstate.cluster.schedulers import BY_NAME, CLUSTER
+from ctstate.cluster.tools import SchedulerError
 from ctstate.errors import UsageError
 from ctstate.ledger import Ledger, runs, submissions
 
@@ -31,7 +33,7 @@ def stop_runs(ledger: Ledger, run_ids: Sequence[int] | None = None) -> StopRepor
     Args:
         ledger: the ledger.
         run_ids: which; None: all, and with them the chains that `submit` began, whose tasks that wait in the queue
-            are cancelled.
+            are taken out of it.
 
     Raises:
         UsageError: a run that is not there, or that does not upload.
@@ -54,21 +56,22 @@ def stop_runs(ledger: Ledger, run_ids: Sequence[int] | None = None) -> StopRepor
             )
         runs.request_stop(connection, report.asked)
     if run_ids is None:
-        _cancel_waiting(ledger, report)
+        _take_out_waiting(ledger, report)
     return report
 
 
-def _cancel_waiting(ledger: Ledger, report: StopReport) -> None:
+def _take_out_waiting(ledger: Ledger, report: StopReport) -> None:
     with ledger.read() as connection:
-        jobs = submissions.arrays(connection, "slurm")
-    known = queue.ask() if jobs else None
-    if known is None:
-        return
-    for job in jobs:
-        if "PENDING" not in known.of_job(job):
+        took = submissions.jobs(connection)
+    for name in dict.fromkeys(one.scheduler for one in took):
+        scheduler = BY_NAME[name]
+        arrays = {scheduler.number(one.array) for one in took if one.scheduler == name}
+        queue = CLUSTER.queue(scheduler, keep=0.0)
+        waiting = queue.of_jobs(arrays, Stand.WAITING) if queue is not None else []
+        if not waiting:
             continue
         try:
-            tools.call(["scancel", "--state=PENDING", job])
-            report.cancelled.append(job)
-        except tools.SchedulerError as error:
+            scheduler.take_out(waiting)
+            report.cancelled += dict.fromkeys(job for job, _ in waiting)
+        except SchedulerError as error:
             report.problem = str(error)

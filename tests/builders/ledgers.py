@@ -51,7 +51,7 @@ def new_ledger_at(path: Path) -> str:
 
 def make_empty(name: str | os.PathLike[str]) -> None:
     """Make a ledger without a season where there is none, as a copy of one that was made once."""
-    copy_ledger(_empty_database() if ON_POSTGRES else _empty_file(), name)
+    copy_ledger(empty_database() if ON_POSTGRES else _empty_file(), name)
     if ON_POSTGRES:  # else all copies were one ledger
         with raw(name) as connection:
             connection.execute("UPDATE meta SET value = ? WHERE name = 'ledger_id'", (_database(name)[2:14],))
@@ -78,7 +78,8 @@ def _empty_file() -> Path:
 
 
 @cache
-def _empty_database() -> str:
+def empty_database() -> str:
+    """Make an empty ledger once in the server of this process; return what names it."""
     name = cluster().url("empty_ledger")
     cluster().ask(f"CREATE DATABASE {_database(name)}")
     Ledger.open(name, create=True).close()

@@ -4,7 +4,8 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args
 
 import click
 import msgspec
@@ -68,9 +69,11 @@ class Answers:
         answer = json.loads(done.stdout)
         kind, listed = answer_type(verb)
         for one in answer if listed else [answer]:
-            values = list(one.values()) if hasattr(kind, "_fields") else one  # msgspec reads named tuples as lists
-            msgspec.convert(values, kind, dec_hook=as_path)  # every value is of its type
-            assert fields(kind) in (None, set(one)), verb  # nothing is missing, nothing is there besides
+            kinds = get_args(kind) if isinstance(kind, UnionType) else (kind,)
+            fitting = [each for each in kinds if fields(each) in (None, set(one))]
+            assert len(fitting) == 1, verb  # nothing is missing, nothing is there besides
+            values = list(one.values()) if hasattr(fitting[0], "_fields") else one  # msgspec reads these as lists
+            msgspec.convert(values, fitting[0], dec_hook=as_path)  # every value is of its type
         assert answer or not listed, f"{verb}: an empty list shows nothing"
         self.seen.add(verb)
         return answer

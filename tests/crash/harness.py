@@ -8,6 +8,11 @@ ledger is out of reach, its disk is full, an older copy is put back. Then the st
 season to its end with the verbs' own advice, and `ctstate.verbs.demo.invariant.violations` must find nothing.
 
     python -m tests.crash.harness --minutes 60 --matrix
+    python -m tests.crash.harness --minutes 60 --matrix --postgres
+
+With the second, the ledger is on a PostgreSQL server, which is killed and started again, whose connections are cut
+and whose disk is full, and before it is a network (`tests.crash.database_network`) that loses COMMITs and their
+replies.
 
 With --sweep it looks for steps and accidents that have not met yet: requests that few verbs make, above all.
 
@@ -17,13 +22,13 @@ a round that broke, the seed is printed and all of its files are kept.
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import random
 import re
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -43,8 +48,11 @@ from ctstate.sandbox import SandboxProcess
 from ctstate.verbs.demo.invariant import violations
 from ctstate.zooniverse import Credentials, Zooniverse
 from ctstate.zooniverse.subject import CAPTURE_ID
+from tests.builders.postgres import on_postgres_or_not_at_all
 from tests.builders.season_on_sandbox import delete_set
+from tests.crash.database_network import CUT, KINDS, RESTARTED
 from tests.crash.launcher import Forked, Launcher
+from tests.crash.ledger_in_file import LedgerInFile, LedgerPlace
 from tests.crash.matrix import Matrix
 from tests.crash.network import ACCIDENTS, LATEST_S, PROCESS, ROUTES, TELL_MD5, Network
 from tests.crash.season import STAGES, CrashSeason, Pool
@@ -63,6 +71,9 @@ WORLDLY = (
     "ledger out of reach", "disk full", "backup put back", "verb called",
 )  # fmt: skip
 """What befalls processes at any time, and the world around them."""
+
+OF_SERVERS = (RESTARTED, CUT, *KINDS)
+"""And what befalls them where the ledger is on a server."""
 
 NAMESPACE = "CTSTATE_CRASH_NAMESPACE"
 """Set where mounts are this harness' own."""
@@ -91,6 +102,9 @@ class Totals:
     subjects_deleted: int = 0
     times_out_of_reach: int = 0
     full_disks: int = 0
+    troubles_of_the_database: int = 0
+    commits_lost: int = 0
+    workers_ended_by_the_ledger: int = 0
     backups_put_back: int = 0
     faults: int = 0
     violations: int = 0
@@ -102,9 +116,10 @@ class Totals:
 class Met:
     """What met what, in all rounds."""
 
-    def __init__(self) -> None:
+    def __init__(self, postgres: bool) -> None:
         self.requests = Matrix(ROUTES, ACCIDENTS, {(r, "no md5") for r in ROUTES if r not in TELL_MD5})
-        self.stages = Matrix(STAGES, WORLDLY, {(s, "stop in doubt") for s in STAGES if s != "in doubt"})
+        worldly = (*WORLDLY, *(OF_SERVERS if postgres else ()))
+        self.stages = Matrix(STAGES, worldly, {(s, "stop in doubt") for s in STAGES if s != "in doubt"})
 
     def empty(self) -> list[str]:
         """What never met, and can."""
@@ -209,12 +224,13 @@ class Round:
         }
         return {
             **kept,
-            "CTSTATE_LEDGER": str(self.season.ledger),
+            "CTSTATE_LEDGER": self.season.place.name,
             "CTSTATE_LEASE_SECONDS": str(LEASE_S),
             "PANOPTES_ENDPOINT": self.season.endpoint,
             "PANOPTES_USERNAME": self.sandbox.login,
             "PANOPTES_PASSWORD": self.sandbox.password,
             **self.network.environment(name, self._certificates),
+            **self.season.place.environment(name),
         }
 
     def begin(self, verb: str, arguments: list[str]) -> Running:
@@ -245,7 +261,7 @@ class Round:
     def begin_verb(self) -> None:
         """Start some other verb."""
         names = list(VERBS)
-        wanted = {step for step, _ in self.met.requests.empty()} if self.network.sweep else set()
+        wanted = {step for step, _ in self.met.requests.empty()} & self.network.sweep
         often = [(OFTEN[name] or 1) * (20 if wanted & ASKS.get(name, set()) else 1) for name in names]
         verb = self.chance.choices(names, often)[0]
         self.meet("verb called")
@@ -268,7 +284,9 @@ class Round:
         """Do what an upload that ended in an error says is to be done, as a data manager would."""
         if ended.process.returncode != 1 or not ended.name.startswith("upload") or not self.network.harm:
             return
-        advised = "ctstate reconcile" in ended.log.read_text(errors="replace")
+        said = ended.log.read_text(errors="replace")
+        self.totals.workers_ended_by_the_ledger += "\nError: ledger " in f"\n{said}"
+        advised = "ctstate reconcile" in said
         if advised and not any(name.startswith("reconcile") for name in self.running):
             self.begin("reconcile", ["--apply", *self.project])
             self.totals.verbs += 1
@@ -316,6 +334,12 @@ class Round:
         for stage in {stage for held in self.season.stages().values() for stage in held}:
             self.met.stages.meet(stage, accident)
 
+    def meet_one(self, name: str, accident: str) -> None:
+        """Count what befalls one process."""
+        running = self.running.get(name)
+        for stage in set(self.season.stages().get(running.process.pid, ())) if running is not None else ():
+            self.met.stages.meet(stage, accident)
+
     def strike_somebody(self) -> None:
         """Let something befall a process; kills look for those that hold claims."""
         kind = self.chance.choices(PROCESS, (16, 1.5, 1, 1))[0]
@@ -339,8 +363,9 @@ class Round:
         """Let something befall everybody."""
         acts: dict[Callable[[], None], float] = {
             self.outage: 2, self.restart_server: 2, self.revoke_log_in: 1.5, self.delete_a_set: 0.7,
-            self.delete_a_subject: 1, self.ledger_away: 2, self.season.take_backup: 1.5, self.put_back: 0.7,
-            **({self.fill_the_disk: 2} if self.season.small_disk else {}),
+            self.delete_a_subject: 1, self.ledger_away: 2, self.season.place.take_backup: 1.5, self.put_back: 0.7,
+            **({self.fill_the_disk: 2} if self.season.place.small_disk else {}),
+            **{functools.partial(self.trouble_ledger, what): 5 for what in self.season.place.trouble},
         }  # fmt: skip
         self.chance.choices(list(acts), list(acts.values()))[0]()
 
@@ -395,26 +420,32 @@ class Round:
     def ledger_away(self) -> None:
         """The disk with the ledger is not there for a while."""
         self.meet("ledger out of reach")
-        with self.season.out_of_reach():
+        with self.season.place.out_of_reach():
             time.sleep(self.chance.uniform(0.2, 2.0))
         self.totals.times_out_of_reach += 1
+
+    def trouble_ledger(self, what: str) -> None:
+        """Let something befall the server that the ledger is on."""
+        self.meet(what)
+        self.season.place.trouble[what]()
+        self.totals.troubles_of_the_database += 1
 
     def fill_the_disk(self) -> None:
         """The disk with the ledger is full for a while."""
         self.meet("disk full")
-        with self.season.full():
+        with self.season.place.full():
             time.sleep(self.chance.uniform(0.2, 2.5))
         self.totals.full_disks += 1
 
     def put_back(self) -> None:
         """A disaster: all processes die, and some time later an older copy of the ledger is put back."""
-        if not self.season.backups or self._was_put_back:
+        if not self.season.place.backups or self._was_put_back:
             return
         self._was_put_back = True
         self.meet("backup put back")
         self.kill_all()
         time.sleep(SETTLE_S + 1.0)  # longer than Zooniverse can still be at work on what was sent before
-        self.season.put_back(self.chance.choice(self.season.backups))
+        self.season.place.put_back(self.chance.choice(self.season.place.backups))
         self.totals.backups_put_back += 1
 
     @staticmethod
@@ -438,11 +469,10 @@ class Round:
     def predictions(self) -> Path:
         """A file with a prediction for each capture, other than before."""
         path = self.season.folder / "predictions.csv"
-        with contextlib.suppress(sqlite3.Error):
-            with contextlib.closing(sqlite3.connect(f"file:{self.season.ledger}?mode=ro", uri=True)) as base:
-                names = [name for (name,) in base.execute("SELECT capture_id FROM capture")]
-            rows = [f"{name},species{self.chance.randrange(9)}" for name in names]
-            path.write_text("\n".join(["capture_id,top_species", *rows]))
+        names = self.season.place.rows("SELECT capture_id FROM capture")
+        if names is not None:
+            rows = [f"{name},species{self.chance.randrange(9)},0.9" for (name,) in names]
+            path.write_text("\n".join(["capture_id,label,confidence", *rows]))
         return path
 
     def manifest_arguments(self, *more: str) -> list[str]:
@@ -466,18 +496,19 @@ class Round:
     def torment(self, seconds: float, harm: float) -> None:
         """Let workers work for a while, and do them harm."""
         self.network.harm = harm
+        self.season.place.harm(harm, self.meet_one, lambda name: self.strike(name, "kill", "COMMIT"))
         end = time.monotonic() + seconds
         busy_at = time.monotonic()
         while time.monotonic() < end:
             self.reap()
-            if len(self.workers()) < MOST_WORKERS and self.chance.random() < 0.8:
+            if len(self.workers()) < (2 if self.network.sweep else MOST_WORKERS) and self.chance.random() < 0.8:
                 self.begin_worker()
-            what = self.chance.random()
-            if what < (0.10 if self.network.sweep else 0.65):
+            what, trouble = self.chance.random(), 0.02 * bool(self.season.place.trouble)
+            if what < (0.03 if self.network.sweep else 0.65):
                 self.strike_somebody()
-            elif what < 0.67:
+            elif what < (0.035 if self.network.sweep else 0.67 + trouble):
                 self.shake_the_world()
-            elif what < (0.90 if self.network.sweep else 0.70) and len(self.running) < MOST_WORKERS + 2:
+            elif what < (0.90 if self.network.sweep else 0.70 + trouble) and len(self.running) < MOST_WORKERS + 2:
                 self.begin_verb()
             if self.season.pending():
                 busy_at = time.monotonic()
@@ -497,6 +528,7 @@ class Round:
     def end_storm(self) -> None:
         """End what still runs, half of it as a data manager would, and let nothing go wrong any more."""
         self.network.harm = 0.0
+        self.season.place.harm(0.0, self.meet_one, lambda name: None)
         with self._lock:
             left = list(self.running.values())
             for running in left:
@@ -552,7 +584,7 @@ class Round:
         else:
             found.append(f"the season is not whole after what the verbs advise; last said: {said[-500:]}")
         self.call("verify", *self.project, expected=(0, 1) if found else (0,))
-        with Ledger.open(self.season.ledger) as ledger:
+        with Ledger.open(self.season.place.direct) as ledger:
             found += violations(ledger, self.sandbox.state())
         for running in self.ended:
             bug = BUG.search(running.log.read_text(errors="replace"))
@@ -585,7 +617,8 @@ def run(
     keep: Path,
     old: bool,
     say: Callable[[str], None],
-    sweep: bool = False,
+    sweep: frozenset[str] = frozenset(),
+    postgres: bool = False,
 ) -> tuple[Totals, Met, list[str]]:
     """Play rounds until the time is up; return what happened, what met what, and all violations.
 
@@ -597,21 +630,30 @@ def run(
         keep: gets the files; those of a round that held are deleted.
         old: only ledgers that 0.1.0 left in mid-upload.
         say: told of each minute.
-        sweep: look for what has never met yet; end once all has.
+        sweep: routes to look at for what they have not met yet; end once they have met all.
+        postgres: the ledger is on a server of the harness' own.
     """
-    chance, totals, met, all_found = random.Random(seed), Totals(), Met(), list[str]()
+    chance, totals, met, all_found = random.Random(seed), Totals(), Met(postgres), list[str]()
+    new_place: Callable[[Path], LedgerPlace] = LedgerInFile
+    if postgres:
+        from tests.crash.ledger_on_server import LedgerOnServer, Server
+
+        server = Server()
     shared = Path(tempfile.mkdtemp(prefix="shared-", dir=keep))
     pool, certificates = Pool(shared / "pool"), certificate(shared)
     launcher = Launcher({**os.environ, "CTSTATE_LEASE_SECONDS": str(LEASE_S)})
     end, told = time.monotonic() + seconds, time.monotonic()
     while time.monotonic() < end or totals.kills_with_claims < kills or totals.rounds == 0:
-        if sweep and not met.empty():
+        if sweep and not any(route in sweep for route, _ in met.requests.empty()):
             break
         round_seed = chance.randrange(10**9)
         mine = random.Random(round_seed)
         folder = Path(tempfile.mkdtemp(prefix="crash-", dir=keep))
         name = mine.choice(NAMES) if old or mine.random() < 0.12 else None
-        season = CrashSeason(folder, mine, captures, pool, mine.random() < 0.5, name)
+        if postgres:
+            name = None  # those of 0.1.0 are files
+            new_place = functools.partial(LedgerOnServer, server, chance=mine)
+        season = CrashSeason(folder, mine, captures, pool, mine.random() < 0.5, name, new_place)
         one = Round(season, mine, totals, met, certificates, name is not None, launcher)
         try:
             one.prepare()
@@ -629,6 +671,7 @@ def run(
         finally:
             one.close()
             totals.faults += one.network.faults
+            totals.commits_lost += season.place.commits_lost
         totals.rounds += 1
         totals.seasons_of_0_1_0 += name is not None
         totals.captures += captures if name is None else 16
@@ -642,6 +685,8 @@ def run(
             told = time.monotonic()
             say(f"  so far: {totals}")
     launcher.close()
+    if postgres:
+        server.close()
     shutil.rmtree(shared)
     return totals, met, all_found
 
@@ -656,10 +701,16 @@ def main() -> int:
     parser.add_argument("--seed", type=int)
     parser.add_argument("--captures", type=int, default=60)
     parser.add_argument("--old", action="store_true", help="only ledgers that 0.1.0 left in mid-upload")
-    parser.add_argument("--sweep", action="store_true", help="look for what never met, and end once all has")
+    parser.add_argument(
+        "--sweep", nargs="*", metavar="ROUTE", help="look for what these requests (all) have not met, and then end"
+    )
+    parser.add_argument("--postgres", action="store_true", help="the ledger is on a server of the harness' own")
     parser.add_argument("--keep", type=Path, default=Path(tempfile.gettempdir()), help="gets the files")
     parser.add_argument("--matrix", action="store_true", help="print what met what")
     given = parser.parse_args()
+    if given.postgres:
+        on_postgres_or_not_at_all()
+    swept = frozenset() if given.sweep is None else frozenset(given.sweep or ROUTES)
     seed = given.seed if given.seed is not None else random.SystemRandom().randrange(10**9)
     print(f"seed {seed}", flush=True)
 
@@ -668,7 +719,7 @@ def main() -> int:
 
     began = time.monotonic()
     totals, met, found = run(
-        given.minutes * 60, given.kills, seed, given.captures, given.keep, given.old, say, given.sweep
+        given.minutes * 60, given.kills, seed, given.captures, given.keep, given.old, say, swept, given.postgres
     )
     say(f"{totals}; in {(time.monotonic() - began) / 60:.1f} minutes")
     if given.matrix:
@@ -682,6 +733,8 @@ def _with_own_mounts() -> None:
     """Begin again where mounts are this process' own, if that can be had: for a disk that can be full."""
     if NAMESPACE in os.environ or shutil.which("unshare") is None:
         return
+    if os.geteuid() != 0 and "--postgres" in sys.argv:
+        return  # its server does not run as root, not even as one that is root in a room of its own
     wanted = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--map-root-user"]
     if subprocess.run([*wanted, "true"], capture_output=True).returncode == 0:
         command = [*wanted, sys.executable, "-m", "tests.crash.harness", *sys.argv[1:]]

@@ -94,7 +94,7 @@ class Network:
 
     Attributes:
         harm: how likely an accident is, per request; 0 for none.
-        sweep: look for what has not met yet: routes that have met everything are mostly left alone.
+        sweep: routes to look at for what they have not met yet; all others are left alone. Empty: no sweep.
         away_until: until then (monotonic) all that is sent is refused.
         faults: how many accidents there were.
     """
@@ -104,7 +104,7 @@ class Network:
     ) -> None:
         self._chance, self._matrix, self._strike = chance, matrix, strike
         self.harm = 0.0
-        self.sweep = False
+        self.sweep: frozenset[str] = frozenset()
         self.away_until = 0.0
         self.faults = 0
         self._seen: Counter[str] = Counter()  # of this round
@@ -302,10 +302,10 @@ class Network:
 
     def _sweep(self, route: str, unmet: list[str]) -> str:
         """Draw from what a route has not met yet."""
-        images = route in TELL_MD5 and any(step == "get image" for step, _ in self._matrix.empty())
-        if images and self._chance.random() < 0.5:
+        images = route in TELL_MD5 and "get image" in self.sweep
+        if images and self._chance.random() < 0.8:
             return "no md5"  # else nobody asks for a whole image
-        likely = 0.0 if not unmet else 0.7 if route not in _EVERY_RUN else 3 * self.harm
+        likely = 0.0 if not unmet or route not in self.sweep else 0.7 if route not in _EVERY_RUN else 3 * self.harm
         return self._chance.choice(unmet) if self._chance.random() < likely else ""
 
 

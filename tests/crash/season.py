@@ -3,20 +3,18 @@
 import contextlib
 import os
 import random
-import shutil
 import sqlite3
-import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from ctstate.sandbox import SandboxProcess, SandboxSettings
 from ctstate.verbs.demo import make_season
 from tests import ledgers_of_0_1_0
+from tests.crash.ledger_in_file import LedgerInFile, LedgerPlace, copy_file
 from tests.ledgers_of_0_1_0 import revive
 
 REAL = (2048, 1536)
-SMALL_DISK = "12m"
 
 STAGES = ("claimed", "announced", "in doubt", "created", "whole")
 """How far a claimed capture is, as the ledger tells: that its images have arrived is written in one commit."""
@@ -51,7 +49,7 @@ class Pool:
 
 
 class CrashSeason:
-    """A season in a ledger on a small disk, and a sandbox to upload it to.
+    """A season in a ledger, and a sandbox to upload it to.
 
     Args:
         folder: gets all of it.
@@ -59,29 +57,27 @@ class CrashSeason:
         captures: how many, of a new season.
         pool: of real-sized images.
         tls: whether the sandbox is reached by https.
-        old: the name of a fixture of `ledgers_of_0_1_0`, or None for a new season.
+        old: the name of a fixture of `ledgers_of_0_1_0`, which are files; or None for a new season.
+        new_place: makes the place for the ledger, given the folder.
 
     Attributes:
         sandbox: running.
-        ledger: the ledger's file.
-        place: a disk for the ledger alone, where that can be made; else a folder.
-        small_disk: whether it is.
+        place: where the ledger is.
         endpoint: the address that the ledger and the workers know.
-        backups: copies of the ledger as it once was.
     """
 
     def __init__(
-        self, folder: Path, chance: random.Random, captures: int, pool: Pool, tls: bool, old: str | None
+        self,
+        folder: Path,
+        chance: random.Random,
+        captures: int,
+        pool: Pool,
+        tls: bool,
+        old: str | None,
+        new_place: Callable[[Path], LedgerPlace] = LedgerInFile,
     ) -> None:
         self.folder = folder
-        self.place = folder / "ledger"
-        self.place.mkdir()
-        self.small_disk = _mount(self.place)
-        self._shelf = self.place / "season"
-        self._shelf.mkdir()
-        self.ledger = self._shelf / "season.db"
-        self.backups: list[Path] = []
-        self._filler = self.place / "filler"
+        self.place = new_place(folder)
         if old is not None:
             revived = revive(old, folder / "old")
             settings, directory = replace(ledgers_of_0_1_0.SETTINGS, quota_cache=3600.0), revived.directory
@@ -96,94 +92,24 @@ class CrashSeason:
         self.sandbox = SandboxProcess(directory, settings).start()
         self.endpoint = self.sandbox.url.replace("http:", "https:") if tls else self.sandbox.url
         if old is not None:
+            assert isinstance(self.place, LedgerInFile)
             with contextlib.closing(sqlite3.connect(revived.path)) as ledger, ledger:
                 ledger.execute("UPDATE meta SET value = ? WHERE name = 'endpoint'", (self.endpoint,))
-            self._copy(revived.path, self.ledger)
-
-    # -- what the ledger says ------------------------------------------------------------------------------
+            copy_file(revived.path, self.place.path)
 
     def stages(self) -> dict[int, list[str]]:
         """Return how far claimed captures are, by the process that claims them; empty where that cannot be read."""
-        try:
-            with contextlib.closing(sqlite3.connect(f"file:{self.ledger}?mode=ro", uri=True, timeout=0.2)) as base:
-                rows = base.execute(_STAGE_SQL).fetchall()
-        except sqlite3.Error:
-            return {}
         found: dict[int, list[str]] = {}
-        for pid, stage in rows:
+        for pid, stage in self.place.rows(_STAGE_SQL) or ():
             found.setdefault(pid, []).append(stage)
         return found
 
     def pending(self) -> bool:
         """Tell whether captures are still to be uploaded, as far as can be read."""
         sql = "SELECT 1 FROM capture WHERE state IN ('manifested', 'predicted', 'batched', 'uploading') LIMIT 1"
-        try:
-            with contextlib.closing(sqlite3.connect(f"file:{self.ledger}?mode=ro", uri=True, timeout=0.2)) as base:
-                return base.execute(sql).fetchone() is not None
-        except sqlite3.Error:
-            return True
-
-    # -- what befalls the disk -----------------------------------------------------------------------------
-
-    @contextlib.contextmanager
-    def out_of_reach(self) -> Iterator[None]:
-        """The ledger is not there for a while."""
-        away = self.place / "away"
-        self._shelf.rename(away)
-        try:
-            yield
-        finally:
-            away.rename(self._shelf)
-
-    @contextlib.contextmanager
-    def full(self) -> Iterator[None]:
-        """The ledger's disk is full for a while."""
-        with contextlib.suppress(OSError), self._filler.open("wb", buffering=0) as file:
-            while True:
-                file.write(bytes(1 << 16))
-        with contextlib.suppress(OSError), self._filler.open("ab", buffering=0) as file:
-            while True:
-                file.write(bytes(512))
-        try:
-            yield
-        finally:
-            self._filler.unlink()
-
-    def take_backup(self) -> None:
-        """Copy the ledger, as `sqlite3 .backup` does."""
-        copy = self.folder / f"backup{len(self.backups)}.db"
-        with contextlib.suppress(sqlite3.Error):
-            self._copy(self.ledger, copy)
-            self.backups.append(copy)
-
-    def put_back(self, backup: Path) -> None:
-        """Put an older copy in the ledger's place; nobody may be at work."""
-        for path in self._shelf.glob("season.db*"):
-            path.unlink()
-        self._copy(backup, self.ledger)
-
-    @staticmethod
-    def _copy(source: Path, target: Path) -> None:
-        with (
-            contextlib.closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True, timeout=5)) as old,
-            contextlib.closing(sqlite3.connect(target)) as new,
-        ):
-            old.backup(new)
+        return self.place.rows(sql) != []
 
     def close(self) -> None:
-        """End the sandbox, and let the ledger be an ordinary file."""
+        """End the sandbox, and put the ledger where it can be looked at."""
         self.sandbox.stop()
-        if self.small_disk:
-            kept = self.folder / "kept"
-            shutil.copytree(self.place, kept)
-            subprocess.run(["umount", "--lazy", str(self.place)], check=True)
-            self.place.rmdir()
-            kept.rename(self.place)
-
-
-def _mount(place: Path) -> bool:
-    """Make a small disk there; return whether that can be done."""
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK}", "tmpfs", str(place)], capture_output=True
-    )
-    return made.returncode == 0
+        self.place.close()

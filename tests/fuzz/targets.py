@@ -10,6 +10,7 @@ from typing import Any
 
 from PIL import Image
 
+from ctstate.cluster import partitions, pbs, slurm
 from ctstate.errors import CtstateError
 from ctstate.formats.camtrap_dp import CamtrapDp, Package
 from ctstate.formats.captures_csv import CapturesCsv
@@ -26,6 +27,7 @@ from ctstate.zooniverse.endpoint import checked
 from ctstate.zooniverse.rows import KIND, read_row
 from ctstate.zooniverse.subject import read_mark
 from tests.cli import test_bad_files as bad
+from tests.pbs import answers
 
 Target = Callable[[bytes], object]
 
@@ -50,6 +52,10 @@ class Ground:
     def close(self) -> None:
         """Close the ledger."""
         self._ledger.close()
+
+    @staticmethod
+    def _restarts(text: str) -> object:
+        return slurm.Slurm().job_of({"SLURM_JOB_ID": "17", "SLURM_RESTART_COUNT": text})
 
     def _file(self, data: bytes, name: str = "input") -> str:
         path = self.folder / name
@@ -123,6 +129,14 @@ class Ground:
             )
         ]
         self._target("replies", self._reply, rows)
+        for name, reader, printed in (
+            ("squeue", slurm.parsed, "17|3|PENDING|Priority\n18|N/A|RUNNING|None\n"),
+            ("scontrol", partitions.parsed, "PartitionName=short Default=NO MaxTime=1-00:10:00 State=UP\n"),
+            ("qstat", pbs.parsed, answers.out("two of five at work")),
+            ("PBS_JOBID", lambda text: pbs.Pbs().job_of({"PBS_JOBID": text}), "17[3].pbs01"),
+            ("SLURM_RESTART_COUNT", self._restarts, "1"),
+        ):
+            self._target(name, lambda data, read=reader: read(data.decode("latin-1")), [printed.encode()])
         self._target(
             "names of manifests",
             lambda data: parse_name(data.decode("latin-1").replace("\0", "")),

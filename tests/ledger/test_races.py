@@ -1,220 +1,247 @@
-"""Two writers at once: each of these was seen to go wrong on a server whose writers do not wait for each other.
+"""Two processes write at once: each of these was seen to go wrong where a writer has not the ledger to itself.
 
-The second writer begins when the first has read and written, and has not committed. Whichever database it is, it
-waits, and then sees all of that.
+One is in the middle of a transaction when the other begins; the other waits until it is over, and sees all of it.
+On PostgreSQL each of these fails without the ledger's lock (the snapshot of a statement is older than what it waits
+for at a row); on SQLite the file's lock is that lock.
 """
 
-import json
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, select, update
-from sqlalchemy.engine import Connection
+from sqlalchemy import text
 
 from ctstate.errors import FencedError
-from ctstate.ledger import Ledger, batches, claims, exclusions, runs
-from ctstate.ledger.schema import batch, capture, image, meta, prediction, run
+from ctstate.ledger import Ledger, batches, claims, exclusions, intake_predictions, migrate, runs
+from ctstate.ledger.database import moment
+from ctstate.ledger.schema import image
 from ctstate.verbs.predict import PredictionFile, predict
-from tests.builders.season_files import SeasonFiles
-from tests.predictions.test_legacy_predictions import SPECIES
-
-WAITS_S = 0.7
-"""Who does not wait is through in less."""
-
-AT_ONCE_S = 60
+from tests.builders.ledgers import ON_POSTGRES, no_ledger_at
+from tests.builders.postgres import cluster
 
 
-def beside(
-    place: str, first: Callable[[Ledger, Connection], Iterator[None]], second: Callable[[Ledger], Any]
-) -> Any:
-    """Return what the second made of it, or the error that it met.
+class Other:
+    """Another process (here a thread, with a ledger opened for itself) that does something in the midst of all.
 
-    Args:
-        place: of the ledger.
-        first: a write transaction, which yields where the second begins.
-        second: all that the second does.
+    Attributes:
+        came: what its work returned.
     """
-    made: list[Any] = []
 
-    def begin() -> None:
-        with Ledger.open(place) as ledger:
-            try:
-                made.append(second(ledger))
-            except Exception as error:  # noqa: BLE001 - what it is, is looked at
-                made.append(error)
+    def __init__(self, ledger: Ledger | str, work: Callable[[Ledger], Any]) -> None:
+        self.came: Any = None
+        self._name = ledger if isinstance(ledger, str) else ledger.name
+        self._opened = ledger if isinstance(ledger, str) else Ledger.open(ledger.name)
+        self._work = work
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._do)
 
-    other = threading.Thread(target=begin)
-    with Ledger.open(place) as ledger, ledger.write() as connection:
-        for _ in first(ledger, connection):
-            other.start()
-            other.join(WAITS_S)
-    other.join(AT_ONCE_S)
-    (what,) = made
-    return what
+    def _do(self) -> None:
+        try:
+            self.came = self._work(self._opened)  # type: ignore[arg-type]
+        except BaseException as error:  # noqa: BLE001 - raised again by `end`
+            self._error = error
 
+    def go(self) -> None:
+        """Begin, and come as far as can be while the caller's transaction is under way: to the end or a lock."""
+        self._thread.start()
+        began = time.monotonic()
+        database = self._name.rpartition("/")[2]
+        waits = f"SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = '{database}'"
+        while self._thread.is_alive():
+            if cluster().ask(waits) if ON_POSTGRES else time.monotonic() - began > 0.5:
+                return
+            time.sleep(0.02)
 
-def begun(ledger: Ledger) -> int:
-    with ledger.write() as connection:
-        return ledger.begin_run(connection, "upload", {})
-
-
-def claimed(ledger: Ledger, run_id: int) -> claims.Claim:
-    with ledger.write() as connection:
-        (mine,) = claims.claim(connection, run_id, 1, 1, 1)
-    return mine
-
-
-def test_who_was_taken_for_dead_writes_nothing_under_the_claim_of_another(
-    new_ledger: Callable[..., Ledger],
-) -> None:
-    ledger = new_ledger(1)
-    zombie, heir = begun(ledger), begun(ledger)
-    mine = claimed(ledger, zombie)
-
-    def take_over(_: Ledger, connection: Connection) -> Iterator[None]:
-        runs.recover(connection, [zombie])
-        assert len(claims.claim(connection, heir, 1, 1, 1)) == 1
-        yield
-
-    def it_arrived(other: Ledger) -> None:
-        with other.write() as connection:
-            claims.note_arrived(connection, mine, [1])
-
-    assert isinstance(beside(ledger.name, take_over, it_arrived), FencedError)
-    assert ledger.query("SELECT count(arrived_at) AS images FROM image")["images"].tolist() == [0]
-
-
-def test_an_image_that_is_being_withheld_is_not_claimed(new_ledger: Callable[..., Ledger]) -> None:
-    ledger = new_ledger(1)
-    with ledger.write() as connection:
-        connection.execute(insert(image).values(id=7, capture_id=1, rank=2, path="people.jpg"))
-    worker = begun(ledger)
-
-    def withhold(_: Ledger, connection: Connection) -> Iterator[None]:
-        assert exclusions.withhold_images(connection, image.c.path == "people.jpg", "people") == 1
-        yield
-
-    found = beside(ledger.name, withhold, lambda other: claimed(other, worker))
-    assert [each.path for each in found.row.images] == ["x.jpg"]
+    def end(self) -> Any:
+        """Wait for its end, now that nothing is in its way; return what came of it."""
+        self._thread.join(timeout=120)
+        assert not self._thread.is_alive()
+        if isinstance(self._opened, Ledger):
+            self._opened.close()
+        if self._error is not None:
+            raise self._error
+        return self.came
 
 
 @pytest.fixture
-def predicted(season: SeasonFiles) -> SeasonFiles:
-    """One batch, whose first capture has predictions."""
-    with season.open() as ledger:
-        predict(ledger, [PredictionFile(species(season, SPECIES))])
-        with ledger.write() as connection:
-            batches.put_rest_into_complete(connection, 1, ledger.begin_run(connection, "batch", {}))
-    return season
+def ledger(new_ledger: Callable[..., Ledger]) -> Ledger:
+    return new_ledger(4)
 
 
-def species(season: SeasonFiles, said: Any) -> Path:
-    file = season.folder / "species.json"
-    file.write_text(json.dumps({season.capture_id(1): said}))
-    return file
-
-
-OTHERS = {**SPECIES, "predictions_top": {"standing": "0", "species": "lion"}}
-
-
-def test_predictions_that_come_beside_a_claim_are_not_lost(predicted: SeasonFiles) -> None:
-    """Its subject is made with the old ones, and is known to need the new ones."""
-    with predicted.open() as ledger:
-        worker = begun(ledger)
-
-    def take(_: Ledger, connection: Connection) -> Iterator[None]:
-        (first, *_) = claims.claim(connection, worker, 1, 1, 500)
-        assert first.capture_id == predicted.capture_id(1)
-        yield
-
-    file = species(predicted, OTHERS)
-    report = beside(str(predicted.ledger_path), take, lambda other: predict(other, [PredictionFile(file)]))
-    assert (report.changed, report.pending) == (1, 1)
-    pending = predicted.query("SELECT capture_id FROM capture WHERE metadata_pending IS NOT NULL")
-    assert pending == [(predicted.capture_id(1),)]
-
-
-def test_a_claim_that_comes_beside_predictions_has_them(predicted: SeasonFiles) -> None:
-    with predicted.open() as ledger:
-        worker = begun(ledger)
-
-    def replace(_: Ledger, connection: Connection) -> Iterator[None]:
-        connection.execute(update(prediction).values(metadata='{"#machine_species": "lion"}'))
-        yield
-
-    found = beside(str(predicted.ledger_path), replace, lambda other: claimed(other, worker))
-    assert found.row.predictions == {"#machine_species": "lion"}
-
-
-def test_two_that_split_a_season_make_one_batch(season: SeasonFiles) -> None:
-    def split(ledger: Ledger, connection: Connection) -> Iterator[None]:
-        run_id = ledger.begin_run(connection, "batch", {})
-        assert batches.put_rest_into_complete(connection, 1, run_id) == 6
-        yield
-
-    def split_as_well(other: Ledger) -> int:
-        with other.atomic_run("batch", {}) as (connection, run_id):
-            return batches.put_rest_into_complete(connection, 1, run_id)
-
-    assert beside(str(season.ledger_path), split, split_as_well) == 0
-    with season.open() as ledger, ledger.read() as connection:
-        assert list(connection.execute(select(batch.c.name)).scalars()) == ["complete"]
-
-
-def test_two_that_tie_the_ledger_to_a_zooniverse_agree(new_ledger: Callable[..., Ledger]) -> None:
-    ledger = new_ledger(1)
-    here, there = "https://www.zooniverse.org", "http://127.0.0.1:8099"
-
-    def tie(_: Ledger, connection: Connection) -> Iterator[None]:
-        connection.execute(insert(meta).values(name="endpoint", value=here))
-        yield
-
-    assert beside(ledger.name, tie, lambda other: other.bind_endpoint(here)) is None
+def begun(ledger: Ledger) -> int:
+    """An upload of another host, whose process cannot be looked at from here."""
     with ledger.write() as connection:
-        connection.execute(meta.delete().where(meta.c.name == "endpoint"))
-    refused = beside(ledger.name, tie, lambda other: other.bind_endpoint(there))
-    assert f"belongs to {here}, not to {there}" in str(refused)
+        run_id = runs.start(connection, "upload", {})
+        connection.execute(text("UPDATE run SET host_id = 'elsewhere' WHERE id = :r"), {"r": run_id})
+    return run_id
 
 
-def test_a_run_that_could_say_that_it_lives_is_not_declared_lost(new_ledger: Callable[..., Ledger]) -> None:
-    ledger = new_ledger(1)
-    silent = begun(ledger)
+def claim(ledger: Ledger, run_id: int, limit: int = 1) -> list[claims.Claim]:
     with ledger.write() as connection:
-        connection.execute(update(run).where(run.c.id == silent).values(heartbeat_at="2020-01-01T00:00:00.000000Z"))
-
-    def bury(other: Ledger, connection: Connection) -> Iterator[None]:
-        dead = other.dead_runs(connection)
-        assert dead == [silent]
-        yield
-        runs.recover(connection, dead)
-
-    def say_so(other: Ledger) -> str | None:
-        with other.write() as connection:
-            return runs.beat(connection, silent)
-
-    heard = beside(ledger.name, bury, say_so)
-    (outcome,) = ledger.query(f"SELECT outcome FROM run WHERE id = {silent}")["outcome"].tolist()
-    assert (heard, outcome) == (runs.LOST, runs.LOST)
+        return claims.claim(connection, run_id, 1, 1, limit)
 
 
-def test_two_that_change_the_same_captures_in_another_order_both_come_through(
-    new_ledger: Callable[..., Ledger],
+def one(ledger: Ledger, question: str) -> Any:
+    with ledger.read() as connection:
+        return connection.execute(text(question)).one()
+
+
+def test_a_zombie_marks_no_image_under_another_run_s_claim(ledger: Ledger) -> None:
+    zombie, successor = begun(ledger), begun(ledger)
+    (old,) = claim(ledger, zombie)
+
+    def mark(mine: Ledger) -> str:
+        with mine.write() as connection:
+            try:
+                claims.note_arrived(connection, old, [old.row.images[0].id])
+            except FencedError:
+                return "fenced"
+        return "marked"
+
+    other = Other(ledger, mark)
+    with ledger.write() as connection:
+        runs.recover(connection, [zombie])
+        (new,) = claims.claim(connection, successor, 1, 1, 1)
+        assert new.row.id == old.row.id
+        claims.note_encoded(connection, new, [claims.EncodedFacts(new.row.images[0].id, "md5", 1)])
+        other.go()
+    assert other.end() == "fenced"
+    assert one(ledger, f"SELECT arrived_at FROM image WHERE capture_id = {new.row.id}") == (None,)
+
+
+def test_a_withheld_image_is_not_claimed(ledger: Ledger) -> None:
+    with ledger.write() as connection:
+        connection.execute(text("INSERT INTO image (id, capture_id, rank, path) VALUES (99, 1, 2, 'y.jpg')"))
+    run_id = begun(ledger)
+    other = Other(ledger, lambda mine: claim(mine, run_id))
+    with ledger.write() as connection:
+        assert exclusions.withhold_images(connection, image.c.id == 99, "a person in it") == 1
+        other.go()
+    (claimed,) = other.end()
+    assert claimed.row.id == 1
+    assert [each.id for each in claimed.row.images] == [1]
+
+
+def test_an_image_that_is_claimed_is_not_withheld(ledger: Ledger) -> None:
+    with ledger.write() as connection:
+        connection.execute(text("INSERT INTO image (id, capture_id, rank, path) VALUES (99, 1, 2, 'y.jpg')"))
+    run_id = begun(ledger)
+
+    def withhold(mine: Ledger) -> int:
+        with mine.write() as connection:
+            return exclusions.withhold_images(connection, image.c.id == 99, "a person in it")
+
+    other = Other(ledger, withhold)
+    with ledger.write() as connection:
+        (claimed,) = claims.claim(connection, run_id, 1, 1, 1)
+        assert [each.id for each in claimed.row.images] == [1, 99]
+        other.go()
+    assert other.end() == 0  # its capture is on its way, which the person is told
+
+
+def test_no_prediction_is_lost_against_a_claim(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ledger = new_ledger(2)
+    """A claim has read the new prediction, or the capture is marked, so that its subject gets it afterwards."""
+    for species in ("zebra", "lion"):
+        (tmp_path / species).write_text(f"capture_id,label,confidence\nS#A#1#1,{species},0.9\n")
+    predict(ledger, [PredictionFile(str(tmp_path / "zebra"), "csv")], source="species")
+    run_id = begun(ledger)
+    other = Other(ledger, lambda mine: claim(mine, run_id))
+    note = intake_predictions.note_metadata_pending
 
-    def one_way(_: Ledger, connection: Connection) -> Iterator[None]:
-        connection.execute(update(capture).where(capture.c.id == 1).values(rule="first"))
-        yield
-        connection.execute(update(capture).where(capture.c.id == 2).values(rule="first"))
+    def noted(*given: Any) -> int:
+        done = note(*given)
+        other.go()
+        return done
 
-    def the_other(other: Ledger) -> str:
-        with other.write() as connection:
-            for key in (2, 1):
-                connection.execute(update(capture).where(capture.c.id == key).values(rule="second"))
-        return "through"
+    monkeypatch.setattr(intake_predictions, "note_metadata_pending", noted)
+    predict(ledger, [PredictionFile(str(tmp_path / "lion"), "csv")], source="species")
+    (claimed,) = other.end()
+    assert claimed.row.id == 1
+    (pending,) = one(ledger, "SELECT metadata_pending FROM capture WHERE id = 1")
+    assert "lion" in str(claimed.row.predictions) or pending is not None
 
-    assert beside(ledger.name, one_way, the_other) == "through"
-    assert ledger.query("SELECT DISTINCT rule FROM capture")["rule"].tolist() == ["second"]
+
+def test_two_creators_make_one_batch(ledger: Ledger) -> None:
+    def make(mine: Ledger) -> int:
+        with mine.write() as connection:
+            return batches.make(connection, 1, "both")
+
+    other = Other(ledger, make)
+    with ledger.write() as connection:
+        made = batches.make(connection, 1, "both")
+        other.go()
+    assert other.end() == made
+
+
+def test_two_openers_make_one_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = no_ledger_at(tmp_path / "l.db")
+
+    def open_it(_: Any) -> str:
+        with Ledger.open(place, create=True) as ledger:
+            return ledger.ledger_id
+
+    other = Other(place, open_it)
+    upgrade, upgraded = migrate._upgrade, list[int]()
+
+    def noted(connection: Any) -> None:
+        upgrade(connection)
+        upgraded.append(threading.get_ident())
+        if len(upgraded) == 1:
+            other.go()
+
+    monkeypatch.setattr(migrate, "_upgrade", noted)
+    mine = open_it(None)
+    assert other.end() == mine
+    assert len(upgraded) == 1
+
+
+def test_two_binders_bind_one_zooniverse(ledger: Ledger) -> None:
+    other = Other(ledger, lambda mine: mine.bind_endpoint("https://zooniverse"))
+    with ledger.write() as connection:  # as `bind_endpoint` does
+        connection.execute(text("INSERT INTO meta VALUES ('endpoint', 'https://zooniverse')"))
+        other.go()
+    other.end()
+    assert ledger.meta("endpoint") == "https://zooniverse"
+
+
+def test_whose_heartbeat_succeeded_is_not_lost(ledger: Ledger) -> None:
+    run_id = begun(ledger)
+    with ledger.write() as connection:  # nobody has heard of it for long
+        connection.execute(text("UPDATE run SET heartbeat_at = '2020-01-01T00:00:00.000000Z'"))
+
+    def beat(mine: Ledger) -> str | None:
+        with mine.write() as connection:
+            return runs.beat(connection, run_id)
+
+    other = Other(ledger, beat)
+    with ledger.write() as connection:
+        dead = ledger.dead_runs(connection)
+        assert dead == [run_id]
+        other.go()
+        runs.recover(connection, dead)
+    answer = other.end()
+    (outcome,) = one(ledger, f"SELECT outcome FROM run WHERE id = {run_id}")
+    assert (answer == runs.LOST) == (outcome == runs.LOST)
+
+
+def test_a_committer_and_a_bulk_update_do_not_lock_each_other_up(ledger: Ledger) -> None:
+    run_id = begun(ledger)
+    claimed = claim(ledger, run_id, 4)
+
+    def update_all(mine: Ledger) -> int:
+        with mine.write() as connection:
+            changed = text("UPDATE capture SET metadata_pending = :at")
+            return connection.execute(changed, {"at": moment(connection)}).rowcount
+
+    other = Other(ledger, update_all)
+    with ledger.write() as connection:
+        for mine in reversed(claimed):
+            claims.note_create_intent(connection, mine, run_id, 0)
+            if mine is claimed[-1]:
+                other.go()
+    assert other.end() == 4

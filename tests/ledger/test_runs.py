@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from sqlalchemy import Row, text
 
 from ctstate.capture import Job
 from ctstate.errors import FencedError
-from ctstate.ledger import Ledger, Selection, claims, processes, runs, set_lease
+from ctstate.ledger import Ledger, Selection, claims, clock, processes, runs, set_lease
 from ctstate.ledger.states import State
 from ctstate.machine import Machine, running_on
 
@@ -53,6 +53,13 @@ def elsewhere(ledger: Ledger, run_id: int) -> None:
     """Let a run be another host's: whether its process lives cannot be seen from here."""
     with ledger.write() as connection:
         connection.execute(text("UPDATE run SET host_id = 'elsewhere' WHERE id = :r"), {"r": run_id})
+
+
+def silent_for(ledger: Ledger, run_id: int, seconds: float) -> None:
+    """Let a run's last heartbeat be so long ago."""
+    with ledger.write() as connection:
+        beaten = {"r": run_id, "at": clock.shifted(clock.now(), -seconds)}
+        connection.execute(text("UPDATE run SET heartbeat_at = :at WHERE id = :r"), beaten)
 
 
 def test_a_capture_is_claimed_by_one_run_only(new_ledger) -> None:
@@ -322,8 +329,8 @@ class Cluster:
     def of_this_process(self) -> Job:
         return self.here
 
-    def look(self, run_ids: Iterable[int]) -> None:
-        self.looked.append(list(run_ids))
+    def look(self, runs: Mapping[int, Job], keep: float | None = None) -> None:
+        self.looked.append(list(runs))
 
     def gone(self, run_id: int, job: Job, silent: float) -> bool:
         return job in self.ended and any(run_id in known for known in self.looked)
@@ -343,8 +350,12 @@ def test_a_run_whose_job_has_ended_is_recovered(new_ledger) -> None:
         elsewhere(ledger, live.id)
         with Ledger.open(path) as knows_no_jobs:
             assert knows_no_jobs.recover() == 0
-        cluster = Cluster(Job("here", 1, "18", None, 0))
+        cluster = Cluster(Job("here", 1, "18", None, 0), ended=[job])
         with Ledger.open(path, jobs=cluster) as other:
+            assert other.recover() == 0
+            assert cluster.looked == [], "its heartbeat tells that it lives: nobody else is asked"
+            silent_for(ledger, live.id, 16)
+            cluster.ended = []
             assert other.recover() == 0
             cluster.ended = [job]
             assert other.recover() == 3

@@ -5,6 +5,7 @@
     --deadly                    seasons in which workers die again and again
     --seed 1 --seasons 500      these seasons, which are the same each time
     --processes 2               side by side
+    --postgres                  with the ledger on PostgreSQL, a server of the simulator's own
     --replay 4711               one season, with all its steps in words
     --defects                   each deliberate defect of `defects` must be found; prints the table
 
@@ -19,19 +20,20 @@ import random
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import fields
 
+from tests.builders.ledgers import ON_POSTGRES
+from tests.builders.postgres import on_postgres_or_not_at_all
 from tests.simulation.defects import DEFECTS, find
 from tests.simulation.season import Season, Totals
 from tests.simulation.shrink import shrink
-from tests.simulation.sim_ledger import SimDatabase, new_template
+from tests.simulation.sim_ledger import new_database
 
 
 def play_many(
     first: int, step: int, until: float, most: int, enough_kills: int, deadly: bool
 ) -> Iterator[tuple[Totals, list[str], int]]:
     """Play seasons one after the other; yield each one's totals, what did not hold, and its seed."""
-    database = SimDatabase(new_template())
+    database = new_database()
     kills, seed = 0, first
     while time.monotonic() < until and most > 0 and kills < enough_kills:
         season = Season(seed, database=database, tracing=False, deadly=deadly)
@@ -91,8 +93,9 @@ def run(
 
 def in_words(totals: Totals) -> str:
     """What happened, as one line."""
+    counts = {name.replace("_", " "): count for name, count in vars(totals).items() if isinstance(count, int)}
     return ", ".join(
-        f"{getattr(totals, f.name):,} {f.name.replace('_', ' ')}" for f in fields(totals) if f.name != "matrix"
+        f"{count:,} {name}" for name, count in [*counts.items(), *sorted(totals.to_the_database.items())]
     )
 
 
@@ -130,7 +133,11 @@ def main() -> int:
     parser.add_argument("--deadly", action="store_true")
     parser.add_argument("--defects", action="store_true")
     parser.add_argument("--matrix", action="store_true")
+    parser.add_argument("--postgres", action="store_true")
     given = parser.parse_args()
+    if ON_POSTGRES:
+        on_postgres_or_not_at_all()
+        new_database().close()  # which starts the server that all processes share
     if given.replay is not None:
         return replay(given.replay, given.deadly)
     seed = given.seed if given.seed is not None else random.SystemRandom().randrange(10**9)
@@ -148,7 +155,8 @@ def main() -> int:
         print(matrix(totals))
     for number in broken[:3]:
         print(f"\nseason {number}, made smaller:\n{shrink(number, deadly)}")
-        print(f"again: python -m tests.simulation --replay {number}{' --deadly' if deadly else ''}")
+        how = f"{' --deadly' if deadly else ''}{' --postgres' if ON_POSTGRES else ''}"
+        print(f"again: python -m tests.simulation --replay {number}{how}")
     # Said in a form that tools read.
     print(f"{totals.seasons - len(broken)} passed, {len(broken)} failed")
     return 1 if broken else 0
@@ -172,11 +180,9 @@ def _find_defects(seed: int, processes: int) -> int:
 
 
 if __name__ == "__main__":
-    if os.environ.get("PYTHONHASHSEED") != "0":
-        # The order of a set of texts is chance, too.
-        os.execve(
-            sys.executable,
-            [sys.executable, "-m", "tests.simulation", *sys.argv[1:]],
-            {**os.environ, "PYTHONHASHSEED": "0"},
-        )
+    # The order of a set of texts is chance, too.
+    wanted = {"PYTHONHASHSEED": "0", **({"CTSTATE_TEST_LEDGER": "postgres"} if "--postgres" in sys.argv else {})}
+    if any(os.environ.get(name) != value for name, value in wanted.items()):
+        command = [sys.executable, "-m", "tests.simulation", *sys.argv[1:]]
+        os.execve(sys.executable, command, {**os.environ, **wanted})
     sys.exit(main())

@@ -22,8 +22,9 @@ from ctstate.verbs import reconcile as reconcile_module
 from ctstate.verbs.survey.sets import Comparison
 from ctstate.verbs.upload import acts, begin, lost_creates, runner, story
 from ctstate.zooniverse import Zooniverse, failures
+from tests.builders.ledgers import ON_POSTGRES
 from tests.simulation.season import Season
-from tests.simulation.sim_ledger import SimDatabase, new_template
+from tests.simulation.sim_ledger import new_database
 
 PATIENCE_S = 120.0
 """A defect that is not found in so many seconds was not found."""
@@ -38,7 +39,7 @@ DEFECTS: dict[str, Patch] = {}
 def find(which: tuple[str, int]) -> tuple[str, int | None]:
     """Play seasons with a defect; return its name and how many it took until one broke (None: none did)."""
     name, seed = which
-    database = SimDatabase(new_template())
+    database = new_database()
     until = time.monotonic() + PATIENCE_S
     number = 0
     with DEFECTS[name]():
@@ -430,3 +431,25 @@ def _() -> AbstractContextManager[None]:
 
     feed_encoders, original_end = runner.Runner._feed_encoders, runner.Runner._end
     return patched((runner.Runner, "_feed_encoders", feed), (runner.Runner, "_end", end))
+
+
+# -- the database ----------------------------------------------------------------------------------------------
+
+if ON_POSTGRES:
+
+    @defect("what an upload commits counts as written where its reply was lost")
+    def _() -> AbstractContextManager[None]:
+        from ctstate.ledger import postgres
+
+        def was_committed(engine: Any, number: str, life: str | None) -> bool:
+            task = runs.machine().kernel.current  # type: ignore[attr-defined]
+            return (task is not None and task.name == "committer") or ask(engine, number, life)
+
+        ask = postgres._was_committed
+        return patched((postgres, "_was_committed", was_committed))
+
+    @defect("the number of a transaction is believed although the server crashed since")
+    def _() -> AbstractContextManager[None]:
+        from ctstate.ledger import postgres
+
+        return patched((postgres, "_LIFE", "SELECT 'always the same'"))

@@ -11,15 +11,16 @@ What is decided by chance comes from streams of the one seed, so that a seed is 
     from ctstate.machine import running_on
     from ctstate.ledger.schema import meta
     from tests.simulation.kernel import Kernel
-    from tests.simulation.sim_ledger import SimDatabase, SimLedger, new_template
+    from tests.simulation.sim_ledger import SimLedger, new_database
     from tests.simulation.sim_machine import SimMachine
     from tests.simulation.sim_zooniverse import STORM, SimZooniverse, ZooniverseModel
 
-    template = new_template()  # once a process; fill it by SimLedger.outside(database), take database.snapshot()
+    database = new_database()  # for all seasons; fill it by SimLedger.outside(database), take database.snapshot()
+    template = database.snapshot()
 
     def season(seed: int, suppressed: frozenset[int] = frozenset()) -> Kernel:
         with Kernel(seed, suppressed) as kernel, running_on(SimMachine(kernel)):
-            database = SimDatabase(template)  # or one for all seasons: database.put_back(template)
+            database.put_back(template)
             with ZooniverseModel(kernel, rates=STORM) as model:
                 kernel.dangers = {"*": (0.002, 0.001), "reply": (0.02, 0.005)}  # chance of kill, of suspend
 
@@ -552,12 +553,12 @@ class Kernel:
         number = self._strikes(kill)
         if number:
             self._struck(number, f"kill {worker.name} at {kind}")
-            self._note_where("killed", worker, kind, detail)
+            self.note_where("killed", worker, kind, detail)
             self.kill(worker, f"{kind} {detail}")
         number = self._strikes(suspend)
         if number:
             self._struck(number, f"suspend {worker.name} at {kind}")
-            self._note_where("suspended", worker, kind, detail)
+            self.note_where("suspended", worker, kind, detail)
             low, high = self.latencies.choice(self.suspensions_s)
             self.suspend(worker, low + self.latencies.random() * (high - low))
 
@@ -565,10 +566,11 @@ class Kernel:
         known, few = self.seldom, step[:10]
         return known.get(f"{worker.verb}: {few}") or known.get(step) or known.get(few, 1.0)
 
-    def _note_where(self, what: str, worker: Worker, kind: str, detail: str) -> None:
-        side = _SIDES.get(kind)
+    def note_where(self, what: str, worker: Worker, kind: str, detail: str) -> None:
+        """Count that something befell a worker at a step, before or after it; or in it, where there is no kind."""
+        side = _SIDES.get(kind) if kind else ""
         for step in detail.split(",") if side is not None and detail else ():
-            self.where[f"{worker.verb}: {_IDS.sub('ID', step)}", f"{what} {side}"] += 1
+            self.where[f"{worker.verb}: {_IDS.sub('ID', step)}", f"{what} {side}".rstrip()] += 1
 
     def accident(self, name: str, probability: float) -> bool:
         """Tell whether this accident strikes; each call has the next number, whatever comes of it."""

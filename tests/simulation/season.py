@@ -28,6 +28,7 @@ from ctstate.errors import CtstateError, LedgerBehindError
 from ctstate.images import EncodedImage
 from ctstate.ledger import Ledger, runs
 from ctstate.ledger.clock import now
+from ctstate.ledger.database import driver
 from ctstate.ledger.processes import Process
 from ctstate.machine import running_on
 from ctstate.verbs import upload as upload_module
@@ -45,8 +46,9 @@ from ctstate.verbs.upload.encoding import WhenEncoded
 from ctstate.verbs.upload.story import EncoderDiedError
 from ctstate.zooniverse import Backoff
 from ctstate.zooniverse.subject import CAPTURE_ID, read_mark
+from tests.builders.ledgers import count_on
 from tests.simulation.kernel import Kernel, Stuck, Violation, Worker
-from tests.simulation.sim_ledger import SimDatabase, SimLedger, new_template
+from tests.simulation.sim_ledger import SimDatabase, SimLedger, new_database
 from tests.simulation.sim_machine import SimMachine
 from tests.simulation.sim_zooniverse import (
     AFTER,
@@ -185,6 +187,7 @@ class Totals:
     sets_deleted: int = 0
     backups_put_back: int = 0
     violations: int = 0
+    to_the_database: Counter[str] = field(default_factory=Counter)
     matrix: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def add(self, other: "Totals") -> None:
@@ -256,10 +259,11 @@ class Season:
         self.kernel = Kernel(seed, suppressed, tracing=tracing)
         self.chance = self.kernel.stream("world")
         self.world = World.of(self.chance, deadly)
-        self.database = database or SimDatabase(new_template())
+        self.database = database or new_database()
+        self.world.ledger_rates |= self.database.accidents(self.kernel.stream("database"))
         self.totals = Totals(seasons=1, captures=self.world.captures)
         self._begun = 0
-        self._snapshots: list[bytes] = []
+        self._snapshots: list[Any] = []
         self._calm = False
         self._regrets = 0
         self._going: set[int] = set()  # subjects that colleagues, or `delete`, take away
@@ -281,8 +285,8 @@ class Season:
 
     def _play(self) -> list[str]:
         kernel, world, totals = self.kernel, self.world, self.totals
-        self.database.put_back(_template(world.captures, world.batches, self.chance.randint(1, 4)))
-        self.database.transactions = 0
+        self.database.put_back(template(self.database, world.captures, world.batches, self.chance.randint(1, 4)))
+        self.database.transactions, self.database.struck = 0, Counter()
         with ZooniverseModel(kernel, rates=world.rates) as model:
             self.model = model
             model.after_work = self._look_after_work
@@ -312,6 +316,7 @@ class Season:
             totals.faults = sum(model.accidents.values())
             totals.suspensions = sum(name.startswith("suspend") for _, name in kernel.struck)
             totals.transactions = self.database.transactions
+            totals.to_the_database = self.database.struck
             totals.violations = len(found)
             totals.matrix.update(kernel.where)
             for (kind, route), count in model.accidents.items():
@@ -395,17 +400,17 @@ class Season:
 
     def _held_claims(self, worker: Worker) -> bool:
         with SimLedger.outside(self.database).read() as connection:
-            row = connection.exec_driver_sql(
+            found = driver(connection).execute(
                 "SELECT 1 FROM capture c JOIN run r ON r.id = c.run_id WHERE c.state = 'uploading' AND r.pid = ?"
                 " AND r.host = ? LIMIT 1",
                 (worker.pid, worker.host),
-            ).first()
-        return row is not None
+            )
+            return found.fetchone() is not None
 
     def _upload(self, options: UploadOptions, backoff: Backoff, stop: "_LateStop") -> None:
         signal = stop.signal = StopSignal()
-        ledger = SimLedger(self.kernel, self.database)
         try:
+            ledger = SimLedger(self.kernel, self.database)
             report = upload(ledger, SimZooniverse(self.model, backoff=backoff), options, stop=signal)
             self.kernel.say(f"upload ended: {report.counts}, {report.left} {report.stopped}")
         except CtstateError as error:
@@ -423,11 +428,10 @@ class Season:
         self.totals.kills += how == "killed"
 
     def _verb(self, verb: str) -> None:
-        ledger = SimLedger(self.kernel, self.database)
         backoff = Backoff(first=0.5, most=20.0, give_up=120.0)
         zooniverse = SimZooniverse(self.model, backoff=backoff)
         try:
-            VERBS[verb](self, ledger, zooniverse)
+            VERBS[verb](self, SimLedger(self.kernel, self.database), zooniverse)
         except CtstateError as error:
             self.kernel.say(f"{verb} ended: {type(error).__name__}: {error}")
 
@@ -564,9 +568,9 @@ class Season:
         if {"remove", "delete"} & set(self.world.verbs):
             states = ["failed"]  # what was taken back on purpose stays so
         for _ in range(ROUNDS):
-            ledger = SimLedger(kernel, self.database)
             zooniverse = SimZooniverse(self.model)
             try:
+                ledger = SimLedger(kernel, self.database)
                 self.reconcile(ledger, zooniverse)
                 retry(ledger, states=states)
                 options = UploadOptions(project_id=self.project, processes=1, connections=2)
@@ -759,23 +763,22 @@ def _patched(kernel: Kernel) -> Iterator[None]:
             setattr(where, name, value)
 
 
-_templates: dict[tuple[int, int, int], bytes] = {}
+_templates: dict[tuple[int, int, int], Any] = {}
 
 
-def _template(captures: int, batches: int, pattern: int) -> bytes:
+def template(database: SimDatabase, captures: int, batches: int, pattern: int) -> Any:
     """Return a ledger with a season: captures of one to three images, in batches or in none yet."""
     key = (captures, batches, pattern)
     if key not in _templates:
-        database = SimDatabase(new_template())
+        database.put_back(database.empty)
         _fill(SimLedger.outside(database), captures, batches, pattern)
         _templates[key] = database.snapshot()
-        database.close()
     return _templates[key]
 
 
 def _fill(ledger: Ledger, captures: int, batches: int, pattern: int) -> None:
     with ledger.write() as connection:
-        sql = connection.exec_driver_sql
+        sql = driver(connection).execute
         sql("INSERT INTO season (id, name, attribution, license, created_at) VALUES (1, 'SIM_S1', 'a', 'l', 't')")
         for number in range(1, batches + 1):
             name = "complete" if batches == 1 else f"batch_{number}"
@@ -794,3 +797,4 @@ def _fill(ledger: Ledger, captures: int, batches: int, pattern: int) -> None:
                     "UPDATE capture SET state = 'batched', batch_id = ?, moved_at = ? WHERE id = ?",
                     ((key - 1) % batches + 1, now(), key),
                 )
+        count_on(connection)

@@ -1,9 +1,11 @@
 """A season that broke, made smaller: as many accidents as can be taken away, without it going away."""
 
+import functools
 import re
 import time
 
 from tests.simulation.season import Season
+from tests.simulation.sim_ledger import SimDatabase, new_database
 
 PATIENCE_S = 60.0
 
@@ -47,8 +49,13 @@ def shrink(seed: int, deadly: bool = False, patience_s: float = PATIENCE_S) -> s
 
 
 def _play(seed: int, suppressed: frozenset[int], deadly: bool) -> tuple[Season, list[str]]:
-    season = Season(seed, suppressed, deadly=deadly)
+    season = Season(seed, suppressed, deadly=deadly, database=_database())
     return season, season.play()
+
+
+@functools.cache
+def _database() -> SimDatabase:
+    return new_database()
 
 
 def _kind(found: list[str]) -> str:

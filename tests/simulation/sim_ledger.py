@@ -1,113 +1,79 @@
-"""The ledger in the simulator: the real one, on SQLite in memory, with pauses around each transaction.
+"""The ledger in the simulator: the real one, on SQLite or on PostgreSQL, with pauses around each transaction.
 
-What is inside of a transaction runs at one go: no other task runs and no accident strikes before it is over. A kill
-before BEGIN or after COMMIT is all that a kill can be, as SQLite takes back what was not committed.
+What is inside of a transaction runs at one go: no other task runs before it is over. On SQLite a kill before BEGIN
+or after COMMIT is all that a kill can be, as what was not committed is taken back. On PostgreSQL there is a server
+in between, and what else that means is in `sim_postgres`.
 """
 
 import contextlib
-import functools
-import itertools
 import os
-import sqlite3
-import tempfile
+import random
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
-from sqlalchemy import create_engine, event
-from sqlalchemy.engine import Connection
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import DBAPIError
 
-from ctstate.errors import LedgerError
 from ctstate.ledger import Ledger
-from ctstate.ledger.sqlite import _begin
-from ctstate.machine import machine
 from tests.simulation.kernel import Kernel, Killed, Task, Worker
 
-IN_MEMORY = sqlite3.sqlite_version_info >= (3, 36)
-"""Whether this SQLite can share a database in memory between connections (else it is a file in memory)."""
 
-_numbers = itertools.count()
-
-
-@functools.cache
-def new_template() -> bytes:
-    """Return an empty ledger as a new season begins with it: made by the real migrations."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "template.db"
-        Ledger.open(path, create=True).close()
-        with contextlib.closing(sqlite3.connect(path)) as connection:
-            # The header says WAL, which a database in memory cannot have.
-            connection.execute("PRAGMA journal_mode = DELETE").fetchone()
-            return connection.serialize()
-
-
-class SimDatabase:
-    """One database that many ledgers share; it may serve one season after the other.
-
-    Args:
-        template: what it begins with; see `new_template`, `snapshot`.
+class SimDatabase(Protocol):
+    """One database that many ledgers share; it may serve one season after the other. It begins empty.
 
     Attributes:
-        engine: SQLAlchemy's; keeping it keeps its compiled statements, which are dear.
-        rates: how likely a write finds the ledger "busy" for too long, or the disk "full" at its commit.
+        empty: a ledger without a season, as the real migrations make it; for `put_back`.
+        rates: how likely each accident of this database is.
         transactions: how many there were.
+        struck: the accidents that befell it.
     """
 
-    def __init__(self, template: bytes) -> None:
-        name = f"ctstate-simulation-{os.getpid()}-{next(_numbers)}"
-        if IN_MEMORY:
-            self._file, self._url = None, f"file:/{name}?vfs=memdb"
-        else:
-            memory = Path("/dev/shm")
-            self._file = (memory if memory.is_dir() else Path(tempfile.gettempdir())) / name
-            self._url = f"file:{self._file}"
-        self._scratch = sqlite3.connect(":memory:")
-        self._keeper = self._connect()  # what is in memory only goes with its last connection
-        self.put_back(template)
-        self.engine = create_engine("sqlite://", creator=self._connect, poolclass=QueuePool, max_overflow=-1)
-        event.listen(self.engine, "begin", _begin)
-        self.rates: dict[str, float] = {}
-        self.transactions = 0
+    empty: Any
+    rates: dict[str, float]
+    transactions: int
+    struck: Counter[str]
+
+    def engine(self, kernel: Kernel | None, worker: Worker | None) -> Engine:
+        """Return the engine of a worker; of who looks on, where it is None."""
+        ...
+
+    def accidents(self, chance: random.Random) -> dict[str, float]:
+        """Choose, for a season, rates of what befalls this database alone."""
+        ...
+
+    def befall(self, kernel: Kernel, task: Task, *, writes: bool) -> DBAPIError | None:
+        """Let accidents strike a transaction that is about to begin; return the error that its COMMIT ends in.
+
+        Raises:
+            LedgerError: it cannot even begin.
+        """
+        ...
+
+    def snapshot(self) -> Any:
+        """Return all that is in it, as a backup does."""
+        ...
+
+    def put_back(self, snapshot: Any) -> None:
+        """Let it be as it was; no transaction may be open."""
+        ...
 
     def close(self) -> None:
         """Forget it all."""
-        self.engine.dispose()
-        self._keeper.close()
-        self._scratch.close()
-        if self._file is not None:
-            self._file.unlink(missing_ok=True)
+        ...
 
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            self._url, uri=True, timeout=0.0, isolation_level=None, check_same_thread=False
-        )
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA synchronous = OFF")
-        connection.execute("PRAGMA journal_mode = MEMORY").fetchone()
-        # The triggers ask SQLite for the time; here it is the worker's.
-        connection.create_function("strftime", -1, self._strftime)
-        return connection
 
-    def _strftime(self, *arguments: Any) -> Any:
-        given = list(arguments)
-        if given[1:2] == ["now"]:
-            given[1:2] = [machine().wall(), "unixepoch"]
-        marks = ", ".join("?" * len(given))
-        return self._scratch.execute(f"SELECT strftime({marks})", given).fetchone()[0]
+def new_database() -> SimDatabase:
+    """Return a database with an empty ledger: on SQLite, or with CTSTATE_TEST_LEDGER=postgres on PostgreSQL."""
+    if os.environ.get("CTSTATE_TEST_LEDGER") == "postgres":
+        from tests.simulation.sim_postgres import SimPostgres
 
-    def snapshot(self) -> bytes:
-        """Return all that is in it, as a backup does."""
-        return self._keeper.serialize()
+        return SimPostgres()
+    from tests.simulation.sim_sqlite import SimSqlite
 
-    def put_back(self, snapshot: bytes) -> None:
-        """Let it be as it was; no transaction may be open."""
-        with contextlib.closing(sqlite3.connect(":memory:")) as old:
-            old.deserialize(snapshot)
-            old.backup(self._keeper)
+    return SimSqlite()
 
 
 class SimLedger(Ledger):
@@ -117,17 +83,17 @@ class SimLedger(Ledger):
     """
 
     def __init__(self, kernel: Kernel, database: SimDatabase, worker: Worker | None = None) -> None:
-        super().__init__("simulated", database.engine)
-        self._kernel = kernel
-        self._database = database
         if worker is None and kernel.current is not None:
             worker = kernel.current.worker
+        super().__init__("simulated", database.engine(kernel, worker))
+        self._kernel = kernel
+        self._database = database
         self._worker = worker
 
     @staticmethod
     def outside(database: SimDatabase) -> Ledger:
         """Return a plain ledger over the same database."""
-        return Ledger("simulated", database.engine)
+        return Ledger("simulated", database.engine(None, None))
 
     def write(self, connection: Connection | None = None) -> AbstractContextManager[Connection]:
         return _Transaction(self, super().write(connection), True)
@@ -143,8 +109,9 @@ class SimLedger(Ledger):
                 yield connection
             finally:
                 # Also after a kill: a process takes its temporary tables along.
-                connection.rollback()
-                connection.detach()
+                with contextlib.suppress(DBAPIError):  # a connection that was cut has none
+                    connection.rollback()
+                    connection.detach()
 
     def _alive(self) -> Task | None:
         task = self._kernel.current
@@ -161,29 +128,18 @@ class _Transaction:
         self._inner = inner
         self._writes = writes
         self._task: Task | None = None
-        self._nested = False
-        self._full = False
+        self._fails: DBAPIError | None = None
 
     def __enter__(self) -> Connection:
         ledger = self._ledger
         task = self._task = ledger._alive()
         if task is not None:
-            # A reader inside of a transaction is a thing of SQLite's alone; a writer would wait for ever.
-            self._nested = task.transactions > 0 and not self._writes
-            if not self._nested:
-                kernel, rates = ledger._kernel, ledger._database.rates
-                kernel.pause("begin", "a write" if self._writes else "a read")
-                if self._writes and rates:
-                    if kernel.accident(f"ledger busy for {task.worker.name}", rates.get("busy", 0.0)):
-                        raise LedgerError(f"ledger {ledger.name}: another process kept it locked for too long")
-                    self._full = kernel.accident(f"disk full for {task.worker.name}", rates.get("full", 0.0))
+            # Not inside of another one: a second connection of one process, for another picture of the ledger.
+            ledger._kernel.pause("begin", "a write" if self._writes else "a read")
+            self._fails = ledger._database.befall(ledger._kernel, task, writes=self._writes)
+        connection = self._inner.__enter__()  # which may take a while where there is a server
+        if task is not None:
             task.transactions += 1
-        try:
-            connection = self._inner.__enter__()
-        except BaseException:
-            if task is not None:
-                task.transactions -= 1
-            raise
         ledger._database.transactions += 1
         return connection
 
@@ -191,15 +147,12 @@ class _Transaction:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
         task = self._task
-        try:
-            if self._full and error is None:
-                full = OperationalError("COMMIT", {}, sqlite3.OperationalError("database or disk is full"))
-                return self._inner.__exit__(type(full), full, None)
-            done = self._inner.__exit__(kind, error, trace)
-        finally:
-            if task is not None:
-                task.transactions -= 1
-        if task is not None and not self._nested and error is None:
+        if task is not None:
+            task.transactions -= 1
+        if self._fails is not None and error is None:
+            return self._inner.__exit__(type(self._fails), self._fails, None)
+        done = self._inner.__exit__(kind, error, trace)
+        if task is not None and error is None:
             wrote = task.memory.pop("facts", "a write") if self._writes else "a read"
             self._ledger._kernel.pause("commit", wrote)
         return done

@@ -19,7 +19,7 @@ class SimMachine(Machine):
     """Clocks and threads of whichever worker the current task belongs to."""
 
     def __init__(self, kernel: Kernel) -> None:
-        self._kernel = kernel
+        self._kernel = self.kernel = kernel
 
     def wall(self) -> float:
         task = self._kernel.current

@@ -17,8 +17,10 @@ from ctstate.errors import CtstateError, LedgerError, UnavailableError
 from ctstate.ledger.schema import meta
 from ctstate.machine import machine, running_on
 from ctstate.zooniverse import Backoff, Timeouts
+from tests.builders.ledgers import of_files
 from tests.simulation.kernel import Kernel, Killed, Stuck, Task, Violation
-from tests.simulation.sim_ledger import SimDatabase, SimLedger, new_template
+from tests.simulation.season import template as season_template
+from tests.simulation.sim_ledger import SimLedger, new_database
 from tests.simulation.sim_machine import EPOCH, SimLock, SimMachine, TaskLocal
 from tests.simulation.sim_zooniverse import (
     AFTER,
@@ -46,7 +48,7 @@ class Season:
             self.kernel.delays = (0.0, 0.0)
             self.kernel.lock_pauses = 0.0
         self._exit.enter_context(running_on(SimMachine(self.kernel)))
-        self.database = SimDatabase(new_template())
+        self.database = new_database()
         self._exit.callback(self.database.close)
         self.model = self._exit.enter_context(ZooniverseModel(self.kernel, rates=rates))
 
@@ -166,7 +168,7 @@ def test_what_comes_before_a_suppressed_accident_stays_as_it_was() -> None:
     without = stormy(7, frozenset({number}))
     assert number not in dict(without.struck)
     before = whole.trace.partition(f"accident {number}: {name}")[0].rpartition("\n")[0]
-    assert len(before.splitlines()) > 50
+    assert len(before.splitlines()) >= 50
     assert without.trace.startswith(before)
 
 
@@ -572,7 +574,7 @@ def test_lent_connections_have_temporary_tables_of_their_own(season: Season) -> 
         for _ in range(3):
             with ledger.connection() as connection:
                 with ledger.write(connection) as inside:
-                    inside.execute(text("CREATE TEMPORARY TABLE mine (x)"))
+                    inside.execute(text("CREATE TEMPORARY TABLE mine (x bigint)"))
                 with ledger.write(connection) as inside:
                     inside.execute(text("INSERT INTO mine VALUES (1)"))
                 with ledger.read(connection) as inside:
@@ -595,18 +597,22 @@ def test_a_backup_is_put_back(season: Season) -> None:
 
 
 def test_triggers_see_the_virtual_time(season: Season) -> None:
+    season.database.put_back(season_template(season.database, 1, 0, 1))
     told = []
 
     def work() -> None:
         machine().sleep(61.5)
-        with season.ledger().read() as connection:
-            told.append(connection.execute(text("SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')")).scalar())
-            told.append(connection.execute(text("SELECT strftime('%Y', '2020-02-03')")).scalar())
+        ledger = season.ledger()
+        with ledger.write() as connection:
+            connection.execute(text("UPDATE capture SET state = 'predicted'"))  # without a time
+        with ledger.read() as connection:
+            told.append(connection.execute(text("SELECT at FROM event ORDER BY id DESC LIMIT 1")).scalar())
 
     season.go(work)
-    assert told == ["2026-11-01T00:01:01.500Z", "2020"]
+    assert told[0].startswith("2026-11-01T00:01:01.500")
 
 
+@of_files
 def test_a_ledger_that_cannot_be_written_says_so(season: Season) -> None:
     errors = []
 

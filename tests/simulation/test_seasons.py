@@ -12,12 +12,12 @@ import pytest
 from tests.simulation.defects import DEFECTS
 from tests.simulation.season import Season
 from tests.simulation.shrink import shrink
-from tests.simulation.sim_ledger import SimDatabase, new_template
+from tests.simulation.sim_ledger import SimDatabase, new_database
 
 
 @pytest.fixture(scope="module")
 def database() -> SimDatabase:
-    return SimDatabase(new_template())
+    return new_database()
 
 
 @pytest.mark.parametrize("first", [0, 10, 20, 30])

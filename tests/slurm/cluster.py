@@ -40,6 +40,7 @@ SlurmdTimeout=15
 KillWait=10
 NodeName=n[1-{nodes}] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{first}-{last}] CPUs=8 RealMemory=2000
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+PartitionName=short Nodes=ALL MaxTime=10 State=UP
 """
 
 
@@ -136,7 +137,7 @@ class Cluster:
 
     def _idle(self) -> bool:
         try:
-            states = self.run("sinfo", "--noheader", "--Node", "--format=%T").split()
+            states = self.run("sinfo", "--noheader", "--Node", "--partition=main", "--format=%T").split()
         except AssertionError:
             return False
         return states == ["idle"] * len(self.names)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from ctstate.cluster.queue import SLURM
+from ctstate.cluster.schedulers import CLUSTER
 from ctstate.ledger import Ledger
 from ctstate.ledger.schema import run
 from ctstate.sandbox import SandboxProcess
@@ -20,8 +20,8 @@ from ctstate.verbs.runs import RunStatus, list_runs
 from tests.slurm.cluster import Cluster, wait_until
 
 PASSWORD_IN_ENVIRONMENT = "never-to-be-seen-in-a-job"
-WORKER = ("--n-processes", "1", "--connections", "1", "--dont-compress-images", "--settle-seconds", "2")
-WORKER += ("--link-batch-size", "20")
+QUICK = ("--connections", "1", "--settle-seconds", "2", "--link-batch-size", "20")
+WORKER = ("--n-processes", "1", "--dont-compress-images", *QUICK)
 
 
 def skip_or_fail(reason: str) -> None:
@@ -105,18 +105,18 @@ class Rehearsal:
         assert done.returncode == code, f"{done.returncode}: {done.stdout}\n{done.stderr}"
         return done.stdout if code == 0 else done.stdout + done.stderr
 
-    def upload_options(self) -> tuple[str, ...]:
-        return ("--project-id", self.sandbox.project_id, "--password-file", str(self.password_file), *WORKER)
+    def upload_options(self, worker: tuple[str, ...] = WORKER) -> tuple[str, ...]:
+        return ("--project-id", self.sandbox.project_id, "--password-file", str(self.password_file), *worker)
 
-    def submit(self, *options: str) -> str:
+    def submit(self, *options: str, worker: tuple[str, ...] = WORKER) -> str:
         """Submit workers and return the number of the job array."""
-        printed = self.ctstate("submit", *self.upload_options(), *options)
+        printed = self.ctstate("submit", *self.upload_options(worker), *options)
         assert "Round 1: job " in printed, printed
         return printed.split("Round 1: job ")[1].split()[0]
 
     def runs(self, verb: str = "upload") -> list[RunStatus]:
         """Return the runs of a verb."""
-        with Ledger.open(self.ledger, read_only=True, jobs=SLURM) as ledger:
+        with Ledger.open(self.ledger, read_only=True, jobs=CLUSTER) as ledger:
             return [one for one in list_runs(ledger, most=None) if one.verb == verb]
 
     def hosts(self) -> list[str]:

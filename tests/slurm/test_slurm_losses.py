@@ -4,9 +4,11 @@ import os
 import signal
 import time
 
+import pytest
+
 from ctstate.ledger.runs import LEASE_S
 from tests.slurm.cluster import wait_until
-from tests.slurm.rehearsal import Rehearsal
+from tests.slurm.rehearsal import QUICK, Rehearsal
 
 CAPTURES = 120
 
@@ -21,6 +23,28 @@ def test_a_cancelled_array_is_followed_by_the_next(rehearsal: Rehearsal) -> None
     # The workers heard the SIGTERM that comes first, and gave back what they had not begun.
     assert {run.outcome for run in rehearsal.runs() if run.slurm_job == job} == {"stopped"}
     assert len(rehearsal.runs("submit")) == 2
+
+
+@pytest.mark.parametrize("after", [0.6, 0.9, 1.2, 3.0])
+def test_a_cancelled_worker_stops_without_a_traceback(rehearsal: Rehearsal, after: float) -> None:
+    """Cancelled at its begin, as its encoding processes begin, as it logs in, and at work."""
+    rehearsal.season(40)
+    rehearsal.sandbox.set_faults({"latency_ms": {"create subject": 300, "*": 50}})
+    encoding = ("--n-processes", "2", *QUICK)
+    job = rehearsal.submit("--workers", "1", "--time", "10", "--max-rounds", "1", worker=encoding)
+    wait_until(lambda: rehearsal.cluster.job(job)["JobState"] == "RUNNING", 20, "a running job")
+    time.sleep(after)
+    rehearsal.cluster.run("scancel", f"{job}_1")
+    rehearsal.wait_until_settled()
+    said = rehearsal.logs()
+    assert "CANCELLED" in said, "slurmd says so in the job's own output"
+    assert "Traceback" not in said
+    assert "Error" not in said
+    assert {run.outcome for run in rehearsal.runs()} <= {"stopped"}
+    rehearsal.sandbox.clear_faults()
+    rehearsal.submit("--workers", "1", "--time", "10", "--max-rounds", "1")
+    rehearsal.wait_until_settled()
+    rehearsal.check(40)
 
 
 def test_a_requeued_worker_goes_on_on_another_node(rehearsal: Rehearsal) -> None:

@@ -53,3 +53,34 @@ def test_a_process_imports_no_more_than_it_needs(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, timeout=60)
     assert done.stdout == "[]\n", done
+
+
+CANCELLED = """
+import os, signal, sys, threading
+from ctstate.images import ImageOptions
+from ctstate.verbs.upload.encoding import Encoders
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: None)  # the run itself stops when it is ready to
+    encoders = Encoders(2, ImageOptions())
+    encoders.warm_up()
+    os.killpg(0, signal.SIGTERM)  # as they begin
+    answered = threading.Event()
+    encoders.encode([sys.argv[1]], None, lambda made, error: (print(error or "made"), answered.set()))
+    answered.wait(30)
+    encoders.close()
+"""
+
+
+def test_a_cancelled_job_s_processes_do_not_die_under_the_run(tmp_path: Path) -> None:
+    """scancel and qdel signal every process of a job, those that are about to begin, too."""
+    Image.new("RGB", (32, 24)).save(tmp_path / "a.jpg")
+    (tmp_path / "program.py").write_text(CANCELLED)
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "program.py"), str(tmp_path / "a.jpg")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        start_new_session=True,
+    )
+    assert (done.stdout, done.stderr) == ("made\n", "")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from ctstate.errors import LedgerLostError
+from ctstate.errors import LedgerError, LedgerLostError
 from ctstate.ledger import Ledger
 from ctstate.ledger.database import moment
 from tests.builders.ledgers import ON_POSTGRES, new_ledger_at, no_ledger_at
@@ -107,21 +107,91 @@ def test_a_commit_whose_reply_is_lost_is_looked_up(tmp_path: Any, monkeypatch: p
     assert replies.lost == ["after", "before"]
 
 
+def number_of(connection: Any) -> str:
+    return str(connection.execute(text("SELECT CAST(pg_current_xact_id() AS text)")).scalar_one())
+
+
+@pytest.mark.parametrize("others_write", [False, True])
+def test_after_a_crash_another_transaction_s_number_is_not_taken_for_ours(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch, others_write: bool
+) -> None:
+    """What a crash takes along, it takes along with its number, and the next transaction gets that."""
+    place = new_ledger_at(tmp_path / "l.db")
+    replies, numbers = LostReplies(monkeypatch), list[str]()
+
+    def crash() -> str:
+        replies.lose = lambda: ""
+        cluster().restart_at_once()
+        if others_write:
+            with Ledger.open(place) as other, other.write() as connection:
+                numbers.append(number_of(connection))
+                connection.execute(text("INSERT INTO meta VALUES ('b', '1')"))
+        return "before"
+
+    said = "is not known" if others_write else "nothing of this step was written"
+    with Ledger.open(place) as ledger:
+        with pytest.raises(LedgerError, match=said), ledger.write() as connection:
+            numbers.append(number_of(connection))
+            connection.execute(text("INSERT INTO meta VALUES ('a', '1')"))
+            replies.lose = crash
+        assert ledger.meta("a") is None
+        assert ledger.meta("b") == ("1" if others_write else None)
+    assert len(set(numbers)) == 1  # else this test proves nothing
+
+
+def test_a_read_that_is_read_needs_no_reply(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    replies = LostReplies(monkeypatch)
+    with Ledger.open(new_ledger_at(tmp_path / "l.db")) as ledger:
+        replies.lose = lambda: "before"
+        assert ledger.meta("a") is None
+    assert replies.lost == ["before"]
+
+
+def test_work_that_was_not_written_is_done_anew(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    replies, left = LostReplies(monkeypatch), ["before"] * 3 + ["after"]
+
+    def work(connection: Any) -> str:
+        connection.execute(text("INSERT INTO meta VALUES ('a', '1')"))
+        return "done"
+
+    with Ledger.open(new_ledger_at(tmp_path / "l.db")) as ledger:
+        replies.lose = lambda: left.pop(0) if left else ""
+        assert ledger.do(work) == "done"
+        assert ledger.meta("a") == "1"
+        replies.lose = lambda: "before"
+        with pytest.raises(LedgerLostError):
+            ledger.do(lambda connection: connection.execute(text("INSERT INTO meta VALUES ('b', '1')")))
+        replies.lose = lambda: ""
+        assert ledger.meta("b") is None
+
+
 def test_an_upload_that_loses_replies_goes_on(new_season: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever thread's they are, from its first claim on."""
     season = new_season(15)
-    replies, chance, mine = LostReplies(monkeypatch), random.Random(5), threading.main_thread()
+    replies, chance = LostReplies(monkeypatch), random.Random(5)
 
     def lose() -> str:
-        # The committer's; others end the run with one line, which the tests above see.
-        if threading.current_thread() is mine or "committer" not in threading.current_thread().name:
-            return ""
-        return chance.choice(("after", "before", ""))
+        names = {thread.name for thread in threading.enumerate()}
+        return chance.choice(("after", "before", "", "")) if "committer" in names else ""
 
     replies.lose = lose
     report = season.upload()
     assert (report.counts.uploaded, report.counts.failed) == (15, 0)
     assert {"after", "before"} == set(replies.lost)
     season.check()
+
+
+def test_a_connection_that_cannot_be_lent_is_told_in_one_line(tmp_path: Any) -> None:
+    place = new_ledger_at(tmp_path / "l.db")
+    with Ledger.open(place) as ledger:
+        cluster().ask(f"DROP DATABASE {place.rpartition('/')[2]} WITH (FORCE)")
+        for _ in range(2):  # the one of the pool is found out by its first use
+            with (
+                pytest.raises(LedgerError, match=r"no connection|no such database"),
+                ledger.connection() as lent,
+                ledger.read(lent),
+            ):
+                pass
 
 
 def test_a_cut_in_mid_transaction_leaves_nothing_and_the_next_one_works(tmp_path: Any) -> None:

@@ -110,14 +110,12 @@ def _upload(
     on_progress: Callable[[Progress], None] | None,
 ) -> Counts:
     ledger.recover()
-    with ledger.write() as connection:
-        put_rest_into_complete(connection, plan.season_id, live.id)
+    ledger.do(lambda connection: put_rest_into_complete(connection, plan.season_id, live.id))
     season = ledger.season(plan.season)
+    # Anew: other runs may have moved captures since the plan was made.
+    rows = ledger.batches(plan.season_id, options.batch)
     with ledger.read() as connection:
-        # Anew: other runs may have moved captures since the plan was made.
-        batches = [
-            in_ledger(connection, options, season, row) for row in ledger.batches(plan.season_id, options.batch)
-        ]
+        batches = [in_ledger(connection, options, season, row) for row in rows]
         newest = uploads.newest_move(connection)
     # A set that is gone is told also where nothing is left to upload to it.
     for planned in batches:

@@ -58,11 +58,15 @@ def account_for_newest(
         if mark is not None and mark.ledger_id == ledger.ledger_id:
             ours[row.id] = mark.capture_key
             sets[row.id] = row.sets
-    # Read after Zooniverse was: whatever a live run made meanwhile, it had announced before.
-    with ledger.write() as connection:
+
+    def accounted(connection: Transaction) -> "dict[int, _Unknown]":
         unknown = _unaccounted(connection, ours)
         if not unknown:
             uploads.note_watermark(connection, live.id, project_id, uploader_id, newest)
+        return unknown
+
+    # Read after Zooniverse was: whatever a live run made meanwhile, it had announced before.
+    unknown = ledger.do(accounted)
     if unknown:
         # First what can be mended at once.
         subject_id, what = min(unknown.items(), key=lambda item: (item[1].held, item[0]))
@@ -223,8 +227,8 @@ def ensure_set(
             if strangers:
                 raise _behind(ledger, set_id, strangers)
         live.make_sure()
-        with ledger.write() as connection:
-            set_lease.note_subject_set(connection, lease, project_id, set_id, planned.set_name)
+        mine, made = lease, set_id
+        ledger.do(lambda c: set_lease.note_subject_set(c, mine, project_id, made, planned.set_name))
         return set_id
 
 

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ctstate.errors import CtstateError, FencedError, LedgerError, LedgerLostError
+from ctstate.errors import CtstateError, FencedError, LedgerError
 from ctstate.ledger import Ledger, Transaction
 from ctstate.machine import machine
 
@@ -19,9 +19,6 @@ WhenWritten = Callable[[Any, CtstateError | None], None]
 """Gets what the operation returned, or the error."""
 
 MOST_IN_ONE_COMMIT = 500
-
-TRIES = 5
-"""So often a commit is tried whose connection to the ledger's database breaks before anything is written."""
 
 GATHER_S = 0.04
 """How long a commit waits for more to carry: one story waits for it, and the others go on meanwhile."""
@@ -103,20 +100,11 @@ class Committer:
     def _commit(self, part: list[_Handed]) -> list[tuple[Any, FencedError | None]]:
         if self._broken is not None:
             raise self._broken
-        for left in range(TRIES if part else 0, 0, -1):
-            try:
-                return self._write(part)
-            except LedgerLostError:  # nothing was written, and to begin anew waits for the database
-                if left == 1:
-                    raise
-        return []
+        return self._ledger.do(lambda connection: [_answer(handed, connection) for handed in part]) if part else []
 
-    def _write(self, part: list[_Handed]) -> list[tuple[Any, FencedError | None]]:
-        answers: list[tuple[Any, FencedError | None]] = []
-        with self._ledger.write() as connection:
-            for handed in part:
-                try:
-                    answers.append((handed.operation(connection), None))
-                except FencedError as error:
-                    answers.append((None, error))
-        return answers
+
+def _answer(handed: _Handed, connection: Transaction) -> tuple[Any, FencedError | None]:
+    try:
+        return handed.operation(connection), None
+    except FencedError as error:
+        return None, error

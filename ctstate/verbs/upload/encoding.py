@@ -1,15 +1,17 @@
 """Encoding in processes of their own: all cores at work, and a decoder that dies takes no upload with it."""
 
+import contextlib
 import multiprocessing
+import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.process import BaseProcess
 
 from ctstate.errors import UsageError
 from ctstate.images import ImageOptions
-from ctstate.images.encoding_process import PRELOAD, Encoded, begin, encode_all
+from ctstate.images.encoding_process import PRELOAD, SIGNALS, Encoded, begin, encode_all
 from ctstate.verbs.upload.story import EncoderDiedError, StopAskedError
 
 END_S = 60.0
@@ -27,6 +29,16 @@ def _kill(processes: Sequence[BaseProcess]) -> None:
     """End processes, whatever they hang on."""
     for process in processes:
         process.kill()
+
+
+@contextlib.contextmanager
+def _unheard() -> Iterator[None]:
+    """Let processes that are started meanwhile not hear what asks the run to stop: a scheduler tells them all."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Encoders:
@@ -53,7 +65,7 @@ class Encoders:
 
     def warm_up(self) -> None:
         """Start the processes now, while the run still talks to Zooniverse about what there is to do."""
-        with self._lock:
+        with self._lock, _unheard():
             for _ in range(self._processes):
                 self._pool.submit(encode_all, [], self._options).add_done_callback(self._warm)
 
@@ -79,7 +91,7 @@ class Encoders:
             else:
                 when_encoded(None if error is not None else future.result(), error)
 
-        with self._lock:
+        with self._lock, _unheard():
             try:
                 future = self._pool.submit(encode_all, list(paths), self._options, below)
             except BrokenProcessPool:

@@ -12,6 +12,7 @@ whoever has the answer may tell it on, and no lock is held meanwhile. No thread 
 to Zooniverse.
 """
 
+import functools
 import logging
 import os
 from collections import deque
@@ -260,8 +261,7 @@ class Runner:
             room = min(room, 10 * ahead, 500)
             got: list[Claim] = []
             for batch_id in self._assignment.sets if room > 0 else ():
-                with self._ledger.write() as connection:
-                    got = claims.claim(connection, self._live.id, self._assignment.season_id, batch_id, room)
+                got = self._ledger.do(functools.partial(self._claim_of, batch_id, room))
                 if got:
                     break
             if not got:
@@ -273,6 +273,9 @@ class Runner:
                     self._stories[claim.row.id] = story
                 self._tell(story)
         return True
+
+    def _claim_of(self, batch_id: int, room: int, connection: Transaction) -> list[Claim]:
+        return claims.claim(connection, self._live.id, self._assignment.season_id, batch_id, room)
 
     def _others_are_at_it(self) -> bool:
         """Tell whether other runs have claimed captures that are this run's to upload, too."""
