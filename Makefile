@@ -2,13 +2,16 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+STOCK = .venv-stock-cli
+DOCS = .venv-docs
 
-.PHONY: demo test test-postgres simulate simulate-postgres crash crash-postgres defects fuzz lint docs oldest clean
+.PHONY: demo test test-postgres simulate simulate-postgres crash crash-postgres defects fuzz lint docs oldest newest package \
+	release site man clean
 
 demo: $(VENV)/installed
 	$(BIN)/ctstate demo
 
-test: $(VENV)/installed
+test: $(VENV)/installed $(STOCK)/installed
 	$(BIN)/python -m pytest -n 3 --dist loadgroup
 
 # What of the tests is about the ledger, on PostgreSQL: a server of their own, on loopback, in a temporary folder.
@@ -47,16 +50,53 @@ lint: $(VENV)/linters
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# What of the docs is made from the code.
 docs: $(VENV)/installed
 	$(BIN)/python docs/make_cli.py
+	$(BIN)/python docs/make_json.py
+	$(BIN)/python docs/make_states.py
+
+# The documentation site in build/site; a warning is an error, and so is a link that leads nowhere.
+site: $(DOCS)/installed
+	rm -rf build/site
+	$(DOCS)/bin/python -m sphinx -W --keep-going -q -b html docs build/site
+	$(DOCS)/bin/python .ci/check_site.py build/site
+
+# A man page for each verb in build/man, from the same help.
+man: $(DOCS)/installed
+	rm -rf build/man
+	$(DOCS)/bin/python -m sphinx -W --keep-going -q -b man docs build/man
 
 # The same tests on the oldest Python and SQLite that are supported, with the oldest packages.
 oldest:
 	.ci/oldest
 
+# The tests on the newest Python that is here, with the newest packages.
+newest:
+	.ci/newest
+
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[fast,test]"
+	touch $@
+
+# Wheel and source archive in dist/: built, checked, and the wheel tried in an empty environment.
+package:
+	.ci/package dist
+
+# All of a release of the tag at this commit, but the publishing.
+release:
+	.ci/release
+
+# The stock command line of Zooniverse, which the sandbox must satisfy: it holds click back, so it lives by itself.
+$(STOCK)/installed:
+	$(PYTHON) -m venv $(STOCK)
+	$(STOCK)/bin/pip install --quiet --disable-pip-version-check "panoptescli>=1.2"
+	touch $@
+
+$(DOCS)/installed: pyproject.toml
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/pip install --quiet --disable-pip-version-check --editable ".[docs]"
 	touch $@
 
 $(VENV)/linters: $(VENV)/installed
@@ -64,4 +104,4 @@ $(VENV)/linters: $(VENV)/installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo build dist
+	rm -rf $(VENV) $(STOCK) $(DOCS) demo build dist

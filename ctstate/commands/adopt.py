@@ -2,9 +2,20 @@
 
 import click
 
+from ctstate.commands import answers
 from ctstate.commands.root import Places
-from ctstate.commands.shared import ID, account_options, batch_option, connect, places, season_option
-from ctstate.commands.survey import echo_survey
+from ctstate.commands.shared import (
+    ID,
+    account_options,
+    batch_option,
+    connect,
+    echo_json,
+    json_option,
+    places,
+    season_option,
+)
+from ctstate.commands.survey import echo_survey, surveyed
+from ctstate.verbs.adopt import AdoptReport
 from ctstate.verbs.adopt import adopt as carry_out
 from ctstate.words import counted
 
@@ -18,6 +29,7 @@ from ctstate.words import counted
 @click.option(
     "--even-if-gone", is_flag=True, help="Free what files claim also where most of it is not on Zooniverse."
 )
+@json_option
 @places
 def adopt(
     where: Places,
@@ -28,6 +40,7 @@ def adopt(
     subject_set_id: int | None,
     images_root: str | None,
     even_if_gone: bool,
+    as_json: bool,
 ) -> None:
     """Take in what the old scripts (or others) have uploaded.
 
@@ -49,6 +62,26 @@ def adopt(
             even_if_gone=even_if_gone,
         )
     )
+    if as_json:
+        echo_json(_as_json(report))
+    else:
+        _echo(report)
+
+
+def _as_json(report: AdoptReport) -> answers.Adopted:
+    return answers.Adopted(
+        season=report.season,
+        batches=report.batches,
+        captures_new=report.captures_new,
+        adopted=report.adopted,
+        to_finish=report.to_finish,
+        released=report.released,
+        without_id=report.without_id,
+        left=None if report.left is None else surveyed(report.left),
+    )
+
+
+def _echo(report: AdoptReport) -> None:
     click.echo(
         f"Season {report.season} ({', '.join(report.batches) or 'no batch'}): "
         f"{counted(report.captures_new, 'capture')} new "

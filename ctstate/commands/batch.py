@@ -3,7 +3,7 @@
 import click
 
 from ctstate.commands.root import Places
-from ctstate.commands.shared import places, season_option
+from ctstate.commands.shared import echo_json, json_option, places, season_option
 from ctstate.verbs.batch import LEGACY_SEED, ORDERS
 from ctstate.verbs.batch import batch as carry_out
 from ctstate.words import counted
@@ -15,6 +15,7 @@ from ctstate.words import counted
 @click.option("--max-batch-size", type=int, metavar="M", help="Split into batches of at most M captures.")
 @click.option("--order", type=click.Choice(ORDERS), default="random", show_default=True)
 @click.option("--seed", type=int, default=LEGACY_SEED, show_default=True, help="For --order random.")
+@json_option
 @places
 def batch(
     where: Places,
@@ -23,6 +24,7 @@ def batch(
     max_batch_size: int | None,
     order: str,
     seed: int,
+    as_json: bool,
 ) -> None:
     """Split a season into batches; each becomes one subject set.
 
@@ -41,6 +43,9 @@ def batch(
             order=order,
             seed=seed,
         )
+    if as_json:
+        echo_json(report)
+        return
     for name, size in report.sizes.items():
         click.echo(f"{report.season} {name}: {counted(size, 'capture')}")
     if report.excluded:

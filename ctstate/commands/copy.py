@@ -6,6 +6,7 @@ from ctstate.cluster.schedulers import CLUSTER
 from ctstate.commands.bar import Bar, duration
 from ctstate.commands.completion import files
 from ctstate.commands.root import say_that_it_was_older
+from ctstate.commands.shared import echo_json, json_option
 from ctstate.ledger.database import place_of
 from ctstate.verbs.copy import Progress
 from ctstate.verbs.copy import copy as carry_out
@@ -15,7 +16,8 @@ from ctstate.words import counted
 @click.command()
 @click.argument("source", metavar="FROM", shell_complete=files)
 @click.argument("target", metavar="TO", shell_complete=files)
-def copy(source: str, target: str) -> None:
+@json_option
+def copy(source: str, target: str, as_json: bool) -> None:
     """Move a ledger to another database: from a file to PostgreSQL, back, or to another file or server.
 
     FROM and TO are paths or URLs, as --ledger takes them; TO is new or empty. Every row, with every id, is copied
@@ -30,6 +32,9 @@ def copy(source: str, target: str) -> None:
     with Bar(_in_words) as bar:
         moved = carry_out(source, target, jobs=CLUSTER, on_progress=bar)
     say_that_it_was_older(moved.backup)
+    if as_json:
+        echo_json(moved)
+        return
     old, new = place_of(source), place_of(target)
     click.echo(
         f"{new.name}: {counted(moved.captures, 'capture')} ({counted(moved.rows, 'row')}), each as it was. "

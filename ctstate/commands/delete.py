@@ -32,6 +32,7 @@ def delete(
     even_if_shared: bool,
     even_if_classified: bool,
     connections: int,
+    as_json: bool,
     **choice: Any,
 ) -> None:
     """Delete subjects on Zooniverse, for good.
@@ -46,7 +47,7 @@ def delete(
     with where.open() as ledger:
         zooniverse = connect(where, password_file, connections=connections)
         plan = plan_deletion(ledger, zooniverse, project_id, wanted(**choice), consent)
-        if not goes_ahead(plan, where.endpoint, dry_run=dry_run, yes=yes):
+        if not goes_ahead(plan, where.endpoint, dry_run=dry_run, yes=yes, as_json=as_json):
             return
         report = carry_out(ledger, zooniverse, plan, reason, connections=connections)
-    conclude(plan, report)
+    conclude(plan, report, as_json=as_json)

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import click
 
 from ctstate.commands.root import Places
-from ctstate.commands.shared import places
+from ctstate.commands.shared import echo_json, json_option, places
 from ctstate.verbs.exclude import ExclusionReport
 from ctstate.verbs.exclude import exclude as carry_out
 from ctstate.verbs.exclude import include as undo
@@ -28,8 +28,11 @@ def _choice(function: F) -> F:
 @click.command()
 @_choice
 @click.option("--reason", required=True, help="Stays in the ledger.")
+@json_option
 @places
-def exclude(where: Places, listed: str | None, condition: str | None, whole_captures: bool, reason: str) -> None:
+def exclude(
+    where: Places, listed: str | None, condition: str | None, whole_captures: bool, reason: str, as_json: bool
+) -> None:
     """Keep captures or single images from being uploaded.
 
     FILE lists capture ids or image paths: plain lines, a CSV with a column capture_id or path, or a report of
@@ -42,6 +45,15 @@ def exclude(where: Places, listed: str | None, condition: str | None, whole_capt
     """
     with where.open() as ledger:
         report = carry_out(ledger, reason=reason, where=condition, listed=listed, whole_captures=whole_captures)
+    if as_json:
+        echo_json(report)
+    else:
+        _echo_excluded(report)
+    if report.uploading or report.images_too_late or report.unknown:
+        raise SystemExit(1)
+
+
+def _echo_excluded(report: ExclusionReport) -> None:
     click.echo(f"Excluded: {counted(report.captures, 'capture')}, {counted(report.images, 'single image')}.")
     _echo_rest(report, "excluded")
     if report.on_zooniverse:
@@ -63,14 +75,13 @@ def exclude(where: Places, listed: str | None, condition: str | None, whole_capt
             err=True,
         )
     _echo_examples(report)
-    if report.uploading or report.images_too_late or report.unknown:
-        raise SystemExit(1)
 
 
 @click.command()
 @_choice
+@json_option
 @places
-def include(where: Places, listed: str | None, condition: str | None, whole_captures: bool) -> None:
+def include(where: Places, listed: str | None, condition: str | None, whole_captures: bool, as_json: bool) -> None:
     """Let excluded captures or images be uploaded again: undoes `ctstate exclude`.
 
     \b
@@ -79,9 +90,13 @@ def include(where: Places, listed: str | None, condition: str | None, whole_capt
     """
     with where.open() as ledger:
         report = undo(ledger, where=condition, listed=listed, whole_captures=whole_captures)
-    click.echo(f"Included again: {counted(report.captures, 'capture')}, {counted(report.images, 'single image')}.")
-    _echo_rest(report, "included, or have a reason that is not yours to undo")
-    _echo_examples(report)
+    if as_json:
+        echo_json(report)
+    else:
+        what = f"{counted(report.captures, 'capture')}, {counted(report.images, 'single image')}"
+        click.echo(f"Included again: {what}.")
+        _echo_rest(report, "included, or have a reason that is not yours to undo")
+        _echo_examples(report)
     if report.unknown:
         raise SystemExit(1)
 

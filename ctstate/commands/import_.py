@@ -3,7 +3,7 @@
 import click
 
 from ctstate.commands.root import Places
-from ctstate.commands.shared import places
+from ctstate.commands.shared import echo_json, json_option, places
 from ctstate.verbs.import_ import ImportReport, import_manifest, import_tracker
 from ctstate.words import counted
 
@@ -29,9 +29,10 @@ globals()["import"] = import_
 @click.option("--images-root", type=click.Path(), help="Folder below which the images are.")
 @click.option("--manifest-id", metavar="ID", help="Instead of what the file's name says.")
 @click.option("--batch", metavar="NAME", help="Instead of what the file's name says.")
+@json_option
 @places
 def import_a_manifest(
-    where: Places, file: str, images_root: str | None, manifest_id: str | None, batch: str | None
+    where: Places, file: str, images_root: str | None, manifest_id: str | None, batch: str | None, as_json: bool
 ) -> None:
     """Read a JSON manifest, ID__BATCH__manifest.json or ID__BATCH__manifest_uploaded.json.
 
@@ -42,6 +43,14 @@ def import_a_manifest(
     report = where.open_or_make(
         lambda ledger: import_manifest(ledger, file, images_root=images_root, manifest_id=manifest_id, batch=batch)
     )
+    if as_json:
+        echo_json(report)
+    else:
+        _echo_manifest(report)
+    _conclude(report)
+
+
+def _echo_manifest(report: ImportReport) -> None:
     click.echo(
         f"Season {report.season}, {report.batch}: {counted(report.captures, 'capture')}, {report.new:,} new; "
         f"{report.batched:,} put into the batch, {report.predicted:,} with predictions."
@@ -58,8 +67,9 @@ def import_a_manifest(
 
 @import_.command("tracker")
 @click.argument("file", type=click.Path())
+@json_option
 @places
-def import_a_tracker(where: Places, file: str) -> None:
+def import_a_tracker(where: Places, file: str, as_json: bool) -> None:
     """Read an upload tracker file, ID__BATCH__upload_tracker_file.txt.
 
     \b
@@ -68,10 +78,14 @@ def import_a_tracker(where: Places, file: str) -> None:
     """
     with where.open() as ledger:
         report = import_tracker(ledger, file)
-    click.echo(f"{counted(report.captures, 'capture')} in the tracker file.")
-    if report.unknown:
-        click.echo(f"{counted(report.unknown, 'capture', 'are')} not in the ledger.", err=True)
-    _echo_claims(report)
+    if as_json:
+        echo_json(report)
+    else:
+        click.echo(f"{counted(report.captures, 'capture')} in the tracker file.")
+        if report.unknown:
+            click.echo(f"{counted(report.unknown, 'capture', 'are')} not in the ledger.", err=True)
+        _echo_claims(report)
+    _conclude(report)
 
 
 def _echo_claims(report: ImportReport) -> None:
@@ -91,5 +105,8 @@ def _echo_claims(report: ImportReport) -> None:
         )
     for example in report.examples:
         click.echo(f"  {example}", err=True)
+
+
+def _conclude(report: ImportReport) -> None:
     if report.conflicting or report.uploading:
         raise SystemExit(1)

@@ -29,12 +29,14 @@ class Journal:
     Args:
         folder, name: where the log file goes, and how its name begins; both None: there is none.
         terse: the terminal is shown warnings alone of what the library logs, as a bar has the floor there.
+        aside: what is said goes to the error stream, as a program reads the other.
 
     Attributes:
         path: the log file.
     """
 
-    def __init__(self, folder: str | None, name: str | None, *, terse: bool) -> None:
+    def __init__(self, folder: str | None, name: str | None, *, terse: bool, aside: bool = False) -> None:
+        self._aside = aside
         terminal = _Terminal(logging.WARNING if terse else logging.INFO)
         terminal.setFormatter(_FORM)
         self._of_library: list[logging.Handler] = [terminal]
@@ -69,7 +71,7 @@ class Journal:
 
     def say(self, text: str, *, err: bool = False) -> None:
         """Print a line, and note it."""
-        click.echo(text, err=err)
+        click.echo(text, err=err or self._aside)
         self.note(text, logging.WARNING if err else logging.INFO)
 
     def note(self, text: str, level: int = logging.INFO) -> None:

@@ -7,7 +7,7 @@ import click
 
 from ctstate.commands.completion import batch_names
 from ctstate.commands.root import Places
-from ctstate.commands.shared import ID, account_options, connect, places, season_option
+from ctstate.commands.shared import ID, account_options, connect, echo_json, json_option, places, season_option
 from ctstate.verbs import link as library
 from ctstate.words import counted
 
@@ -24,7 +24,7 @@ def _of_a_batch(function: F) -> F:
         help="The batch whose subject set it is.",
     )
     workflow = click.option("--workflow-id", type=ID, required=True, help="See `ctstate workflows`.")
-    return account_options(workflow(season_option(batch(function))))
+    return account_options(workflow(season_option(batch(json_option(function)))))
 
 
 @click.command()
@@ -37,6 +37,7 @@ def link(
     workflow_id: int,
     season: str | None,
     batch: str,
+    as_json: bool,
 ) -> None:
     """Put a batch's subject set into a workflow, which shows it to volunteers if it is active.
 
@@ -46,6 +47,9 @@ def link(
     """
     with where.open() as ledger:
         done = library.link(ledger, connect(where, password_file), project_id, workflow_id, batch, season)
+    if as_json:
+        echo_json(done)
+        return
     what = f"subject set {done.set_id} ({done.set_name}), workflow {workflow_id} ({done.workflow})"
     click.echo(f"{'Linked' if done.changed else 'Linked already'}: {what}.")
     if done.active:
@@ -64,6 +68,7 @@ def unlink(
     workflow_id: int,
     season: str | None,
     batch: str,
+    as_json: bool,
 ) -> None:
     """Take a batch's subject set out of a workflow; its subjects stay where they are.
 
@@ -73,5 +78,8 @@ def unlink(
     """
     with where.open() as ledger:
         done = library.unlink(ledger, connect(where, password_file), project_id, workflow_id, batch, season)
+    if as_json:
+        echo_json(done)
+        return
     what = f"subject set {done.set_id} ({done.set_name}), workflow {workflow_id} ({done.workflow})"
     click.echo(f"{'Unlinked' if done.changed else 'Was not linked'}: {what}.")

@@ -1,16 +1,18 @@
 """ctstate manifest"""
 
 import os
+from pathlib import Path
 from typing import Any
 
 import click
 
 from ctstate.commands.root import Places
-from ctstate.commands.shared import counter, places
+from ctstate.commands.shared import counter, echo_json, json_option, places
 from ctstate.errors import UsageError
 from ctstate.formats.camtrap_dp import GAP_SECONDS
 from ctstate.formats.captures_csv import TIME_COLUMNS
-from ctstate.verbs.manifest import Times, load_camtrap, load_folder
+from ctstate.verbs.export import ExportReport
+from ctstate.verbs.manifest import ManifestReport, Times, load_camtrap, load_folder
 from ctstate.verbs.manifest import manifest as carry_out
 from ctstate.verbs.manifest.checks import check_manifest_id
 from ctstate.verbs.manifest.folder import FolderOptions, folder_to_csv
@@ -95,6 +97,7 @@ from ctstate.words import counted
     metavar="CSV",
     help="Where cameras stood: columns site, roll, start, end, latitude, longitude, camera.",
 )
+@json_option
 @places
 def manifest(
     where: Places,
@@ -115,6 +118,7 @@ def manifest(
     exif_times: bool,
     time_zone: str | None,
     deployments: str | None,
+    as_json: bool,
     **of_folder: Any,
 ) -> None:
     """Read a cleaned captures CSV, a Camtrap DP, or a folder of images, into the ledger.
@@ -137,6 +141,9 @@ def manifest(
             raise UsageError("name the season of a folder of images with --manifest-id")
         if csv_file is not None:
             count = folder_to_csv(captures_csv, options, manifest_id=manifest_id, file=csv_file)
+            if as_json:
+                echo_json(ExportReport(Path(csv_file), count))
+                return
             click.echo(
                 f"{csv_file}: {counted(count, 'image')}. Look through it; then `ctstate manifest {csv_file} "
                 f"--images-root {captures_csv} ...` reads it."
@@ -160,6 +167,13 @@ def manifest(
         report = where.open_or_make(
             lambda ledger: read(ledger, captures_csv, **season, **given, on_progress=progress)
         )
+    if as_json:
+        echo_json(report)
+    else:
+        _echo(report, unit)
+
+
+def _echo(report: ManifestReport, unit: str) -> None:
     click.echo(
         f"Season {report.season}: {counted(report.captures_new, 'new capture')}, {report.captures_unchanged:,} "
         "as before"

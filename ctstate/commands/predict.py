@@ -3,7 +3,7 @@
 import click
 
 from ctstate.commands.root import Places
-from ctstate.commands.shared import batch_option, counter, places, season_option
+from ctstate.commands.shared import batch_option, counter, echo_json, json_option, places, season_option
 from ctstate.verbs.predict import FORMATS, PredictionFile
 from ctstate.verbs.predict import predict as carry_out
 from ctstate.words import counted
@@ -26,6 +26,7 @@ from ctstate.words import counted
 @click.option(
     "--base-folder", default="", metavar="FOLDER", help="Put this in front of FILE's relative image paths."
 )
+@json_option
 @places
 def predict(
     where: Places,
@@ -39,6 +40,7 @@ def predict(
     batch: str | None,
     strip_prefix: str,
     base_folder: str,
+    as_json: bool,
 ) -> None:
     """Attach machine-learning predictions to captures.
 
@@ -67,6 +69,9 @@ def predict(
             base_folder=base_folder,
             on_progress=progress,
         )
+    if as_json:
+        echo_json(report)
+        return
     for path, kind in report.files:
         click.echo(f"{path}: {kind}")
     click.echo(

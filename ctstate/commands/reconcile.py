@@ -1,7 +1,9 @@
 """ctstate reconcile"""
 
 import click
+from msgspec import structs
 
+from ctstate.commands import answers
 from ctstate.commands.root import Places
 from ctstate.commands.shared import (
     ID,
@@ -13,7 +15,7 @@ from ctstate.commands.shared import (
     places,
     season_option,
 )
-from ctstate.commands.survey import echo_survey, survey_as_json
+from ctstate.commands.survey import echo_survey, surveyed
 from ctstate.verbs import reconcile as library
 from ctstate.verbs.survey import Survey, survey
 from ctstate.words import counted
@@ -75,7 +77,7 @@ def reconcile(
             arguments = {"project_id": project_id, "season": found.season, "batch": batch}
             done = library.reconcile(ledger, zooniverse, project_id, found, arguments)
     if as_json:
-        echo_json({**survey_as_json(found), "applied": done})
+        echo_json(answers.Reconciled(**structs.asdict(surveyed(found)), applied=done))
     else:
         _echo(found, done, accepted)
     if found.to_do and done is None:

@@ -6,13 +6,24 @@ from typing import Any, TypeVar
 
 import click
 
+from ctstate.commands import answers
 from ctstate.commands.completion import capture_states
 from ctstate.commands.root import Places
-from ctstate.commands.shared import ID, account_options, batch_option, connect, echo_table, places, season_option
+from ctstate.commands.shared import (
+    ID,
+    account_options,
+    batch_option,
+    connect,
+    echo_json,
+    echo_table,
+    json_option,
+    places,
+    season_option,
+)
 from ctstate.errors import UsageError
 from ctstate.ledger import Selection, State
 from ctstate.verbs.choose import Wanted
-from ctstate.verbs.remove import DELETE, Consent, Plan, Report, plan_removal
+from ctstate.verbs.remove import DELETE, Consent, Plan, Report, SubjectToRemove, plan_removal
 from ctstate.verbs.remove import remove as carry_out
 from ctstate.words import counted
 
@@ -62,6 +73,7 @@ def consent_options(function: F) -> F:
             ),
             click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing."),
             click.option("--yes", is_flag=True, help="Do not ask."),
+            json_option,
         )
     ):
         function = option(function)
@@ -82,6 +94,7 @@ def remove(
     force_foreign: bool,
     dry_run: bool,
     yes: bool,
+    as_json: bool,
     **choice: Any,
 ) -> None:
     """Take subjects out of their subject set; they stay on Zooniverse.
@@ -95,10 +108,10 @@ def remove(
     with where.open() as ledger:
         zooniverse = connect(where, password_file, connections=1)
         plan = plan_removal(ledger, zooniverse, project_id, wanted(**choice), Consent(foreign=force_foreign))
-        if not goes_ahead(plan, where.endpoint, dry_run=dry_run, yes=yes):
+        if not goes_ahead(plan, where.endpoint, dry_run=dry_run, yes=yes, as_json=as_json):
             return
         report = carry_out(ledger, zooniverse, plan, reason)
-    conclude(plan, report)
+    conclude(plan, report, as_json=as_json)
 
 
 def wanted(
@@ -117,32 +130,73 @@ def wanted(
     return Wanted(selection, capture_ids, subject_ids, listed, condition)
 
 
-def goes_ahead(plan: Plan, endpoint: str, *, dry_run: bool, yes: bool) -> bool:
+def goes_ahead(plan: Plan, endpoint: str, *, dry_run: bool, yes: bool, as_json: bool) -> bool:
     """Show a plan and ask whether to carry it out; return False after a dry run.
+
+    As JSON it is shown here only where it is all that there will be.
 
     Raises:
         UsageError: nobody is there to ask.
         SystemExit: there is nothing to do.
     """
-    _echo_plan(plan, endpoint)
+    if not as_json:
+        _echo_plan(plan, endpoint)
+    elif dry_run or not plan.work:
+        echo_json(_as_json(plan, None))
     if not plan.work:
-        click.echo("Nothing to do.")
+        if not as_json:
+            click.echo("Nothing to do.")
         raise SystemExit(1 if plan.left_alone else 0)
     if dry_run:
-        click.echo("Dry run: nothing was done.")
+        if not as_json:
+            click.echo("Dry run: nothing was done.")
         return False
     if not yes:
+        if as_json:
+            raise UsageError("--json shows no plan to say yes to: add --yes, or --dry-run to see the plan alone")
         _ask(plan, endpoint)
     return True
 
 
-def conclude(plan: Plan, report: Report) -> None:
+def conclude(plan: Plan, report: Report, *, as_json: bool) -> None:
     """Say what was done; exit with 75 where it was stopped, with 1 where something was left alone."""
-    _echo_report(plan.verb, report)
+    if as_json:
+        echo_json(_as_json(plan, report))
+    else:
+        _echo_report(plan.verb, report)
     if report.stopped:
         raise SystemExit(75)
     if report.left_alone or plan.left_alone:
         raise SystemExit(1)
+
+
+def _as_json(plan: Plan, report: Report | None) -> answers.TakenBack:
+    def named(targets: Sequence[SubjectToRemove]) -> list[answers.Named]:
+        return [answers.Named(t.subject_id, None if t.seen is None else t.seen.capture_id) for t in targets]
+
+    return answers.TakenBack(
+        verb=plan.verb,
+        project_id=plan.project_id,
+        todo=named(plan.todo),
+        gone=named(plan.gone),
+        done_before=plan.done,
+        shared=named(plan.shared),
+        classified=named(plan.classified),
+        uploading=[answers.Named(seen.subject_id, seen.capture_id) for seen in plan.uploading],
+        unfinished=[answers.Named(seen.subject_id, seen.capture_id) for seen in plan.unfinished],
+        nowhere=len(plan.nowhere),
+        foreign=plan.foreign,
+        carried_out=None
+        if report is None
+        else answers.CarriedOut(
+            done=report.done,
+            gone=report.gone,
+            moved=named(report.moved),
+            shared=named(report.shared),
+            classified=named(report.classified),
+            stopped=report.stopped,
+        ),
+    )
 
 
 def _ask(plan: Plan, endpoint: str) -> None:

@@ -2,9 +2,10 @@
 
 import click
 
+from ctstate.commands.answers import Retried
 from ctstate.commands.completion import capture_states
 from ctstate.commands.root import Places
-from ctstate.commands.shared import batch_option, places, season_option
+from ctstate.commands.shared import batch_option, echo_json, json_option, places, season_option
 from ctstate.ledger import State
 from ctstate.ledger.states import RETRYABLE
 from ctstate.verbs.retry import retry as carry_out
@@ -25,6 +26,7 @@ from ctstate.words import counted
     help="Which captures (repeatable); failed ones by default, and any of these where captures are named.",
 )
 @click.option("--reason", default="retry", show_default=True, help="For the history.")
+@json_option
 @places
 def retry(
     where: Places,
@@ -34,6 +36,7 @@ def retry(
     sites: tuple[str, ...],
     states: tuple[str, ...],
     reason: str,
+    as_json: bool,
 ) -> None:
     """Give failed, removed or deleted captures another try.
 
@@ -49,4 +52,7 @@ def retry(
         count = carry_out(
             ledger, states=wanted, season=season, batch=batch, sites=sites, capture_ids=capture_ids, reason=reason
         )
+    if as_json:
+        echo_json(Retried(count))
+        return
     click.echo(f"{counted(count, 'capture', 'are')} batched again: `ctstate upload` goes on from there.")

@@ -3,25 +3,26 @@
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.core import ParameterSource
 
 from ctstate import __version__
-from ctstate.cluster.schedulers import CLUSTER
 from ctstate.commands.completion import files
-from ctstate.commands.old_spellings import spell_anew
-from ctstate.commands.season_file import defaults
-from ctstate.formats.season_file import SeasonFile, find_season_file, read_season_file
-from ctstate.ledger import Ledger
-from ctstate.ledger.fresh import open_or_make
-from ctstate.zooniverse import DEFAULT_ENDPOINT
+from ctstate.zooniverse.addresses import DEFAULT_ENDPOINT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ctstate.formats.season_file import SeasonFile
+    from ctstate.ledger import Ledger
 
 T = TypeVar("T")
 
-# Verbs are loaded when they are called: `ctstate status` need not import an image library.
+# Verbs are loaded when they are called: `ctstate status` need not import an image library. For the same reason this
+# module, and those that it imports, load the ledger, the formats and Zooniverse's client within functions:
+# `ctstate --version` needs none of them (tests/cli/test_start.py holds that).
 VERBS = {
     "adopt": "ctstate.commands.adopt",
     "batch": "ctstate.commands.batch",
@@ -82,27 +83,32 @@ class Places:
     ledger: str
     endpoint: str
     insecure_http: bool = False
-    season_file: SeasonFile | None = None
+    season_file: "SeasonFile | None" = None
 
-    def open(self, *, read_only: bool = False) -> Ledger:
+    def open(self, *, read_only: bool = False) -> "Ledger":
         """Open the ledger; say so where an older one was brought up to date, and where one has moved."""
+        from ctstate.cluster.schedulers import CLUSTER
+        from ctstate.ledger import Ledger
+
         ledger = Ledger.open(self.ledger, read_only=read_only, jobs=CLUSTER)
         say_that_it_was_older(ledger.backup)
         if read_only and (why := ledger.why_closed()) is not None:
             click.echo(f"Note: ledger {ledger.name}: {why.words}.", err=True)
         return ledger
 
-    def open_or_make(self, work: Callable[[Ledger], T]) -> T:
+    def open_or_make(self, work: "Callable[[Ledger], T]") -> T:
         """Do some work with the ledger; where there is none, make it if the work ends well."""
+        from ctstate.cluster.schedulers import CLUSTER
+        from ctstate.ledger.fresh import open_or_make
 
-        def with_it(ledger: Ledger) -> T:
+        def with_it(ledger: "Ledger") -> T:
             say_that_it_was_older(ledger.backup)
             return work(ledger)
 
         return open_or_make(self.ledger, with_it, CLUSTER)
 
 
-def say_that_it_was_older(backup: Path | None) -> None:
+def say_that_it_was_older(backup: "Path | None") -> None:
     """Say that a ledger was brought up to date, if it was."""
     if backup is not None:
         click.echo(
@@ -138,6 +144,8 @@ class _Verbs(click.Group):
         name, command, words = super().resolve_command(ctx, args)
         if name is None or command is None or ctx.resilient_parsing:  # a shell completes what is spelled as now
             return name, command, words
+        from ctstate.commands.old_spellings import spell_anew
+
         words, told = spell_anew(name, command, words)
         if told:
             click.echo(told, err=True)
@@ -174,8 +182,8 @@ class _Verbs(click.Group):
     envvar="CTSTATE_SEASON_FILE",
     type=click.Path(),
     metavar="TOML",
-    help="What the verbs are not to be told again (also CTSTATE_SEASON_FILE); else the one *.toml in this folder "
-    "that names a season. See `ctstate init`.",
+    help="What the verbs are not to be told again (also CTSTATE_SEASON_FILE); else the one .toml file in this "
+    "folder that names a season. See `ctstate init`.",
 )
 @click.pass_context
 def cli(ctx: click.Context, ledger: str, endpoint: str, insecure_http: bool, season_file: str | None) -> None:
@@ -185,9 +193,13 @@ def cli(ctx: click.Context, ledger: str, endpoint: str, insecure_http: bool, sea
     Exit codes: 0 done; 1 failed, or something is off; 2 wrong call;
     75 stopped cleanly before all was done: run the same command again.
     """
+    from ctstate.formats.season_file import find_season_file, read_season_file
+
     said = None
     found = season_file or (find_season_file() if ctx.invoked_subcommand not in _WITHOUT_SEASON_FILE else None)
     if found:
+        from ctstate.commands.season_file import defaults
+
         said = read_season_file(found)
         ctx.default_map = defaults(said)
         if said.ledger is not None and ctx.get_parameter_source("ledger") is ParameterSource.DEFAULT:

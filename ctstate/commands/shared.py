@@ -2,14 +2,17 @@
 
 import contextlib
 import csv
+import dataclasses
 import io
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
+import msgspec
 
 from ctstate.commands.completion import batch_names, season_names
 from ctstate.commands.root import Places
@@ -19,6 +22,8 @@ from ctstate.words import counted
 from ctstate.zooniverse import read_credentials
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from ctstate.zooniverse import Zooniverse
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -129,8 +134,8 @@ def counter(noun: str) -> Iterator[Callable[[int], None]]:
 
 
 def echo_json(value: Any) -> None:
-    """Print a value as JSON."""
-    click.echo(_as_json(value))
+    """Print a value as JSON; a report as an object of its fields."""
+    click.echo(_as_json(_plain(value)))
 
 
 def echo_json_list(values: Iterable[Any]) -> None:
@@ -147,20 +152,42 @@ def _as_json(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False, default=str)
 
 
+def _plain(value: Any) -> Any:
+    """Return a value as JSON has it: what has fields is an object of them."""
+    if dataclasses.is_dataclass(value) or isinstance(value, msgspec.Struct):
+        fields = msgspec.structs.fields(value) if isinstance(value, msgspec.Struct) else dataclasses.fields(value)
+        return {field.name: _plain(getattr(value, field.name)) for field in fields}
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return _plain(value._asdict()) if hasattr(value, "_asdict") else [_plain(inner) for inner in value]
+    return value
+
+
 def echo_table(header: Sequence[str], rows: Iterable[Sequence[Any]], widest: int | None = None) -> None:
     """Print rows in aligned columns, numbers to the right; of any length in bounded memory.
+
+    On a terminal, columns keep to its width and long texts go on in the next line; elsewhere a row is one line.
 
     Args:
         header, rows: the table.
         widest: where a line would be longer, each row is printed as lines of its own, a value a line; None: never.
     """
-    widths = list(map(len, header))
+    terminal = _terminal()
+    cell_width: Callable[[str], int] = len
+    if terminal is not None:
+        from rich.cells import cell_len
+
+        cell_width = cell_len  # some characters are two columns wide, others none
+    widths = list(map(cell_width, header))
     numeric = [True] * len(header)
+    count = 0
     # How wide a column is shows in its last row: what is long waits in a file.
     with tempfile.SpooledTemporaryFile(max_size=_SPOOLED) as waiting:
         for row in rows:
+            count += 1
             cells = ["" if value is None else str(value) for value in row]
-            widths = list(map(max, widths, map(len, cells)))
+            widths = list(map(max, widths, map(cell_width, cells)))
             numeric = [
                 right and (not cell or _is_number(cell)) for right, cell in zip(numeric, cells, strict=False)
             ]
@@ -168,16 +195,26 @@ def echo_table(header: Sequence[str], rows: Iterable[Sequence[Any]], widest: int
         if waiting.tell() == 0:
             numeric = [False] * len(header)
         waiting.seek(0)
+        line_width = sum(widths) + 2 * (len(widths) - 1)
+        one_below_the_other = widest is not None and line_width > widest
+        if (
+            terminal is not None
+            and not one_below_the_other
+            and line_width > terminal.width
+            and count <= _MOST_DRAWN
+        ):
+            _draw_table(terminal, header, map(json.loads, waiting), numeric)
+            return
 
         def line(cells: Sequence[str]) -> str:
-            parts = (
-                cell.rjust(width) if right else cell.ljust(width)
-                for cell, width, right in zip(cells, widths, numeric, strict=False)
-            )
+            parts = []
+            for cell, width, right in zip(cells, widths, numeric, strict=False):
+                room = " " * (width - cell_width(cell))
+                parts.append(room + cell if right else cell + room)
             return "  ".join(parts).rstrip() + "\n"
 
         with _printed() as out:
-            if widest is not None and sum(widths) + 2 * (len(widths) - 1) > widest:
+            if one_below_the_other:
                 label = max(map(len, header))
                 for number, text in enumerate(waiting, start=1):
                     out(f"-- {number} --\n")
@@ -189,6 +226,34 @@ def echo_table(header: Sequence[str], rows: Iterable[Sequence[Any]], widest: int
             for text in waiting:
                 out(line(json.loads(text)))
 
+
+def _terminal() -> "Console | None":
+    """Return the terminal that a person reads on; None where a program or a file takes what is printed."""
+    if not sys.stdout.isatty() or os.environ.get("TERM", "").lower() in ("dumb", "unknown"):
+        return None
+    # Loaded only where there is a terminal.
+    from rich.console import Console
+
+    return Console(highlight=False, markup=False, emoji=False)
+
+
+def _draw_table(
+    console: "Console", header: Sequence[str], rows: Iterable[Sequence[str]], numeric: Sequence[bool]
+) -> None:
+    """Print a table that is wider than the terminal: columns share the width, texts are folded, none is lost."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for title, right in zip(header, numeric, strict=False):
+        table.add_column(title, justify="right" if right else "left", overflow="fold")
+    for cells in rows:
+        table.add_row(*cells)
+    console.print(table)
+
+
+_MOST_DRAWN = 1000
+"""More rows are printed as they are: nobody reads them, and a table that is drawn is whole in memory."""
 
 _SPOOLED = 1 << 20
 _PRINTED = 1 << 16

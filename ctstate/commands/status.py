@@ -2,6 +2,7 @@
 
 import click
 
+from ctstate.commands.answers import StatusRow
 from ctstate.commands.root import Places
 from ctstate.commands.shared import batch_option, echo_json, echo_table, json_option, places, season_option
 from ctstate.verbs.status import STATES
@@ -25,16 +26,16 @@ def status(where: Places, season: str | None, batch: str | None, as_json: bool) 
     if as_json:
         echo_json(
             [
-                {
-                    "season": row.season,
-                    "batch": row.batch,
-                    "subject_set_id": row.subject_set_id,
-                    "project_url": row.project_url,
+                StatusRow(
+                    season=row.season,
+                    batch=row.batch,
+                    subject_set_id=row.subject_set_id,
+                    project_url=row.project_url,
                     **row.counts,
-                    "excluded": row.excluded,
-                    "in_doubt": row.in_doubt,
-                    "total": row.total,
-                }
+                    excluded=row.excluded,
+                    in_doubt=row.in_doubt,
+                    total=row.total,
+                )
                 for row in rows
             ]
         )

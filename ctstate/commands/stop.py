@@ -3,7 +3,7 @@
 import click
 
 from ctstate.commands.root import Places
-from ctstate.commands.shared import ID, places
+from ctstate.commands.shared import ID, echo_json, json_option, places
 from ctstate.errors import UsageError
 from ctstate.verbs.stop import stop_runs
 
@@ -11,8 +11,9 @@ from ctstate.verbs.stop import stop_runs
 @click.command()
 @click.argument("run_ids", nargs=-1, type=ID, metavar="[RUN]...")
 @click.option("--all", "everything", is_flag=True, help="All uploads, and the chains that `submit` began.")
+@json_option
 @places
-def stop(where: Places, run_ids: tuple[int, ...], everything: bool) -> None:
+def stop(where: Places, run_ids: tuple[int, ...], everything: bool, as_json: bool) -> None:
     """Ask uploads to stop cleanly, wherever they run; they hear it within ten seconds.
 
     RUN is a number from `ctstate runs`. --all also ends the chains of job arrays and cancels what of them waits in
@@ -27,6 +28,9 @@ def stop(where: Places, run_ids: tuple[int, ...], everything: bool) -> None:
         raise UsageError("say which runs to stop (see `ctstate runs`), or --all")
     with where.open() as ledger:
         report = stop_runs(ledger, None if everything else run_ids)
+    if as_json:
+        echo_json(report)
+        return
     if report.asked:
         click.echo(f"Asked to stop: {', '.join(map(str, report.asked))}.")
     else:

@@ -19,7 +19,7 @@ from ctstate.machine import machine
 from ctstate.verbs import submit as jobs
 from ctstate.words import counted
 
-_NOT_FOR_JOBS = ("dry_run",)
+_NOT_FOR_JOBS = ("dry_run", "as_json")
 
 JOB_CORES = 3
 """So many cores a worker asks for; it encodes with all that it is given."""

@@ -2,33 +2,28 @@
 
 import click
 
+from ctstate.commands import answers
 from ctstate.commands.shared import echo_table
 from ctstate.verbs.survey import KINDS, Survey
 
 SHOWN = 20
 
 
-def survey_as_json(found: Survey) -> dict[str, object]:
+def surveyed(found: Survey) -> answers.Surveyed:
     """Return a survey for scripts."""
-    return {
-        "season": found.season,
-        "agree": found.agree,
-        "under_way": found.under_way,
-        "excluded": found.excluded,
-        "accepted": found.accepted,
-        "taken_back": found.taken_back,
-        "to_do": len(found.to_do),
-        "findings": [
-            {
-                "kind": finding.kind,
-                "batch": finding.batch,
-                "capture_id": finding.capture_id,
-                "subject_id": finding.subject_id,
-                "detail": finding.detail,
-            }
-            for finding in found.findings
+    return answers.Surveyed(
+        season=found.season,
+        agree=found.agree,
+        under_way=found.under_way,
+        excluded=found.excluded,
+        accepted=found.accepted,
+        taken_back=found.taken_back,
+        to_do=len(found.to_do),
+        findings=[
+            answers.Finding(each.kind, each.batch, each.capture_id, each.subject_id, each.detail)
+            for each in found.findings
         ],
-    }
+    )
 
 
 def echo_survey(found: Survey) -> None:

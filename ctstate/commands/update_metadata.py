@@ -3,7 +3,16 @@
 import click
 
 from ctstate.commands.root import Places
-from ctstate.commands.shared import account_options, batch_option, connect, echo_table, places, season_option
+from ctstate.commands.shared import (
+    account_options,
+    batch_option,
+    connect,
+    echo_json,
+    echo_table,
+    json_option,
+    places,
+    season_option,
+)
 from ctstate.verbs import update_metadata as library
 from ctstate.words import counted
 
@@ -17,6 +26,7 @@ SHOWN = 10
 @click.option("--all", "everything", is_flag=True, help="Compare every subject, not only those known to differ.")
 @click.option("--dry-run", is_flag=True, help="Compare and say what differs; change nothing.")
 @click.option("--connections", type=click.IntRange(1, 16), default=4, show_default=True, help="At the same time.")
+@json_option
 @places
 def update_metadata(
     where: Places,
@@ -27,6 +37,7 @@ def update_metadata(
     everything: bool,
     dry_run: bool,
     connections: int,
+    as_json: bool,
 ) -> None:
     """Push changed predictions and metadata to subjects that are on Zooniverse already.
 
@@ -47,6 +58,17 @@ def update_metadata(
             dry_run=dry_run,
             connections=connections,
         )
+    if as_json:
+        echo_json(report)
+    else:
+        _echo(report, dry_run)
+    if report.stopped:
+        raise SystemExit(75)
+    if report.gone:
+        raise SystemExit(1)
+
+
+def _echo(report: library.UpdateReport, dry_run: bool) -> None:
     if report.examples:
         echo_table(("capture", "subject", "keys"), report.examples)
         if report.updated > len(report.examples):
@@ -61,7 +83,6 @@ def update_metadata(
         click.echo(f"{counted(report.updated, 'subject')} updated, {report.same:,} carried it already.")
     if report.stopped:
         click.echo("Stopped before all was done. Run the same command again to go on.")
-        raise SystemExit(75)
     if report.gone:
         shown = ", ".join(report.gone[:SHOWN]) + (", ..." if len(report.gone) > SHOWN else "")
         click.echo(
@@ -69,4 +90,3 @@ def update_metadata(
             "`ctstate reconcile`.",
             err=True,
         )
-        raise SystemExit(1)

@@ -7,10 +7,20 @@ from types import FrameType
 
 import click
 
+from ctstate.commands import answers
 from ctstate.commands.bar import Bar, in_words, on_terminal
 from ctstate.commands.journal import Journal
 from ctstate.commands.root import Places
-from ctstate.commands.shared import ID, account_options, batch_option, connect, places, season_option
+from ctstate.commands.shared import (
+    ID,
+    account_options,
+    batch_option,
+    connect,
+    echo_json,
+    json_option,
+    places,
+    season_option,
+)
 from ctstate.images import ImageOptions
 from ctstate.images.cores import usable_cores
 from ctstate.verbs.upload import SETTLE_S, StopSignal, UploadOptions, UploadPlan, UploadReport, plan_upload
@@ -61,6 +71,7 @@ from ctstate.zooniverse.wording import shown
     show_default=True,
     help="How long Zooniverse may be at work on a request whose reply was lost; less only for a sandbox.",
 )
+@json_option
 @places
 def upload(
     where: Places,
@@ -84,6 +95,7 @@ def upload(
     log_dir: str | None,
     log_filename: str | None,
     settle_seconds: float,
+    as_json: bool,
 ) -> None:
     """Upload captures to Zooniverse, each exactly once; run it again to resume.
 
@@ -118,11 +130,14 @@ def upload(
     with where.open() as ledger:
         zooniverse = connect(where, password_file, connections=connections)
         if dry_run:
-            with Journal(None, None, terse=False) as journal:
-                _say_plan(journal, plan_upload(ledger, zooniverse, options))
-            click.echo("Dry run: nothing was done.")
+            with Journal(None, None, terse=False, aside=as_json) as journal:
+                planned = plan_upload(ledger, zooniverse, options)
+                _say_plan(journal, planned)
+                journal.say("Dry run: nothing was done.")
+            if as_json:
+                echo_json(_as_json(planned, None))
             return
-        with Journal(log_dir, log_filename, terse=on_terminal()) as journal:
+        with Journal(log_dir, log_filename, terse=on_terminal(), aside=as_json) as journal:
             _note_what_runs(journal, ledger.name, zooniverse.endpoint)
             _listen(stop)
             with Bar(in_words) as bar:
@@ -136,8 +151,37 @@ def upload(
                     on_progress=bar,
                 )
             code = _say_report(journal, report, limit)
+            if as_json:
+                echo_json(_as_json(report.plan, report))
             if code:
                 raise SystemExit(code)
+
+
+def _as_json(plan: UploadPlan, report: UploadReport | None) -> answers.Uploaded:
+    found = answers.Uploaded(
+        season=plan.season,
+        project=plan.project,
+        account=plan.account.login,
+        batches=[
+            answers.UploadBatch(b.name, b.set_name, b.set_id, b.pending, b.now, b.images) for b in plan.batches
+        ],
+        warning=plan.warning,
+    )
+    if report is not None:
+        counts = report.counts
+        found.done = answers.UploadCounts(
+            uploaded=counts.uploaded,
+            failed=counts.failed,
+            given_back=counts.given_back,
+            fenced=counts.fenced,
+            images=counts.images,
+            bytes=counts.bytes,
+            requests=report.requests,
+            image_requests=report.image_requests,
+        )
+        found.left = answers.NotThereYet(**report.left._asdict())
+        found.stopped = report.stopped
+    return found
 
 
 def _note_what_runs(journal: Journal, ledger: str, endpoint: str) -> None:

@@ -1,7 +1,9 @@
 """ctstate verify"""
 
 import click
+from msgspec import structs
 
+from ctstate.commands import answers
 from ctstate.commands.root import Places
 from ctstate.commands.shared import (
     account_options,
@@ -12,7 +14,7 @@ from ctstate.commands.shared import (
     places,
     season_option,
 )
-from ctstate.commands.survey import echo_survey, survey_as_json
+from ctstate.commands.survey import echo_survey, surveyed
 from ctstate.verbs.verify import verify as carry_out
 from ctstate.words import counted
 
@@ -43,7 +45,7 @@ def verify(
         zooniverse = connect(where, password_file)
         found = carry_out(ledger, zooniverse, project_id, season=season, batch_name=batch)
     if as_json:
-        echo_json({**survey_as_json(found), "ok": found.all_is_well})
+        echo_json(answers.Verified(**structs.asdict(surveyed(found)), ok=found.all_is_well))
     else:
         echo_survey(found)
         if found.all_is_well:

@@ -22,11 +22,19 @@ LEGACY_SEED = 123
 
 @dataclass
 class BatchReport:
-    """What `batch` did: the sizes by batch name, and how many captures stay in the batch they have."""
+    """What `batch` did.
+
+    Attributes:
+        season: manifest id.
+        sizes: captures by the name of the batch.
+        kept: captures that stay in the batch they have, on their way or on Zooniverse.
+        excluded: captures that are not to be uploaded: left alone.
+        unchanged: the ledger is as it was.
+    """
 
     season: str
     sizes: dict[str, int] = field(default_factory=dict)
-    kept: int = 0  # on their way or on Zooniverse
+    kept: int = 0
     excluded: int = 0
     unchanged: bool = False
 

@@ -30,7 +30,12 @@ from ctstate.zooniverse.subject import anonymized, subject_metadata, upload_meta
 
 @dataclass
 class ExportReport:
-    """Which file was written, and how many captures (or images) are in it."""
+    """What was written.
+
+    Attributes:
+        file: which.
+        count: of the captures (or images) in it.
+    """
 
     file: Path
     count: int = 0

@@ -3,11 +3,12 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from ctstate.zooniverse.backoff import Backoff, Patience, Timeouts
-from ctstate.zooniverse.credentials import DEFAULT_ENDPOINT, Credentials, read_credentials
+from ctstate.zooniverse.addresses import DEFAULT_ENDPOINT
 
 if TYPE_CHECKING:
     from ctstate.zooniverse.api import MOST_IDS_IN_PATH, PAGE_SIZE, Account, Created, Zooniverse
+    from ctstate.zooniverse.backoff import Backoff, Patience, Timeouts
+    from ctstate.zooniverse.credentials import Credentials, read_credentials
 
 __all__ = [
     "DEFAULT_ENDPOINT",
@@ -24,8 +25,15 @@ __all__ = [
 ]
 
 
+_HOME = {
+    **dict.fromkeys(("MOST_IDS_IN_PATH", "PAGE_SIZE", "Account", "Created", "Zooniverse"), "api"),
+    **dict.fromkeys(("Backoff", "Patience", "Timeouts"), "backoff"),
+    **dict.fromkeys(("Credentials", "read_credentials"), "credentials"),
+}
+
+
 def __getattr__(name: str) -> Any:
     # Only where somebody asks for it: the official client brings much with it.
-    if name in __all__:
-        return getattr(importlib.import_module("ctstate.zooniverse.api"), name)
+    if name in _HOME:
+        return getattr(importlib.import_module(f"ctstate.zooniverse.{_HOME[name]}"), name)
     raise AttributeError(f"module 'ctstate.zooniverse' has no attribute {name!r}")

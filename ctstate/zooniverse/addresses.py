@@ -1,6 +1,8 @@
-"""Where a person sees with a browser what is on Zooniverse."""
+"""Where Zooniverse is, and where a person sees with a browser what is there."""
 
 import re
+
+DEFAULT_ENDPOINT = "https://www.zooniverse.org"
 
 _SLUG = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 

@@ -13,8 +13,6 @@ from ctstate.errors import InputError, UsageError
 MOST_BYTES = 100_000
 """Of a file that holds a user name and a password."""
 
-DEFAULT_ENDPOINT = "https://www.zooniverse.org"
-
 
 @dataclass(frozen=True)
 class Credentials:

@@ -5,7 +5,7 @@ import re
 from urllib.parse import urlsplit
 
 from ctstate.errors import UsageError
-from ctstate.zooniverse.credentials import DEFAULT_ENDPOINT
+from ctstate.zooniverse.addresses import DEFAULT_ENDPOINT
 from ctstate.zooniverse.wording import shown
 
 

@@ -108,13 +108,13 @@ def test_the_states_are_found_without_reading_the_season(ledger: Path) -> None:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_line_of_the_readme_gives_the_shell_its_script(shell: str) -> None:
+def test_the_line_of_the_docs_gives_the_shell_its_script(shell: str) -> None:
     environment = {**os.environ, "_CTSTATE_COMPLETE": f"{shell}_source"}
     done = subprocess.run([PROGRAM], env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0
     assert f"_CTSTATE_COMPLETE={shell}_complete" in done.stdout
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    assert f"_CTSTATE_COMPLETE={shell}_source ctstate" in readme
+    page = (Path(__file__).parents[2] / "docs" / "install.md").read_text(encoding="utf-8")
+    assert f"_CTSTATE_COMPLETE={shell}_source ctstate" in page
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")

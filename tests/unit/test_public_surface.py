@@ -3,6 +3,7 @@
 import inspect
 import pickle
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -96,9 +97,12 @@ def test_all_errors_are_public() -> None:
     assert tree <= set(SURFACE)
 
 
-def test_the_version_is_the_packages() -> None:
-    project = Path(__file__).resolve().parents[2] / "pyproject.toml"
-    assert f'\nversion = "{ctstate.__version__}"\n' in project.read_text(encoding="utf-8")
+def test_the_version_is_said_in_one_place() -> None:
+    root = Path(__file__).resolve().parents[2]
+    said = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    assert "version" in said["project"]["dynamic"]
+    source = (root / said["tool"]["hatch"]["version"]["path"]).read_text(encoding="utf-8")
+    assert re.findall(r'^__version__ = "(.+)"$', source, re.MULTILINE) == [ctstate.__version__]
 
 
 def test_the_verbs_shapes_take_what_scripts_were_written_against() -> None:

@@ -34,29 +34,48 @@ RESERVED = frozenset(
 
 @dataclass
 class ManifestReport:
-    """What `manifest` or `load_camtrap` did."""
+    """What `manifest`, `load_camtrap` or `load_folder` did.
+
+    Attributes:
+        season: manifest id.
+        rows: of the file; of a folder: its images.
+        captures_new, captures_unchanged, captures_updated: what became of captures.
+        captures_kept: differ, but are past the state in which `--update` may touch them.
+        captures_without_image: have no usable image and will not be uploaded.
+        images_usable, images_excluded, images_missing, images_empty: what became of images.
+        duplicate_rows: passed over.
+        season_changed: it is new, or its attribution, license or folder of images is.
+        examples: a few lines on missing and empty images.
+        rules: captures by the rule that made them (Camtrap DP).
+        passed_over: files of a folder that are no images, or that the pattern does not fit.
+        images_timeless: of which the file tells no time.
+        images_no_time: of these, where something stands in its place that is no time.
+        images_timed: that the ledger had without this time, and `--update` gave it.
+        images_untimed: that the ledger has without the time that the file tells.
+        deployments: new ones, or changed.
+    """
 
     season: str
     rows: int = 0
     captures_new: int = 0
     captures_unchanged: int = 0
     captures_updated: int = 0
-    captures_kept: int = 0  # differ, but are past the state in which --update may touch them
+    captures_kept: int = 0
     captures_without_image: int = 0
     images_usable: int = 0
     images_excluded: int = 0
     images_missing: int = 0
     images_empty: int = 0
     duplicate_rows: int = 0
-    season_changed: bool = False  # it is new, or its attribution, license or folder of images is
-    examples: list[str] = field(default_factory=list)  # of missing and empty images
-    rules: dict[str, int] = field(default_factory=dict)  # captures by the rule that made them (Camtrap DP)
-    passed_over: int = 0  # files of a folder that are no images, or that the pattern does not fit
-    images_timeless: int = 0  # of which the file tells no time
-    images_no_time: int = 0  # of these, where something stands in its place that is no time
-    images_timed: int = 0  # that the ledger had without this time, and --update gave it
-    images_untimed: int = 0  # that the ledger has without the time that the file tells
-    deployments: int = 0  # new ones, or changed
+    season_changed: bool = False
+    examples: list[str] = field(default_factory=list)
+    rules: dict[str, int] = field(default_factory=dict)
+    passed_over: int = 0
+    images_timeless: int = 0
+    images_no_time: int = 0
+    images_timed: int = 0
+    images_untimed: int = 0
+    deployments: int = 0
 
     @property
     def changed(self) -> bool:
