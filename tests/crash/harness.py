@@ -285,7 +285,7 @@ class Round:
         if ended.process.returncode != 1 or not ended.name.startswith("upload") or not self.network.harm:
             return
         said = ended.log.read_text(errors="replace")
-        self.totals.workers_ended_by_the_ledger += "\nError: ledger " in f"\n{said}"
+        self.totals.workers_ended_by_the_ledger += "\nError: ledger " in said  # after it had begun
         advised = "ctstate reconcile" in said
         if advised and not any(name.startswith("reconcile") for name in self.running):
             self.begin("reconcile", ["--apply", *self.project])
