@@ -1,5 +1,6 @@
 """ctstate demo"""
 
+import sys
 from pathlib import Path
 
 import click
@@ -21,6 +22,6 @@ def demo(folder: Path, captures: int, keep_open: bool) -> None:
 
     def wait(url: str) -> None:
         click.echo(f"Look at it: {url}  (Enter ends the sandbox)")
-        click.get_text_stream("stdin").readline()
+        sys.stdin.readline()
 
     run_demo(folder.absolute(), click.echo, captures=captures, keep_open=wait if keep_open else None)

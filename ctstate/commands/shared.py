@@ -31,7 +31,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 places = click.make_pass_decorator(Places)
 
 
-class _Id(click.ParamType):
+if TYPE_CHECKING:
+    WholeNumber = click.ParamType[int]
+else:  # older versions of click know types of options, but not of what
+    WholeNumber = click.ParamType
+
+
+class _Id(WholeNumber):
     name = "integer"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:

@@ -5,7 +5,7 @@ import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -28,7 +28,13 @@ JOB_CORES = 3
 AUTO = "auto"
 
 
-class _Workers(click.ParamType):
+if TYPE_CHECKING:
+    _NumberOrWord = click.ParamType[int | str]
+else:
+    _NumberOrWord = click.ParamType
+
+
+class _Workers(_NumberOrWord):
     name = "N|auto"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:

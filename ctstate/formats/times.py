@@ -38,12 +38,26 @@ def _is_day(year: str, month: str, day: str) -> bool:
     return True
 
 
+@lru_cache(maxsize=4096)
+def _plain_day(said: str) -> str | None:
+    """Return what a plain time begins with (`2026-06-03 `, or with a `T`) as the ledger has it; None: no time does."""
+    found = re.fullmatch(r"(\d{4})-(\d\d)-(\d\d)[T ]", said, re.ASCII)
+    return None if found is None or not _is_day(*found.groups()) else f"{said[:10]}T"
+
+
+_plain_clock = re.compile(r"(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d\Z", re.ASCII).match
+
+
 def as_written(said: str) -> str | None:
     """Return a time as cameras, databases and spreadsheets write it, in the ledger's form; None where it is none.
 
     Year, month, day (with `-`, `:` as EXIF has it, or `/`), hour and minute must be there; fractions of a second
     and an offset are dropped. What could be read in two ways, such as 6/7/2026, is no time.
     """
+    if len(said) == 19 and _plain_clock(said, 11):  # most are: this takes half of the time
+        day = _plain_day(said[:11])
+        if day is not None:
+            return day + said[11:]
     found = _TIME.fullmatch(said)
     if found is None:
         return None
