@@ -40,7 +40,7 @@ def _is_day(year: str, month: str, day: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _plain_day(said: str) -> str | None:
-    """Return what a plain time begins with (`2026-06-03 `, or with a `T`) as the ledger has it; None: no time does."""
+    """Return how a plain time begins (`2026-06-03 `, or with a `T`), as the ledger has it; None: none does."""
     found = re.fullmatch(r"(\d{4})-(\d\d)-(\d\d)[T ]", said, re.ASCII)
     return None if found is None or not _is_day(*found.groups()) else f"{said[:10]}T"
 
