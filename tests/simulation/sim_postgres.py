@@ -38,11 +38,11 @@ REPLY_LOST, LOST, UNDECIDED = "COMMIT's reply lost", "COMMIT lost", "COMMIT stil
 CRASHED = "COMMIT lost in a crash, its number given to another"
 CUT, SUSPENDED, FULL = "cut off in mid-transaction", "suspended in mid-transaction", "disk full at COMMIT"
 
-AT_COMMIT = {REPLY_LOST: 0.008, LOST: 0.005, UNDECIDED: 0.004, CRASHED: 0.003, SUSPENDED: 0.003, FULL: 0.003}
+AT_COMMIT = {REPLY_LOST: 0.008, LOST: 0.005, UNDECIDED: 0.004, CRASHED: 0.006, SUSPENDED: 0.003, FULL: 0.003}
 FATES = {CUT: 0.006, **AT_COMMIT}
 """What befalls a transaction that writes, and how likely."""
 
-SORE_AT, SORE = ("note_encoded", "note_created"), 5.0
+SORE_AT, SORE = ("note_encoded", "note_created"), 8.0
 """Where it hurts most: a create is announced there, or its subject written down. So many times likelier there."""
 
 ALL_CUT, RESTART = "all connections cut", "server started anew"
