@@ -46,7 +46,7 @@ from tests.builders.places import (
 from tests.builders.postgres import cluster
 from tests.ledger.test_migrations import alembic_config
 
-pytestmark = pytest.mark.skipif(ON_POSTGRES, reason="has both kinds of databases by itself")
+pytestmark = pytest.mark.skipif(not ON_POSTGRES, reason="about both kinds of databases: make test-postgres")
 
 WAYS = [(FILE, POSTGRES), (POSTGRES, FILE), (FILE, FILE), (POSTGRES, POSTGRES)]
 both_kinds = pytest.mark.parametrize("kind", [FILE, POSTGRES])

@@ -18,7 +18,7 @@ from tests.builders.ledgers import ON_POSTGRES
 from tests.builders.places import FILE, POSTGRES, Rows, make_full, may_be_written, new_place, rows_of
 from tests.ledger.test_copy import WAYS, arrived
 
-pytestmark = pytest.mark.skipif(ON_POSTGRES, reason="has both kinds of databases by itself")
+pytestmark = pytest.mark.skipif(not ON_POSTGRES, reason="about both kinds of databases: make test-postgres")
 
 STATEMENT, COMMIT = "s", "c"
 
