@@ -411,9 +411,16 @@ def test_of_two_copies_at_once_one_wins(kind: str, tmp_path: Path) -> None:
 
     slower = threading.Thread(target=also)
 
+    def is_there() -> bool:
+        try:
+            Ledger.open(second).close()
+        except LedgerError:
+            return False
+        return True
+
     def let_it_wait() -> None:
         slower.start()
-        while may_be_written(second) is None:  # it makes the new ledger, and then waits for the old one
+        while not is_there():  # it makes the new ledger, and then waits for the old one
             time.sleep(0.05)
         time.sleep(0.2)
 

@@ -210,6 +210,6 @@ def test_what_stood_in_the_arguments_of_runs_is_carried_over(tmp_path: Path) -> 
         assert not submissions.is_continued(connection, 3)
         assert submissions.is_ended(connection, 2)
         assert not submissions.is_ended(connection, 7)
-        assert submissions.arrays(connection, "slurm") == ["17", "19", "25"]
+        assert [job.array for job in submissions.jobs(connection)] == ["17", "19", "25"]
         kept = connection.execute(text("SELECT arguments FROM run WHERE id = 1")).scalar()
         assert json.loads(kept) == runs[0][1]
