@@ -150,7 +150,8 @@ def _status(row: RunRow, gone: bool, under_way: uploads.UnderWay | None) -> RunS
     # A live run's rate is up to now, and not up to a heartbeat some seconds ago.
     until = age(row.started_at) if state == LIVE else _seconds(row.started_at, row.ended_at or row.heartbeat_at)
     brought = row.uploaded + (under_way.whole if under_way is not None else 0)
-    has_rate = row.verb == "upload" and (brought or state != LIVE)
+    # One that died before its first heartbeat worked for nobody knows how long.
+    has_rate = row.verb == "upload" and until > 0 and (brought or state != LIVE)
     return RunStatus(
         id=row.id,
         verb=row.verb,
@@ -159,7 +160,7 @@ def _status(row: RunRow, gone: bool, under_way: uploads.UnderWay | None) -> RunS
         stopping=row.ended_at is None and not gone and row.stop_requested_at is not None,
         uploaded=row.uploaded,
         failed=row.failed,
-        rate=brought / max(until, 0.001) if has_rate else None,
+        rate=brought / until if has_rate else None,
         started_at=row.started_at,
         heartbeat_at=row.heartbeat_at,
         ended_at=row.ended_at,

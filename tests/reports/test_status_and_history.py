@@ -136,6 +136,24 @@ def test_a_young_worker_whose_captures_wait_for_their_link_has_a_rate(
         assert json.loads(call_ctstate("runs", "--json").stdout)[-1]["rate"] > 0
 
 
+def test_a_worker_that_was_killed_before_its_first_heartbeat_has_no_rate(
+    season: None, call_ctstate: Any, ledger_path: Path
+) -> None:
+    """Nobody knows for how long it worked: 5,000 a second it was not."""
+    with Ledger.open(ledger_path) as ledger, ledger.live_run("upload", {}) as live:
+        run_id = live.id
+    with raw(ledger_path) as connection:
+        connection.execute(
+            "UPDATE run SET heartbeat_at = started_at, ended_at = started_at, outcome = 'lost' WHERE id = ?",
+            (run_id,),
+        )
+        connection.execute(
+            "UPDATE capture SET state = 'uploading', run_id = ?, subject_id = 7 WHERE capture_number = 4", (run_id,)
+        )
+        connection.execute("UPDATE image SET arrived_at = '2026'")
+    assert json.loads(call_ctstate("runs", "--json").stdout)[-1]["rate"] is None
+
+
 def test_history_of_what_is_not_there(season: None, call_ctstate: Any) -> None:
     result = call_ctstate("history", "TST_S1#B04#1#999")
     assert "no capture 'TST_S1#B04#1#999'" in result.error()
