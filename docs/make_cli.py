@@ -2,11 +2,10 @@
 its module, and docs/cli.md, the index. A test holds pages and commands together.
 """
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import click
+from writing import write
 
 from ctstate.commands import cli
 from ctstate.commands.root import GROUPS, VERBS
@@ -77,16 +76,5 @@ def _block(text: str) -> str:
     return f"```\n{text.rstrip()}\n```\n"
 
 
-def write(folder: Path) -> None:
-    """Write all pages below a folder; pages of verbs that are gone go too."""
-    (folder / "verbs").mkdir(parents=True, exist_ok=True)
-    made = pages()
-    for path, text in made.items():
-        (folder / path).write_text(text, encoding="utf-8")
-    for old in (folder / "verbs").glob("*.md"):
-        if f"verbs/{old.name}" not in made:
-            old.unlink()
-
-
 if __name__ == "__main__":
-    write(Path(sys.argv[1]) if sys.argv[1:] else Path(__file__).parent)
+    write(pages(), "verbs", "md")

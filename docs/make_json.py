@@ -7,7 +7,6 @@ import dataclasses
 import inspect
 import json
 import re
-import sys
 import types
 import typing
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from writing import write
 
 from ctstate.commands.schemas import ANSWERS, SILENT, answer_type
 
@@ -177,16 +177,5 @@ def _words(hint: Any) -> str:
     )
 
 
-def write(folder: Path) -> None:
-    """Write all pages below a folder; schemas of verbs that are gone go too."""
-    (folder / "schemas").mkdir(parents=True, exist_ok=True)
-    made = documents()
-    for path, text in made.items():
-        (folder / path).write_text(text, encoding="utf-8")
-    for old in (folder / "schemas").glob("*.json"):
-        if f"schemas/{old.name}" not in made:
-            old.unlink()
-
-
 if __name__ == "__main__":
-    write(Path(sys.argv[1]) if sys.argv[1:] else Path(__file__).parent)
+    write(documents(), "schemas", "json")

@@ -8,10 +8,28 @@ from sqlalchemy.exc import DBAPIError
 
 from ctstate.errors import IllegalMoveError, LedgerError
 
+BUSY = ("database is locked", "database table is locked")
+
 
 def is_busy(text: str) -> bool:
     """Tell whether the database only asks for patience, by what it said."""
-    return "database is locked" in text or "database table is locked" in text
+    return any(said in text for said in BUSY)
+
+
+_BUSY = "another process kept it locked for too long; see which with `ctstate status`, then run again"
+_FULL = "the disk is full; nothing was changed; free some space and run again"
+_NO_LEDGER = "this file is not a ctstate ledger"
+_READ_ONLY = "no permission to write there"
+_MEANINGS = {
+    **dict.fromkeys(BUSY, _BUSY),
+    **dict.fromkeys(("disk is full", "disk full"), _FULL),
+    "disk i/o error": "the disk refused a read or write (full, over quota, or failing?); nothing was changed",
+    "malformed": "the file is damaged; restore a backup (and never copy a ledger while it is written)",
+    **dict.fromkeys(("not a database", "no such table"), _NO_LEDGER),
+    **dict.fromkeys(("readonly", "read-only"), _READ_ONLY),
+    "unable to open": "cannot be opened; check the path and its permissions",
+}
+"""What SQLite's words mean for a data manager; the first that fit count."""
 
 
 @contextlib.contextmanager
@@ -31,22 +49,5 @@ def translated(name: str) -> Iterator[None]:
             raise IllegalMoveError(f"ledger {name}: {text[len('ctstate: ') :]}") from error
         if "constraint failed" in low:
             raise IllegalMoveError(f"ledger {name}: refused, as it would break the ledger ({text})") from error
-        if is_busy(text):
-            message = "another process kept it locked for too long; see which with `ctstate status`, then run again"
-        elif "disk is full" in low or "disk full" in low:
-            message = "the disk is full; nothing was changed; free some space and run again"
-        elif "disk i/o error" in low:
-            message = "the disk refused a read or write (full, over quota, or failing?); nothing was changed"
-        elif "not a database" in low:
-            message = "this file is not a ctstate ledger"
-        elif "malformed" in low:
-            message = "the file is damaged; restore a backup (and never copy a ledger while it is written)"
-        elif "readonly" in low or "read-only" in low:
-            message = "no permission to write there"
-        elif "unable to open" in low:
-            message = "cannot be opened; check the path and its permissions"
-        elif "no such table" in low:
-            message = "this file is not a ctstate ledger"
-        else:
-            message = text
+        message = next((message for said, message in _MEANINGS.items() if said in low), text)
         raise LedgerError(f"ledger {name}: {message}") from error

@@ -11,8 +11,9 @@ import random
 import re
 import socket
 import struct
-import threading
 from collections.abc import Callable, Iterator
+
+from tests.crash.loopback import Loopback
 
 REPLY_LOST = "COMMIT: reply lost"
 LOST = "COMMIT: lost"
@@ -40,7 +41,7 @@ class _BrokenOffError(Exception):
     """The connection is over."""
 
 
-class DatabaseNetwork:
+class DatabaseNetwork(Loopback):
     """The way to the server, in a thread of its own.
 
     Args:
@@ -48,7 +49,6 @@ class DatabaseNetwork:
         chance: decides what happens.
 
     Attributes:
-        port: where it listens.
         met: told of each accident: the process' name, and its kind.
         kill: kills a process, by its name.
         harm: how likely an accident is, per COMMIT; 0 for none.
@@ -63,11 +63,7 @@ class DatabaseNetwork:
         self.commits_lost = 0
         self._away = False
         self._writers: set[asyncio.StreamWriter] = set()
-        self._loop = asyncio.new_event_loop()
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = int(self._listener.getsockname()[1])
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
+        super().__init__()
 
     def environment(self, process: str) -> dict[str, str]:
         """What a process needs to be known here."""
@@ -82,22 +78,6 @@ class DatabaseNetwork:
             yield
         finally:
             self._away = False
-
-    def close(self) -> None:
-        """End it."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.create_task(asyncio.start_server(self._serve, sock=self._listener))  # type: ignore[arg-type]
-        self._loop.run_forever()
-        left = asyncio.all_tasks(self._loop)
-        for task in left:
-            task.cancel()
-        self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
-        self._listener.close()
-        self._loop.close()
 
     # -- connections ---------------------------------------------------------------------------------------
 

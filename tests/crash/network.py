@@ -13,7 +13,6 @@ import re
 import socket
 import ssl
 import struct
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from ctstate.sandbox.app import API, Router
+from tests.crash.loopback import Loopback
 from tests.crash.matrix import Matrix
 
 PROCESS = ("kill", "nap", "sleep through the lease", "stop")
@@ -83,7 +83,7 @@ class _GoneError(Exception):
     """The connection to the client is over."""
 
 
-class Network:
+class Network(Loopback):
     """The proxy, in a thread of its own.
 
     Args:
@@ -110,12 +110,8 @@ class Network:
         self._seen: Counter[str] = Counter()  # of this round
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._tls.load_cert_chain(certificate)
-        self._loop = asyncio.new_event_loop()
         self._late: set[asyncio.Task[None]] = set()
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = int(self._listener.getsockname()[1])
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
+        super().__init__()
 
     def environment(self, name: str, certificate: Path) -> dict[str, str]:
         """What a process needs to send its requests through here, under its name."""
@@ -124,22 +120,6 @@ class Network:
             "http_proxy": url, "https_proxy": url, "no_proxy": "", "NO_PROXY": "",
             "REQUESTS_CA_BUNDLE": str(certificate),
         }  # fmt: skip
-
-    def close(self) -> None:
-        """End it."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.create_task(asyncio.start_server(self._serve, sock=self._listener, limit=1 << 22))  # type: ignore[arg-type]
-        self._loop.run_forever()
-        while left := asyncio.all_tasks(self._loop):  # one that ends may have begun another
-            for task in left:
-                task.cancel()
-            self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
-        self._listener.close()
-        self._loop.close()
 
     # -- connections ---------------------------------------------------------------------------------------
 

@@ -93,19 +93,25 @@ def check(source: str, target: str, before: Rows, identity: str) -> str:
     return "neither"
 
 
+def killed_and_called_again(step: int, source: str, target: str) -> str:
+    """Kill a copy at a step and call it again; return which of the two could be written in between."""
+    before, identity = rows_of(source, but_marks=True), may_be_written(source)
+    assert identity is not None
+    killed_at(step, source, target)
+    writable = check(source, target, before, identity)
+    copy(source, target)
+    arrived(before, rows_of(target, but_marks=True))
+    assert (may_be_written(source), may_be_written(target)) == (None, identity)
+    return writable
+
+
 @pytest.mark.parametrize(("kind", "other"), WAYS, ids=["-to-".join(way) for way in WAYS])
 def test_killed_at_any_step_it_is_called_again(kind: str, other: str, tmp_path: Path) -> None:
     steps = steps_of(make_full(new_place(kind, tmp_path)), new_place(other, tmp_path))
     seen = []
     for step in chosen(steps):
         source, target = make_full(new_place(kind, tmp_path)), new_place(other, tmp_path)
-        before, identity = rows_of(source), may_be_written(source)
-        assert identity is not None
-        killed_at(step, source, target)
-        seen.append(check(source, target, before, identity))
-        copy(source, target)
-        arrived(before, rows_of(target, but_marks=True))
-        assert (may_be_written(source), may_be_written(target)) == (None, identity)
+        seen.append(killed_and_called_again(step, source, target))
     # It went from the one to the other, and there was an instant at which it was neither.
     assert [name for name, last in zip(seen, [None, *seen], strict=False) if name != last] == [
         "source", "neither", "target",
@@ -126,13 +132,7 @@ def test_killed_on_the_way_back_it_is_called_again(kind: str, tmp_path: Path) ->
     seen = []
     for step in chosen(steps_of(*moved())):
         source, target = moved()
-        before, identity = rows_of(source, but_marks=True), may_be_written(source)
-        assert identity is not None
-        killed_at(step, source, target)
-        seen.append(check(source, target, before, identity))
-        copy(source, target)
-        arrived(before, rows_of(target, but_marks=True))
-        assert (may_be_written(source), may_be_written(target)) == (None, identity)
+        seen.append(killed_and_called_again(step, source, target))
     assert {"source", "neither", "target"} == set(seen)
 
 

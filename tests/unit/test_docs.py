@@ -62,19 +62,6 @@ def test_the_first_page_names_every_verb(verb: str) -> None:
     assert re.search(rf"^\|.*\| .*`{verb}[`\s]", read("docs/index.md"), re.MULTILINE)
 
 
-def test_the_views_are_described(tmp_path: Path) -> None:
-    path = tmp_path / "l.db"
-    Ledger.open(path, create=True).close()
-    described = read("docs/views.md")
-    with closing(sqlite3.connect(path)) as connection:
-        views = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'view'")]
-        assert views
-        for view in views:
-            columns = [row[1] for row in connection.execute(f"PRAGMA table_info({view})")]
-            (line,) = re.findall(rf"^\| {view} \|.*$", described, re.MULTILINE)
-            assert [c for c in columns if not re.search(rf"\b{c}\b", line)] == []
-
-
 def test_the_readme_is_a_page_and_has_the_two_commands() -> None:
     readme = read("README.md")
     assert len(readme.splitlines()) < 120
@@ -97,6 +84,7 @@ def test_every_column_of_every_view_is_described(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "l.db")) as connection:
         views = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'view'")]
         assert sorted(sections) == sorted(views)
+        assert sorted(re.findall(r"^\| (v_\w+) \|", read("docs/views.md"), re.MULTILINE)) == sorted(views)
         for view in views:
             columns = {row[1] for row in connection.execute(f"PRAGMA table_info({view})")}
             rows = re.findall(r"^\| ([\w, ]+) \| (.+) \|$", sections[view], re.MULTILINE)
