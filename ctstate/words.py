@@ -1,4 +1,4 @@
-"""How messages speak of numbers of things: `1 capture is`, `1,200 captures are`, `1 entry names`, `2 batches`."""
+"""How messages speak of numbers of things (`1 capture is`, `1,200 captures are`), and which texts are numbers."""
 
 _ONE = {"are": "is", "were": "was", "have": "has", "do": "does"}
 """What one thing does; of any other verb it is the form with an s."""
@@ -17,6 +17,15 @@ def counted(number: int, noun: str, verb: str = "") -> str:
         return words
     first, space, rest = verb.partition(" ")
     return f"{words} {verb if number != 1 else _ONE.get(first, first + 's') + space + rest}"
+
+
+def whole_number(text: str) -> int | None:
+    """Return the whole number that a text spells in up to 15 plain digits; None where it is anything else.
+
+    `str.isdigit` alone will not do: `²` is a digit, and no number; `int` reads the digits of every script, and is
+    an error from 4,301 of them on; a ledger's integers end at 2**63.
+    """
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None
 
 
 def and_more(number: int, what: str = "more") -> str:

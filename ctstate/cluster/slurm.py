@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from ctstate.capture import Job
 from ctstate.cluster import tools
 from ctstate.cluster.queue import Queue, Stand, Task
+from ctstate.words import whole_number
 
 # squeue(1), "JOB STATE CODES". In NODE_FAIL the node was silent, and its process may be at work still; so it is in
 # whatever else a newer Slurm may say.
@@ -39,13 +40,12 @@ class Slurm:
         job = environment.get("SLURM_ARRAY_JOB_ID") or environment.get("SLURM_JOB_ID")
         if not job:
             return None
-        restarts = environment.get("SLURM_RESTART_COUNT", "0")
         return Job(
             cluster=environment.get("SLURM_CLUSTER_NAME", ""),
             user_id=os.getuid(),
             job=job,
             task=environment.get("SLURM_ARRAY_TASK_ID"),
-            restarts=int(restarts) if restarts.isdecimal() else 0,
+            restarts=whole_number(environment.get("SLURM_RESTART_COUNT", "")) or 0,
         )
 
     def is_its(self, job: Job) -> bool:

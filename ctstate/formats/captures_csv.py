@@ -14,6 +14,7 @@ from ctstate.errors import InputError
 from ctstate.formats.opening import text
 from ctstate.formats.reader import CaptureReader, Listed, short
 from ctstate.formats.times import as_written
+from ctstate.words import whole_number
 
 REQUIRED = ("season", "site", "roll", "capture")
 RANK_COLUMNS = ("image", "image_rank_in_capture")
@@ -220,8 +221,9 @@ _WHOLE = re.compile(r"[ \t]*[+-]?\d{1,15}(\.0*)?[ \t]*", re.ASCII)
 
 
 def _whole(value: str) -> int | None:
-    if value.isascii() and value.isdigit() and len(value) < 16:
-        return int(value)
+    number = whole_number(value)
+    if number is not None:
+        return number
     return int(float(value)) if _WHOLE.fullmatch(value) else None
 
 

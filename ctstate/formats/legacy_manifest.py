@@ -12,6 +12,7 @@ from ctstate.capture import IncomingImage, LegacyEntry
 from ctstate.formats import json_stream
 from ctstate.formats.predictions.legacy import PREFIX
 from ctstate.formats.reader import CaptureReader, Listed
+from ctstate.words import whole_number
 
 _NAME = re.compile(r"(?P<id>.+?)__(?P<batch>.+?)__manifest(_uploaded)?\.json")
 _KNOWN_KEYS = ("#capture_id", "#site", "#roll", "#season", "#capture", "attribution", "license")
@@ -102,7 +103,7 @@ def _parts(capture_id: str, entry: Any) -> _Parts:
     if metadata["#capture_id"] != capture_id:
         raise ValueError(f"its #capture_id is {metadata['#capture_id']}")
     number = str(metadata["#capture"])
-    if not (number.isascii() and number.isdigit() and len(number) < 16):
+    if whole_number(number) is None:
         raise ValueError(f"its #capture is {number!r}, not a whole number")
     if isinstance(images, dict):
         images = images.get("original_images")
@@ -139,8 +140,7 @@ def _text(value: Any) -> str | None:
 
 def subject_id_of(value: Any) -> int | None:
     """Return one of Zooniverse's numbers, as the old scripts wrote it; None where it is none."""
-    digits = str(value).strip()
-    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 16 else None
+    return whole_number(str(value).strip())
 
 
 # -- writing -----------------------------------------------------------------------------------------------------

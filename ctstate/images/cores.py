@@ -5,6 +5,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from ctstate.words import whole_number
+
 MOST = 8
 """More would wait for the network: a core makes 20 images a second and more (benchmarks/images.py),
 and the eight connections of an upload take about a hundred."""
@@ -24,7 +26,8 @@ def usable_cores(environment: Mapping[str, str] | None = None, cgroups: Path = P
         cgroups: where control groups of version 2 are shown.
     """
     source = os.environ if environment is None else environment
-    given = next((int(source[name]) for name in _VARIABLES if source.get(name, "").isdecimal()), MOST)
+    numbers = (whole_number(source.get(name, "")) for name in _VARIABLES)
+    given = next((number for number in numbers if number is not None), MOST)
     return max(1, min(len(os.sched_getaffinity(0)), _share(cgroups), given, MOST))
 
 
@@ -38,8 +41,9 @@ def _share(cgroups: Path) -> int:
     folder = cgroups / own.lstrip("/")
     for place in (folder, *folder.parents):
         quota, _, period = _read(place / "cpu.max").partition(" ")
-        if quota.isdecimal() and period.strip().isdecimal():
-            most = min(most, int(quota) / int(period))
+        used, of = whole_number(quota), whole_number(period.strip())
+        if used is not None and of:
+            most = min(most, used / of)
         if place == cgroups:
             break
     return math.ceil(most)

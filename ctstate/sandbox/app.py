@@ -22,6 +22,7 @@ from ctstate.sandbox.replies import ApiError, html_page, no_such_route, refusal
 from ctstate.sandbox.routes import projects, sign_in, subject_sets, subjects, workflows
 from ctstate.sandbox.state import World
 from ctstate.sandbox.surroundings import pause, random_hex
+from ctstate.words import whole_number
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -110,7 +111,7 @@ class Router:
             params = []
             for wanted, given in zip(pattern, pieces, strict=True):
                 if wanted == "#":
-                    if not (given.isdecimal() and given.isascii() and len(given) < 16):
+                    if whole_number(given) is None:
                         break
                     params.append(given)
                 elif wanted == "*":

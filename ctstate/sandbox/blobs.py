@@ -12,6 +12,7 @@ from ctstate.errors import InputError
 from ctstate.sandbox.model import Image
 from ctstate.sandbox.state import World
 from ctstate.sandbox.surroundings import now
+from ctstate.words import whole_number
 
 PREFIX = "/blob/"
 
@@ -59,7 +60,7 @@ class Blobs:
         image = self._world.images.get(key)
         if image is None or not hmac.compare_digest(signature.encode(), self._signature(key, until).encode()):
             return _error(403, "AuthenticationFailed", "Signature did not match.")
-        if not until.isdecimal() or int(until) <= now():
+        if (whole_number(until) or 0) <= now():
             return _error(403, "AuthenticationFailed", "Signature not valid in the specified time frame.")
         if headers.get("x-ms-blob-type") != "BlockBlob":
             return Response(b"", 400)

@@ -10,13 +10,14 @@ from ctstate.sandbox.model import Project, Subject, SubjectSet, User, Workflow
 from ctstate.sandbox.replies import broken, not_found, not_logged_in, refusal, unauthorized
 from ctstate.sandbox.settings import SandboxSettings
 from ctstate.sandbox.state import World
+from ctstate.words import whole_number
 
 BODY_TYPES = ("application/json", "application/vnd.api+json")
 
 
 def ids_in(text: str) -> list[int]:
     """The ids in `1,2,3`; what is no id is left out."""
-    return [int(part) for part in (p.strip() for p in text.split(",")) if part.isdecimal() and len(part) < 16]
+    return [number for part in text.split(",") if (number := whole_number(part.strip())) is not None]
 
 
 @dataclass
@@ -170,7 +171,8 @@ def as_id(value: Any) -> int:
     """An id given as a string or an integer; -1 for what cannot be one."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    return int(value) if isinstance(value, str) and value.isdecimal() and len(value) < 16 else -1
+    number = whole_number(value) if isinstance(value, str) else None
+    return -1 if number is None else number
 
 
 def _no_constant(name: str) -> NoReturn:

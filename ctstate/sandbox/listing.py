@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from ctstate.sandbox.model import etag
 from ctstate.sandbox.replies import Json, document, meta, reply
+from ctstate.words import whole_number
 
 
 @dataclass
@@ -75,4 +76,4 @@ def page_reply(
 
 
 def _positive(text: str, default: int) -> int:
-    return int(text) if text.isdecimal() and int(text[:9]) > 0 else default
+    return whole_number(text) or default

@@ -244,7 +244,7 @@ def _read(subject: Subject) -> intake_subjects.FoundCapture:
         str(metadata.get(f"#{key}", part))
         for key, part in zip(("season", "site", "roll", "capture"), parts, strict=False)
     )
-    digits = re.search(r"\d+", capture)
+    digits = re.search(r"[0-9]{1,15}", capture)
     paths = metadata.get(ORIGINAL_IMAGES)
     count = len(subject.locations)
     if not isinstance(paths, list) or len(paths) != count:

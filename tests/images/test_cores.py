@@ -22,6 +22,7 @@ HERE = len(os.sched_getaffinity(0))
         ({"SLURM_CPUS_PER_TASK": "64"}, min(HERE, MOST)),
         ({"SLURM_CPUS_PER_TASK": "2(x3)"}, min(HERE, MOST)),
         ({"SLURM_CPUS_PER_TASK": "0"}, 1),
+        ({"OMP_NUM_THREADS": "9" * 5000}, min(HERE, MOST)),
     ],
 )
 def test_the_job_says_how_many(environment: dict[str, str], cores: int, tmp_path: Path) -> None:
@@ -37,7 +38,8 @@ def test_one_that_may_run_on_one_core_uses_one() -> None:
 
 @pytest.mark.skipif(HERE < 2, reason="there is only one core here")
 @pytest.mark.parametrize(
-    ("said", "cores"), [("100000 100000", 1), ("150000 100000", 2), ("max 100000", min(HERE, MOST))]
+    ("said", "cores"),
+    [("100000 100000", 1), ("150000 100000", 2), ("max 100000", min(HERE, MOST)), ("1 0", min(HERE, MOST))],
 )
 def test_a_control_group_leaves_so_many(said: str, cores: int, tmp_path: Path) -> None:
     own = next(line[3:].strip() for line in Path("/proc/self/cgroup").read_text().splitlines() if line[:3] == "0::")

@@ -47,14 +47,15 @@ class Legacy:
         self.path = no_ledger_at(folder / "season.db")
         self.tracked: dict[str, int] = {}
 
-    def upload(self, number: int, *, link: bool = True, put: bool = True, track: bool = True) -> int:
-        """Upload one capture as the old scripts do."""
+    def upload(self, number: int, *, link: bool = True, put: bool = True, track: bool = True, **odd: object) -> int:
+        """Upload one capture as the old scripts do; with `odd` values of metadata keys that begin with a hash."""
         capture_id = f"{self.name}#B04#1#{number}"
         record = self.records[capture_id]
         metadata = {
             **record["upload_metadata"],
             "#original_images": record["images"],
             "capture_id_anonymized": hashlib.sha1(capture_id.encode()).hexdigest(),
+            **{f"#{key}": value for key, value in odd.items()},
         }
         body = {"locations": ["image/jpeg"] * 2, "metadata": metadata, "links": {"project": str(self.project)}}
         reply, _ = self.z.post("/subjects", json={"subjects": body})
@@ -151,6 +152,17 @@ def test_from_a_subject_set_alone(legacy: Legacy) -> None:
         row = next(ledger.captures(Selection(capture_ids=[f"{legacy.name}#B04#1#3"])))
         assert (row.site, row.roll, row.capture, row.capture_number) == ("B04", "1", "3", 3)
     finish(legacy)
+
+
+def test_a_subject_whose_capture_is_a_number_without_end_is_adopted(legacy: Legacy) -> None:
+    subject_id = legacy.upload(1, capture="9" * 5000)
+    with Ledger.open(legacy.path, create=True) as ledger:
+        report = adopt(
+            ledger, legacy.season.connect(), legacy.project, subject_set_id=legacy.set_id,
+            images_root=str(legacy.folder / "images"),
+        )  # fmt: skip
+        assert report.adopted == 1
+        assert [row.subject_id for row in ledger.captures(Selection())] == [subject_id]
 
 
 def test_a_set_that_is_only_half_there_lets_a_csv_complete_it(legacy: Legacy) -> None:

@@ -15,7 +15,7 @@ MAY_KNOW: dict[str, tuple[str, ...]] = {
     "machine": (),
     "words": (),
     "capture": (),
-    "sandbox": ("errors",),
+    "sandbox": ("errors", "words"),
     **dict.fromkeys(ROOMS, GROUND),
     "verbs": (*GROUND, *ROOMS, "sandbox"),  # of the sandbox only what `demo` and `sandbox` start
     "commands": (*GROUND, *ROOMS, "verbs"),

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from ctstate.words import counted
+from ctstate.words import counted, whole_number
 from tests.unit.house import MODULES, room
 
 
@@ -51,3 +51,12 @@ def test_no_message_counts_by_itself() -> None:
                 if re.search(rf"\{{\}} (\w+ )?({NOUNS})\b", text):
                     found.append(f"{module}:{node.lineno}: {text[:80]}")
     assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("17", 17), ("007", 7), ("9" * 15, 10**15 - 1), ("9" * 16, None), ("1" * 5000, None), ("²", None), ("٣", None)]
+    + [(text, None) for text in ("", " 1", "-1", "+1", "1.0", "1_0")],
+)
+def test_a_text_is_a_number_or_none(text: str, number: int | None) -> None:
+    assert whole_number(text) == number
