@@ -17,7 +17,7 @@ from ctstate.commands.shared import (
 )
 from ctstate.commands.survey import echo_survey, surveyed
 from ctstate.verbs import reconcile as library
-from ctstate.verbs.survey import Survey, survey
+from ctstate.verbs.survey import ALL, DOUBTFUL, Survey, keep, survey
 from ctstate.words import counted
 
 
@@ -70,8 +70,9 @@ def reconcile(
             season=season,
             batch_name=batch,
             subject_set_id=subject_set_id,
-            check_images=check_images,
+            share=ALL if check_images else DOUBTFUL,
         )
+        keep(ledger, "reconcile", project_id, found, batch)
         done = None
         if carry_out and found.to_do:
             arguments = {"project_id": project_id, "season": found.season, "batch": batch}

@@ -25,6 +25,7 @@ T = TypeVar("T")
 # `ctstate --version` needs none of them (tests/cli/test_start.py holds that).
 VERBS = {
     "adopt": "ctstate.commands.adopt",
+    "backup": "ctstate.commands.backup",
     "batch": "ctstate.commands.batch",
     "copy": "ctstate.commands.copy",
     "delete": "ctstate.commands.delete",
@@ -69,7 +70,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "Prepare a season": ("manifest", "import", "predict", "exclude", "include", "sample", "batch"),
     "Upload": ("doctor", "upload", "retry", "verify", "link"),
     "Look": ("status", "history", "runs", "sql", "progress", "sets", "workflows", "export"),
-    "Correct": ("reconcile", "update-metadata", "unlink", "adopt", "remove", "delete"),
+    "Correct": ("reconcile", "update-metadata", "unlink", "adopt", "remove", "delete", "backup"),
     "On a cluster": ("submit", "stop", "copy"),
     "Rehearse": ("demo", "sandbox"),
 }
@@ -95,6 +96,15 @@ class Places:
         if read_only and (why := ledger.why_closed()) is not None:
             click.echo(f"Note: ledger {ledger.name}: {why.words}.", err=True)
         return ledger
+
+    def open_to_look(self) -> "Ledger":
+        """Open the ledger for a verb that only writes down that it looked: one that cannot be written will do."""
+        from ctstate.errors import LedgerError
+
+        try:
+            return self.open()
+        except LedgerError:
+            return self.open(read_only=True)
 
     def open_or_make(self, work: "Callable[[Ledger], T]") -> T:
         """Do some work with the ledger; where there is none, make it if the work ends well."""

@@ -9,6 +9,7 @@ from typing import Any
 
 ANSWERS = {
     "adopt": "commands.answers:Adopted",
+    "backup": "verbs.backup:Backup",
     "batch": "verbs.batch:BatchReport",
     "copy": "ledger.moving:Moved",
     "delete": "commands.answers:TakenBack",

@@ -15,6 +15,8 @@ from ctstate.commands.shared import (
     season_option,
 )
 from ctstate.commands.survey import echo_survey, surveyed
+from ctstate.errors import UsageError
+from ctstate.verbs.survey import ALL, Share
 from ctstate.verbs.verify import verify as carry_out
 from ctstate.words import counted
 
@@ -23,6 +25,10 @@ from ctstate.words import counted
 @account_options
 @season_option
 @batch_option
+@click.option("--sample", metavar="PERCENT", help="Ask for the images of a random share only, such as 5%.")
+@click.option(
+    "--part", metavar="K/N", help="Ask for the images of one part of N, such as 3/7: all parts are all images."
+)
 @json_option
 @places
 def verify(
@@ -31,25 +37,37 @@ def verify(
     password_file: str | None,
     season: str | None,
     batch: str | None,
+    sample: str | None,
+    part: str | None,
     as_json: bool,
 ) -> None:
     """Check a season on Zooniverse: each capture one subject, in the right set, every image whole, nothing else.
 
-    Asks the store for every image and compares its MD5. Changes nothing; exits with 1 if anything is off.
+    Asks the store for every image and compares its MD5. Changes nothing but a line of the ledger that says what was
+    found (v_verifications); exits with 1 if anything is off.
 
     \b
-    Example:
+    Examples:
       ctstate verify --project-id 593 --password-file ~/keys/passwords.ini
+      ctstate verify --part 3/7      (each day of the week another seventh of the images)
     """
-    with where.open(read_only=True) as ledger:
+    if sample is not None and part is not None:
+        raise UsageError("give --sample or --part, not both")
+    share = Share.sample(sample) if sample is not None else Share.one_of(part) if part is not None else ALL
+    with where.open_to_look() as ledger:
         zooniverse = connect(where, password_file)
-        found = carry_out(ledger, zooniverse, project_id, season=season, batch_name=batch)
+        found = carry_out(ledger, zooniverse, project_id, season=season, batch_name=batch, share=share)
     if as_json:
         echo_json(answers.Verified(**structs.asdict(surveyed(found)), ok=found.all_is_well))
     else:
         echo_survey(found)
         if found.all_is_well:
-            click.echo(f"All is well: {counted(found.agree, 'capture')}, each exactly once, every image whole.")
+            images = (
+                "every image whole"
+                if found.part is None
+                else f"of {counted(found.images_asked, 'image')} each whole"
+            )
+            click.echo(f"All is well: {counted(found.agree, 'capture')}, each exactly once, {images}.")
         else:
             click.echo(f"Not all is well. {found.advice}")
     if not found.all_is_well:

@@ -218,6 +218,14 @@ class Dialect(Protocol):
         """Take back `close`, on whatever tables."""
         ...
 
+    def back_up(self, path: Path | None, target: Path) -> int:
+        """Copy a ledger's file as it is at one moment, look whether the copy is whole, and return its captures.
+
+        Raises:
+            LedgerError: no copy could be made, or what there is to copy is damaged; nothing is left at `target`.
+        """
+        ...
+
     def before_migration(self, engine: Engine, place: Place, version: str) -> Path | None:
         """Copy an older ledger and return the copy's path; None where that is left to the person, who is told how.
 

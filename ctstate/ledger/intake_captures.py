@@ -31,6 +31,7 @@ from sqlalchemy.engine import Connection
 
 from ctstate.errors import InputError
 from ctstate.ledger import intake_times
+from ctstate.ledger.counts import counted_once
 from ctstate.ledger.database import moment
 from ctstate.ledger.exclusions import WITHHELD, exclude_imageless
 from ctstate.ledger.sampling import SAMPLED, sample
@@ -215,6 +216,11 @@ def merge(connection: Connection, name: str, season_id: int, run_id: int, update
     Raises:
         InputError: the file contradicts the ledger.
     """
+    with counted_once(connection, count(connection, incoming), season_id):
+        return _merge(connection, name, season_id, run_id, update_them)
+
+
+def _merge(connection: Connection, name: str, season_id: int, run_id: int, update_them: bool) -> Merged:
     _refuse_other_seasons(connection, name, season_id)
     merged = Merged()
     known = int(

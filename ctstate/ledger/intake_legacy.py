@@ -31,6 +31,7 @@ from sqlalchemy.engine import Connection
 from ctstate.capture import COMPLETE, LegacyEntry, Season
 from ctstate.errors import InputError
 from ctstate.ledger import batches
+from ctstate.ledger.counts import counted_once
 from ctstate.ledger.database import moment
 from ctstate.ledger.exclusions import exclude_claimed
 from ctstate.ledger.schema import capture, image, legacy_subject, prediction, season
@@ -230,7 +231,8 @@ def put_into_batch(connection: Connection, season_id: int, batch: str, run_id: i
             select(capture.c.id, func.min(_entry.c.row)).select_from(_SAID).where(free).group_by(capture.c.id),
         )
     )
-    moved = note_batched(connection, run_id, key, capture.c.id.in_(select(_place.c.id)))
+    with counted_once(connection, count(connection, _place), season_id):
+        moved = note_batched(connection, run_id, key, capture.c.id.in_(select(_place.c.id)))
     place = select(_place.c.place).where(_place.c.id == capture.c.id).scalar_subquery()
     connection.execute(
         update(capture)

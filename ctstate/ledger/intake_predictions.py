@@ -33,6 +33,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Connection
 
 from ctstate.capture import Scores
+from ctstate.ledger.counts import counted_once
 from ctstate.ledger.database import driver, moment, upsert
 from ctstate.ledger.schema import capture, image, prediction, prediction_file
 from ctstate.ledger.staging import count, fill, fresh, index, temporary
@@ -283,7 +284,7 @@ def merge(connection: Connection, run_id: int, files: Sequence[FileOfPredictions
     pending = note_metadata_pending(
         connection, capture.c.id.in_(select(_changed.c.capture).where(_changed.c.metadata))
     )
-    moved = note_predicted(connection, run_id, capture.c.id.in_(select(_made.c.capture)))
+    moved = _note_predicted(connection, run_id, scope)
     has_none = ~exists().where(prediction.c.capture_id == capture.c.id)
     without = count(connection, capture, scope.clause(), has_none)
     return Merged(changed, pending, without, bool(changed or moved or new_files))
@@ -350,8 +351,13 @@ def take_over(connection: Connection, run_id: int, file: FileOfPredictions, scop
     if not count(connection, _made) and _last_file(connection, file.source, scope) is not None:
         return TakenOver(0, False)
     taken = put_made(connection, run_id, file.source, note_file(connection, run_id, scope, file))
-    note_predicted(connection, run_id, capture.c.id.in_(select(_made.c.capture)))
+    _note_predicted(connection, run_id, scope)
     return TakenOver(taken, True)
+
+
+def _note_predicted(connection: Connection, run_id: int, scope: Scope) -> int:
+    with counted_once(connection, count(connection, _made), scope.season_id):
+        return note_predicted(connection, run_id, capture.c.id.in_(select(_made.c.capture)))
 
 
 # -- files -----------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ with Ledger.open("season.db") as ledger:
 import contextlib
 import logging
 import os
+import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -52,6 +53,7 @@ class Ledger:
         name: for messages: its path, or its URL without a password.
         path: its file; None: it is none.
         backup: the copy that was made before it was brought up to date; None: it was not.
+        lock_seconds: for how long its write transactions waited to begin.
         ledger_id: twelve hex digits that are part of the external_id of every subject that this ledger makes.
     """
 
@@ -72,6 +74,8 @@ class Ledger:
         self._jobs = jobs or runs.NoJobs()
         self._silence = runs.Silence()
         self._endpoint: str | None = None  # once it is known; it never changes
+        self._guard = threading.Lock()
+        self.lock_seconds = 0.0
 
     @classmethod
     def open(
@@ -137,13 +141,18 @@ class Ledger:
 
     # -- transactions --------------------------------------------------------------------------------------
 
-    def write(self, connection: Connection | None = None) -> AbstractContextManager[Connection]:
+    @contextlib.contextmanager
+    def write(self, connection: Connection | None = None) -> Iterator[Connection]:
         """Return a write transaction: committed on leaving, rolled back on an error.
 
         Raises:
             LedgerError: see `Dialect.translated`.
         """
-        return transaction(self._engine, self.name, write=True, connection=connection)
+        began = machine().monotonic()
+        with transaction(self._engine, self.name, write=True, connection=connection) as begun:
+            with self._guard:
+                self.lock_seconds += machine().monotonic() - began
+            yield begun
 
     def do(self, work: Callable[[Connection], T]) -> T:
         """Carry out work in a write transaction, and anew where its connection breaks before it is written.
@@ -195,6 +204,10 @@ class Ledger:
     def health(self) -> list[Finding]:
         """Look at the database as a whole: what may go wrong in a long run (`ctstate doctor`)."""
         return dialect_of(self._engine).health(self._engine)
+
+    def back_up(self, target: Path) -> int:
+        """Copy the ledger's file, see `Dialect.back_up`; return how many captures the copy holds."""
+        return dialect_of(self._engine).back_up(self.path, target)
 
     # -- the ledger itself ---------------------------------------------------------------------------------
 
@@ -275,15 +288,17 @@ class Ledger:
         verb: str,
         arguments: Mapping[str, Any],
         log_file: str | None = None,
+        figures: Callable[[], Mapping[str, float]] = dict,
         also: Callable[[Connection, int], None] | None = None,
     ) -> LiveRun:
         """Start a run of many transactions, with a heartbeat; see `LiveRun`.
 
         Args:
             verb, arguments, log_file: see `runs.start`.
+            figures: tells what the run did so far, by name; from when on it counts does not matter.
             also: writes what must be in the ledger as soon as the run is, in the same transaction.
         """
-        return LiveRun(self, verb, arguments, log_file, also)
+        return LiveRun(self, verb, arguments, log_file, figures, also)
 
     def dead_runs(self, connection: Connection) -> list[int]:
         """Return, in a transaction, the runs that have not ended but cannot be alive; see `runs.dead`."""

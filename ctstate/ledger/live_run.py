@@ -2,18 +2,20 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from sqlalchemy.engine import Connection
 
 from ctstate.errors import CtstateError, FencedError, LedgerError
-from ctstate.ledger import runs
+from ctstate.ledger import run_figures, runs
 from ctstate.machine import machine
 
 if TYPE_CHECKING:
     from ctstate.ledger.ledger import Ledger
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class LiveRun:
@@ -26,6 +28,7 @@ class LiveRun:
         id: of the row in `run`.
         stop_requested: set when `ctstate stop` asked this run to stop.
         lost: set when others took this run for dead; it must do nothing more.
+        figures: tells what the run did so far (`run_figures`); written down with each heartbeat and at the end.
     """
 
     def __init__(
@@ -34,6 +37,7 @@ class LiveRun:
         verb: str,
         arguments: Mapping[str, Any],
         log_file: str | None = None,
+        figures: Callable[[], Mapping[str, float]] = dict,
         also: Callable[[Connection, int], None] | None = None,
     ) -> None:
         self._ledger = ledger
@@ -47,6 +51,8 @@ class LiveRun:
         self.id = ledger.do(begin)
         self.stop_requested = machine().event()
         self.lost = machine().event()
+        self.figures = figures
+        self._before = self._figures()
         self._outcome, self._message = "done", ""
         self._ended = machine().event()
         self._beat_at = machine().monotonic()
@@ -76,7 +82,7 @@ class LiveRun:
     def beat(self) -> None:
         """Say that the run lives, and hear what others have to say to it."""
         before = machine().monotonic()
-        answer = self._ledger.do(lambda connection: runs.beat(connection, self.id))
+        answer = self._ledger.do(self._written(lambda connection: runs.beat(connection, self.id)))
         if answer == runs.LOST:
             self.lost.set()
             return
@@ -108,4 +114,18 @@ class LiveRun:
         """Write down how the run ended and stop its heartbeat."""
         self._ended.set()
         self._thread.join()
-        self._ledger.do(lambda connection: runs.end(connection, self.id, outcome, message))
+        self._ledger.do(self._written(lambda connection: runs.end(connection, self.id, outcome, message)))
+
+    def _figures(self) -> dict[str, float]:
+        return {**self.figures(), "seconds: lock": self._ledger.lock_seconds}
+
+    def _written(self, work: Callable[[Connection], T]) -> Callable[[Connection], T]:
+        """Let work write down, too, what the run did so far."""
+        figures = {name: value - self._before.get(name, 0.0) for name, value in self._figures().items()}
+
+        def both(connection: Connection) -> T:
+            done = work(connection)
+            run_figures.put(connection, self.id, figures)
+            return done
+
+        return both

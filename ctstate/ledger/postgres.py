@@ -212,6 +212,10 @@ class Postgres:
         """See `postgres_tables.open_again`."""
         postgres_tables.open_again(connection)
 
+    def back_up(self, path: Path | None, target: Path) -> int:
+        """Refuse: a server's own tool makes copies."""
+        raise LedgerError("a ledger on a server is copied by its own tool, pg_dump")
+
     def before_migration(self, engine: Engine, place: Place, version: str) -> Path | None:
         """Say that it happens and how a backup is made; the migration leaves all or nothing."""
         log.warning(

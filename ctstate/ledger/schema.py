@@ -357,3 +357,85 @@ replaced_prediction = Table(
     Column("replaced_at", Time, nullable=False),
     Index("ix_replaced_prediction_capture_id", "capture_id"),
 )
+
+# -- counts and history: what pictures are drawn from ----------------------------------------------------------
+
+# How many captures are where and in which state; kept by triggers (`counts`).
+state_count = Table(
+    "state_count",
+    metadata,
+    Column("season_id", Key, primary_key=True, autoincrement=False),
+    Column("batch_id", Key, primary_key=True, autoincrement=False),  # 0: in none
+    Column("site", String(255), primary_key=True),
+    Column("state", String(16), primary_key=True),
+    # 1: has a reason in `excluded`; 2: has one, and a subject all the same
+    Column("kept_off", Integer, primary_key=True, autoincrement=False),
+    Column("in_doubt", Integer, primary_key=True, autoincrement=False),  # 1: `ambiguous_at` is set
+    Column("captures", Key, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# How many captures came up, or failed, in an hour (UTC, such as 2026-11-23T19); kept by a trigger.
+hour_count = Table(
+    "hour_count",
+    metadata,
+    Column("season_id", Key, primary_key=True, autoincrement=False),
+    Column("hour", String(13), primary_key=True),
+    Column("state", String(16), primary_key=True),
+    Column("captures", Key, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# What a run did besides moving captures: requests by kind, bytes, seconds of waiting (`run_figures`).
+run_figure = Table(
+    "run_figure",
+    metadata,
+    Column("run_id", Key, ForeignKey("run.id"), primary_key=True, autoincrement=False),
+    Column("name", String(60), primary_key=True),
+    Column("value", Float, nullable=False),
+)
+
+# A comparison with Zooniverse: what `verify` or `reconcile` looked at, and what it found.
+verification = Table(
+    "verification",
+    metadata,
+    Column("run_id", Key, ForeignKey("run.id"), primary_key=True, autoincrement=False),
+    Column("season_id", Key, ForeignKey("season.id"), nullable=False),
+    Column("batch", String(120)),  # name; NULL: all
+    Column("project_id", Key, nullable=False),
+    Column("began_at", Time, nullable=False),
+    Column("ended_at", Time, nullable=False),
+    Column("part", String(40)),  # of which images the bytes were asked for: 5%, 3/7; NULL: all
+    Column("captures", Key, nullable=False),
+    Column("subjects", Key, nullable=False),
+    Column("images_asked", Key, nullable=False),
+    Column("findings", Key, nullable=False),  # that `reconcile` would act on, or a person must
+    Column("found", Text, nullable=False),  # JSON: kind of finding -> how many
+)
+
+# A look at what volunteers did, for each batch and workflow; each subject's newest is in `classification_status`.
+classification_poll = Table(
+    "classification_poll",
+    metadata,
+    Column("run_id", Key, ForeignKey("run.id"), primary_key=True, autoincrement=False),
+    Column("batch_id", Key, primary_key=True, autoincrement=False),
+    Column("workflow_id", Key, primary_key=True, autoincrement=False),
+    Column("workflow", Text, nullable=False),  # its name
+    Column("polled_at", Time, nullable=False),
+    Column("subjects", Key, nullable=False),
+    Column("classified", Key, nullable=False),
+    Column("classifications", Key, nullable=False),
+    Column("retired", Key, nullable=False),
+)
+
+# Copies of the ledger that `backup` made, or a verb before it did what cannot be undone.
+backup = Table(
+    "backup",
+    metadata,
+    Column("run_id", Key, ForeignKey("run.id"), primary_key=True, autoincrement=False),
+    Column("made_at", Time, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("bytes", Key, nullable=False),
+    Column("captures", Key, nullable=False),  # in it, as it was read back
+    Column("note", Text),
+)

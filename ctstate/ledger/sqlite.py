@@ -51,6 +51,29 @@ NETWORK_FILE_SYSTEMS = frozenset(
 )  # fmt: skip
 
 
+def _copied(path: Path, part: Path) -> int:
+    """Copy a ledger's file; return how many captures the copy holds, which is looked at whole."""
+    with closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_S)) as source, closing(sqlite3.connect(part)) as copy:
+        source.backup(copy)
+        copy.execute("PRAGMA journal_mode = DELETE")  # all of it in the one file
+        found = str(copy.execute("PRAGMA quick_check(1)").fetchone()[0])
+        if found != "ok":
+            raise sqlite3.DatabaseError(f"it is damaged: {found}")
+        return int(copy.execute("SELECT count(*) FROM capture").fetchone()[0])
+
+
+def _take_name(part: Path, target: Path) -> None:
+    """Give a file its name, never in the place of one that has it by now."""
+    try:
+        os.link(part, target)
+    except FileExistsError:
+        raise
+    except OSError:  # not every file system knows hard links
+        if target.exists():
+            raise FileExistsError(f"{target} is there already") from None
+        part.rename(target)
+
+
 def file_system_of(path: Path) -> str:
     """Return the type of the file system that holds `path`, as the kernel names it ('' where it cannot tell)."""
     try:
@@ -297,14 +320,27 @@ class Sqlite:
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
         copy = path.with_name(f"{path.name}.backup-{version}-{stamp}")
         try:
-            with closing(sqlite3.connect(str(path))) as source, closing(sqlite3.connect(str(copy))) as target:
-                source.backup(target)
-        except (OSError, sqlite3.Error) as error:
-            raise LedgerError(
-                f"ledger {path}: is of an older version and no backup copy could be made beside it ({error}); "
-                "nothing was changed"
-            ) from error
+            self.back_up(path, copy)
+        except LedgerError as error:
+            raise LedgerError(f"{error}; it is of an older version, and nothing was changed") from error
         return copy
+
+    def back_up(self, path: Path | None, target: Path) -> int:
+        """Copy the file through SQLite, under another name until the copy is whole and on the disk."""
+        assert path is not None
+        part = target.with_name(f"{target.name}.part-{os.getpid()}")
+        try:
+            part.touch(exist_ok=False)  # as this user makes files, and never over another's
+            try:
+                captures = _copied(path, part)
+                with part.open("rb") as written:
+                    os.fsync(written.fileno())
+                _take_name(part, target)
+            finally:
+                part.unlink(missing_ok=True)
+        except (OSError, sqlite3.Error) as error:
+            raise LedgerError(f"ledger {path}: no copy could be made at {target} ({error})") from error
+        return captures
 
     def reader(self, engine: Engine, path: Path | None) -> AbstractContextManager[Reader]:
         """Return who answers questions, on a connection of its own to the ledger's file."""

@@ -25,10 +25,11 @@ from sqlalchemy.engine import Connection
 
 from ctstate.capture import Snapshot, pages
 from ctstate.ledger.captures import SNAPSHOT, Selection, snapshots, within
+from ctstate.ledger.counts import counted_once
 from ctstate.ledger.database import moment
 from ctstate.ledger.exclusions import CLAIMED_BY_OLD_SCRIPTS, NO_USABLE_IMAGE
 from ctstate.ledger.schema import capture, image
-from ctstate.ledger.staging import fill, fresh, temporary
+from ctstate.ledger.staging import count, fill, fresh, temporary
 from ctstate.ledger.states import REBATCHABLE, State
 
 _SETTLED = {"create_run_id": None, "create_sent_at": None, "create_floor": None, "ambiguous_at": None}
@@ -116,18 +117,19 @@ def note_placed(connection: Connection, run_id: int, places: Iterable[tuple[int,
     )
     connection.execute(delete(_place).where(there))
     its = _place.c.key == capture.c.id
-    return connection.execute(
-        update(capture)
-        .where(NOT_BEGUN, capture.c.id.in_(select(_place.c.key)))
-        .values(
-            state=State.BATCHED.value,
-            batch_id=select(_place.c.batch).where(its).scalar_subquery(),
-            position=select(_place.c.position).where(its).scalar_subquery(),
-            run_id=run_id,
-            moved_at=moment(connection),
-            reason=None,
-        )
-    ).rowcount
+    with counted_once(connection, count(connection, _place)):
+        return connection.execute(
+            update(capture)
+            .where(NOT_BEGUN, capture.c.id.in_(select(_place.c.key)))
+            .values(
+                state=State.BATCHED.value,
+                batch_id=select(_place.c.batch).where(its).scalar_subquery(),
+                position=select(_place.c.position).where(its).scalar_subquery(),
+                run_id=run_id,
+                moved_at=moment(connection),
+                reason=None,
+            )
+        ).rowcount
 
 
 def note_metadata_pending(connection: Connection, which: ColumnExpressionArgument[bool]) -> int:

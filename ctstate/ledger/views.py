@@ -1,75 +1,12 @@
-"""What the ledger says to its readers: the views that are a stable interface (docs/views.md), and how far all is.
+"""What the ledger says of a capture, read from the views that are a stable interface (docs/views.md).
 
 A view's row is declared once, as a named tuple; the fields are the view's columns, in their order.
 """
 
-from collections import Counter
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, column, func, select, table, true
+from sqlalchemy import column, select, table
 from sqlalchemy.engine import Connection
-
-from ctstate.ledger.schema import batch, capture, season
-
-# -- how far all is --------------------------------------------------------------------------------------------
-
-
-class StateCount(NamedTuple):
-    """How many captures of a batch are in a state.
-
-    Attributes:
-        season: manifest id.
-        batch: None: in no batch yet.
-        subject_set_id, project_id: once there is one.
-        state: the state.
-        captures: in that state, excluded ones apart.
-        excluded: captures that are not to be uploaded.
-        in_doubt: captures whose create got no answer, to be looked for.
-    """
-
-    season: str
-    batch: str | None
-    subject_set_id: int | None
-    project_id: int | None
-    state: str
-    captures: int
-    excluded: int
-    in_doubt: int
-
-
-def count_states(connection: Connection, season_name: str | None, batch_name: str | None) -> list[StateCount]:
-    """Count the captures of every season, batch and state, or of those named; by season, then as batches were made.
-
-    An excluded capture that is on Zooniverse all the same counts by its state.
-    """
-    # The index answers how many there are; only captures that are excluded or in doubt, mostly few, are looked at.
-    place = (capture.c.season_id, capture.c.batch_id, capture.c.state)
-    of_season: ColumnElement[bool] = true()
-    if season_name is not None:
-        of_season = capture.c.season_id.in_(select(season.c.id).where(season.c.name == season_name))
-    counts = select(*place, func.count()).where(of_season).group_by(*place)
-    excluded = counts.where(capture.c.excluded.is_not(None), capture.c.subject_id.is_(None))
-    out = {tuple(of): count for *of, count in connection.execute(excluded)}
-    doubts = select(*place).where(of_season, capture.c.ambiguous_at.is_not(None))
-    in_doubt = Counter(map(tuple, connection.execute(doubts)))
-    seasons = dict(map(tuple, connection.execute(select(season.c.id, season.c.name))))
-    of_batches = select(batch.c.id, batch.c.name, batch.c.subject_set_id, batch.c.project_id)
-    batches = {key: (name, set_id, project) for key, name, set_id, project in connection.execute(of_batches)}
-    rows = [((season_id, key, state), count) for season_id, key, state, count in connection.execute(counts)]
-    rows.sort(key=lambda row: (seasons[row[0][0]], row[0][1] or 0))
-    found = [
-        StateCount(
-            seasons[at[0]],
-            *batches.get(at[1], (None, None, None)),
-            state=at[2],
-            captures=count - out.get(at, 0),
-            excluded=out.get(at, 0),
-            in_doubt=in_doubt[at],
-        )
-        for at, count in rows
-    ]
-    return [row for row in found if batch_name is None or row.batch == batch_name]
-
 
 # -- captures --------------------------------------------------------------------------------------------------
 

@@ -97,7 +97,7 @@ def adopt(
         chosen = _one_set(zooniverse, project_id, subject_set_id, season_name, batch_name)
         season_name, batch_name = chosen["season"], chosen["batch"]
     arguments = {"project_id": project_id, "subject_set_id": subject_set_id, "season": season_name}
-    with ledger.live_run("adopt", arguments) as live:
+    with ledger.live_run("adopt", arguments, figures=zooniverse.traffic.figures) as live:
         ledger.recover()  # the leases of dead runs with it
         report = AdoptReport(season=season_name or ledger.season(None).name)
         claimed = _claimed_and_there(ledger, zooniverse, project_id, report.season, even_if_gone)

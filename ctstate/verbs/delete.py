@@ -7,6 +7,7 @@ from ctstate.capture import Batch, pages
 from ctstate.errors import ZooniverseError
 from ctstate.ledger import Ledger, State
 from ctstate.machine import machine
+from ctstate.verbs.backup import back_up_before
 from ctstate.verbs.choose import Wanted
 from ctstate.verbs.remove import (
     DELETE,
@@ -56,7 +57,9 @@ def delete(
     connections: int = 4,
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> Report:
-    """Carry a plan of `plan_deletion` out. A run that is killed or fails is simply run again.
+    """Carry a plan of `plan_deletion` out, after a copy of the ledger (`back_up_before`).
+
+    A run that is killed or fails is simply run again.
 
     Args:
         ledger, zooniverse: as for `plan_deletion`.
@@ -71,6 +74,8 @@ def delete(
         LedgerError, ZooniverseError: what ended the run; what was done until then is written down.
     """
     with carrying_out(ledger, zooniverse, plan, reason) as work:
+        if plan.todo:
+            back_up_before(ledger, "delete")
         for part in pages(plan.todo, DELETED_AT_ONCE):
             if work.asked_to_stop():
                 break

@@ -13,6 +13,7 @@ from ctstate.errors import InputError, UsageError
 from ctstate.formats.id_lists import CAPTURE, PATH, read_listed
 from ctstate.formats.paths import PathRule
 from ctstate.ledger import Ledger, Transaction, exclusions, runs, sampling
+from ctstate.ledger.counts import counted_once
 from ctstate.ledger.listed import CHOSEN_CAPTURES, CHOSEN_IMAGES, Entry, choose, image_roots, unknown
 from ctstate.ledger.read_only_sql import captures_where
 from ctstate.words import counted
@@ -83,8 +84,9 @@ def exclude(
         with ledger.write(connection) as writing:
             run_id = ledger.begin_run(writing, "exclude", arguments)
             _see_what_is_too_late(writing, report)
-            report.captures = exclusions.exclude(writing, CHOSEN_CAPTURES, reason)
-            report.images = exclusions.withhold_images(writing, CHOSEN_IMAGES, reason)
+            with counted_once(writing, report.chosen):
+                report.captures = exclusions.exclude(writing, CHOSEN_CAPTURES, reason)
+                report.images = exclusions.withhold_images(writing, CHOSEN_IMAGES, reason)
             _finish(writing, run_id, report)
     return report
 
@@ -108,9 +110,10 @@ def include(
         report = _choose(ledger, connection, where, listed, whole_captures)
         with ledger.write(connection) as writing:
             run_id = ledger.begin_run(writing, "include", _arguments(where, listed, whole_captures))
-            report.captures = exclusions.include(writing, CHOSEN_CAPTURES)
-            report.images = exclusions.release_images(writing, CHOSEN_IMAGES)
-            sampling.sample_all(writing)
+            with counted_once(writing, report.chosen):
+                report.captures = exclusions.include(writing, CHOSEN_CAPTURES)
+                report.images = exclusions.release_images(writing, CHOSEN_IMAGES)
+                sampling.sample_all(writing)
             _finish(writing, run_id, report)
     return report
 

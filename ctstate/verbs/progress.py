@@ -5,13 +5,13 @@ for a subject that nobody classified; the ledger's then says 0, and when that wa
 page at a time: a killed run goes on where it was.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ctstate.capture import Batch
-from ctstate.ledger import Ledger, classification
-from ctstate.ledger.classification import Classification, UploadedSubject
+from ctstate.ledger import Ledger, classification, history
+from ctstate.ledger.classification import Classification, Total, UploadedSubject
 from ctstate.ledger.clock import age
 from ctstate.verbs.workflows import the_workflow
 from ctstate.zooniverse import PAGE_SIZE, Zooniverse
@@ -78,7 +78,7 @@ def read_progress(
     wanted = {"project_id": project_id, "workflow_id": workflow_id, "season": season, "batch": batch}
     since = _unfinished_since(ledger, wanted) or ledger.moment()
     seen = 0
-    with ledger.live_run("progress", {**wanted, "since": since}):
+    with ledger.live_run("progress", {**wanted, "since": since}, figures=zooniverse.traffic.figures) as live:
         for item in batches:
             for flow in flows:
                 if workflow_id is None and item.subject_set_id not in flow.sets:
@@ -88,7 +88,13 @@ def read_progress(
                     _read(ledger, zooniverse, flow_id, page)
                     seen += len(page)
                     on_progress(seen)
-    return _summary(ledger, {row.id for row in batches}, {flow.id: flow for flow in flows})
+        by_id = {flow.id: flow for flow in flows}
+        totals = _totals(ledger, {row.id for row in batches}, by_id)
+        with ledger.write() as connection:
+            history.note_polls(
+                connection, live.id, [(total, by_id[total.workflow_id].display_name) for total in totals]
+            )
+    return [_done(total, by_id[total.workflow_id]) for total in totals]
 
 
 def _batches(ledger: Ledger, project_id: int, season: str | None, batch: str | None) -> Sequence[Batch]:
@@ -130,21 +136,21 @@ def _read(ledger: Ledger, zooniverse: Zooniverse, workflow_id: int, page: Sequen
         classification.see(connection, workflow_id, found, moment)
 
 
-def _summary(ledger: Ledger, batch_ids: set[int], flows: Mapping[int, Workflow]) -> list[Done]:
+def _totals(ledger: Ledger, batch_ids: set[int], flows: Collection[int]) -> list[Total]:
     with ledger.read() as connection:
         rows = classification.totals(connection)
-    return [
-        Done(
-            season=row.season,
-            batch=row.batch,
-            workflow_id=row.workflow_id,
-            workflow=flows[row.workflow_id].display_name,
-            completeness=flows[row.workflow_id].completeness or 0.0,
-            subjects=row.subjects,
-            classified=row.classified,
-            classifications=row.classifications,
-            retired=row.retired,
-        )
-        for row in rows
-        if row.batch_id in batch_ids and row.workflow_id in flows
-    ]
+    return [row for row in rows if row.batch_id in batch_ids and row.workflow_id in flows]
+
+
+def _done(total: Total, flow: Workflow) -> Done:
+    return Done(
+        season=total.season,
+        batch=total.batch,
+        workflow_id=total.workflow_id,
+        workflow=flow.display_name,
+        completeness=flow.completeness or 0.0,
+        subjects=total.subjects,
+        classified=total.classified,
+        classifications=total.classifications,
+        retired=total.retired,
+    )

@@ -43,7 +43,7 @@ def reconcile(
     """
     ledger.bind_endpoint(zooniverse.endpoint)
     done: dict[str, int] = {}
-    with ledger.live_run("reconcile", arguments) as live:
+    with ledger.live_run("reconcile", arguments, figures=zooniverse.traffic.figures) as live:
         for page in pages(found.to_do, PAGE_SIZE):
             for finding in _still_so(ledger, zooniverse, project_id, page):
                 live.make_sure()

@@ -351,7 +351,7 @@ def carrying_out(ledger: Ledger, zooniverse: Zooniverse, plan: Plan, reason: str
         "foreign": foreign[:1000],
         **{f"even_if_{name}": True for name in ("shared", "classified") if getattr(plan.consent, name)},
     }
-    with ledger.live_run(plan.verb, arguments) as live:
+    with ledger.live_run(plan.verb, arguments, figures=zooniverse.traffic.figures) as live:
         ledger.recover()  # the leases of dead runs with it
         work = Work(ledger, zooniverse, live, reason, batches_by_id(ledger))
         for part in pages(plan.gone):

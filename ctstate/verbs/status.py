@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from ctstate.errors import UsageError
 from ctstate.ledger import Ledger, State
-from ctstate.ledger.views import count_states
+from ctstate.ledger.counts import count_states
 from ctstate.verbs.pages import Pages
 
 STATES = tuple(str(state) for state in State)

@@ -83,7 +83,11 @@ def update_metadata(
     zooniverse.project(project_id)
     report = UpdateReport()
     arguments = {"project_id": project_id, "season": season, "batch": batch_name, "all": everything}
-    with nullcontext() if dry_run else ledger.live_run("update-metadata", arguments) as live:
+    with (
+        nullcontext()
+        if dry_run
+        else ledger.live_run("update-metadata", arguments, figures=zooniverse.traffic.figures) as live
+    ):
         for page in pending_metadata.subjects_to_update(
             ledger.read, project_id, season, batch_name, everything=everything, size=PAGE_SIZE
         ):

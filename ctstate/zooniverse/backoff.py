@@ -71,8 +71,15 @@ class Patience:
         return False
 
 
-def keep_trying(once: Callable[[], T], backoff: Backoff, patience: Patience) -> T:
+def keep_trying(
+    once: Callable[[], T], backoff: Backoff, patience: Patience, again: Callable[[], None] = lambda: None
+) -> T:
     """Repeat a call that may be repeated until it answers, or `backoff.give_up` seconds have gone.
+
+    Args:
+        once: the call.
+        backoff, patience: how long to wait between tries, and for how long to have patience.
+        again: called before each try but the first.
 
     Raises:
         UnavailableError: the last failure; also where `patience` is over.
@@ -91,3 +98,4 @@ def keep_trying(once: Callable[[], T], backoff: Backoff, patience: Patience) -> 
             attempt += 1
             if patience.wait(wait):
                 raise
+            again()

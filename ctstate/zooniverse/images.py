@@ -35,8 +35,7 @@ class Images(Session):
         headers = {"Content-Type": mime, "Content-MD5": digest, "x-ms-blob-type": "BlockBlob"}
 
         def once() -> bool:
-            self.counts.images += 1
-            with no_answer("PUT of an image"):
+            with self.traffic.request("PUT", "image", len(data)), no_answer("PUT of an image"):
                 response = self._images.put(url, data=data, headers=headers)
             if not 200 <= response.status_code < 300:
                 refusal = refusal_of(response, "PUT of an image")
@@ -64,8 +63,7 @@ class Images(Session):
         public = url.partition("?")[0]
 
         def once() -> str | None:
-            self.counts.images += 1
-            with no_answer("HEAD of an image"):
+            with self.traffic.request("HEAD", "image"), no_answer("HEAD of an image"):
                 response = self._images.head(public)
             if response.status_code == 404:
                 return None
@@ -80,8 +78,7 @@ class Images(Session):
     def _md5_of_body(self, url: str) -> str | None:
         """Read an image and return its MD5; None where it is not there or empty."""
         what = "GET of an image"
-        self.counts.images += 1
-        with no_answer(what):
+        with self.traffic.request("GET", "image"), no_answer(what):
             # As it is stored: what a server packs for the way has another MD5.
             response = self._images.get(url, headers={"Accept-Encoding": "identity"})
         if response.status_code == 404:

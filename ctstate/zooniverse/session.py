@@ -1,7 +1,7 @@
 """One connection to Zooniverse with one account: requests that are sent once, tried again, or read page by page."""
 
 from collections.abc import Callable, Iterator, Mapping, Sized
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import requests
@@ -15,6 +15,7 @@ from ctstate.zooniverse.failures import no_answer
 from ctstate.zooniverse.log_in import LogIn
 from ctstate.zooniverse.replies import count_of, json_of, meta_of, refusal_of, rows_of
 from ctstate.zooniverse.rows import KIND, R, read_row
+from ctstate.zooniverse.traffic import Traffic
 
 T = TypeVar("T")
 
@@ -31,14 +32,6 @@ MOST_REPEATED = 3
 """So many pages may begin with a row that an earlier one began with: what is added moves the rest on."""
 
 _TIMEOUTS, _BACKOFF = Timeouts(), Backoff()
-
-
-@dataclass
-class Counts:
-    """Requests sent, by kind."""
-
-    api: int = 0
-    images: int = 0
 
 
 class Session(LogIn):
@@ -75,7 +68,7 @@ class Session(LogIn):
         self._connections = connections
         self.backoff = backoff
         self.patience = patience or Patience()
-        self.counts = Counts()
+        self.traffic = Traffic()
         super().__init__(checked(endpoint, insecure_http=insecure_http), credentials)
         self.session = self._new_session(timeouts)
         self._images = self._new_session(replace(timeouts, read=timeouts.blob))
@@ -157,9 +150,8 @@ class Session(LogIn):
                 sent["If-Match"] = etag
             url = f"{endpoint}/{path}" if endpoint else f"{self.endpoint}/api{path}"
             what = f"{method} {path}"
-            self.counts.api += 1
             before()
-            with no_answer(what):
+            with self.traffic.request(method, path), no_answer(what):
                 response = self.session.request(method, url, params=params, headers=sent, json=json)
             if 200 <= response.status_code < 300:
                 return response, token
@@ -177,7 +169,7 @@ class Session(LogIn):
 
     def _keep_trying(self, once: Callable[[], T]) -> T:
         """Repeat a call that may be repeated; see `keep_trying`."""
-        return keep_trying(once, self.backoff, self.patience)
+        return keep_trying(once, self.backoff, self.patience, self.traffic.again)
 
     def token_is_alive(self, token: str | None) -> bool:
         """Ask `/me` whether the server still knows this very token.
@@ -187,8 +179,7 @@ class Session(LogIn):
         """
         if token is None:
             return False
-        with no_answer("GET /me"):
-            self.counts.api += 1
+        with self.traffic.request("GET", "/me"), no_answer("GET /me"):
             response = self.session.get(
                 f"{self.endpoint}/api/me",
                 headers={**self._http_headers["default"], "Authorization": f"Bearer {token}"},

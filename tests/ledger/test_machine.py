@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from sqlalchemy import text
 
 from ctstate.errors import FencedError, IllegalMoveError
-from ctstate.ledger import Ledger, claims, runs, transitions
+from ctstate.ledger import Ledger, claims, counts, runs, transitions
 from ctstate.ledger.schema import capture
 from ctstate.ledger.states import State
 from tests.builders import is_legal
@@ -225,6 +225,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 for r in connection.execute(text("SELECT capture_id, count(*) FROM event GROUP BY capture_id"))
             )
             chain = connection.execute(text("SELECT capture_id, source, target FROM event ORDER BY id")).all()
+            assert counts.drift(connection) == 0
         for key, model in self.model.items():
             row = rows[key]
             assert (row.state, row.subject_id) == (model.state, model.subject), key

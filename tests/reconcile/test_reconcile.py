@@ -11,7 +11,7 @@ from ctstate.ledger import Ledger
 from ctstate.verbs.batch import batch
 from ctstate.verbs.reconcile import accept, reconcile
 from ctstate.verbs.retry import retry
-from ctstate.verbs.survey import ACTED_ON, Survey, survey
+from ctstate.verbs.survey import ACTED_ON, ALL, Survey, survey
 from ctstate.zooniverse import Zooniverse
 from tests.builders.season_on_sandbox import JPEG, MD5, Season, delete_set, foreign_subject, mark_of, set_of
 
@@ -46,7 +46,7 @@ def first(season: Season) -> Any:
 
 def test_a_season_that_agrees(new_season) -> None:
     season = uploaded(new_season)
-    found = look(season, check_images=True)
+    found = look(season, share=ALL)
     assert (found.agree, found.findings) == (4, [])
 
 
@@ -200,7 +200,7 @@ def test_images_that_are_whole_by_then_are_not_put_again(new_season, monkeypatch
     row = first(season)
     with monkeypatch.context() as patch:
         patch.setattr(Zooniverse, "image_md5", lambda self, url: "0" * 32)  # as somebody in between answers
-        found = look(season, check_images=True)
+        found = look(season, share=ALL)
     assert {f.kind for f in found.findings} == {"images"}
     with Ledger.open(season.path) as ledger:
         assert reconcile(ledger, season.connect(), int(season.z.project_id), found, {}) == {}
@@ -263,9 +263,9 @@ def test_images_that_are_missing_or_not_those_that_were_sent(new_season) -> None
     urls = z.fresh_urls(row.subject_id, etag)
     z.put_image(urls[0], JPEG, "image/jpeg", MD5)  # somebody put another picture in its place
     assert look(season).findings == [], "a look without --check-images trusts what was vouched for"
-    found = look(season, check_images=True)
+    found = look(season, share=ALL)
     assert [(f.kind, f.subject_id) for f in found.findings] == [("images", row.subject_id)]
-    assert settle(season, check_images=True) == {"images": 1}
+    assert settle(season, share=ALL) == {"images": 1}
     season.upload()
     season.check()
 

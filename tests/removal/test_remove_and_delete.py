@@ -433,7 +433,9 @@ def test_stop_ends_it_between_two_parts(world: UploadedSeason, monkeypatch: pyte
     runs: list[LiveRun] = []
     with world.open() as ledger:
         start = ledger.live_run
-        monkeypatch.setattr(ledger, "live_run", lambda *given: runs.append(start(*given)) or runs[-1])
+        monkeypatch.setattr(
+            ledger, "live_run", lambda *given, **more: runs.append(start(*given, **more)) or runs[-1]
+        )
         plan = plan_deletion(ledger, zooniverse, world.project_id, Wanted(Selection(batch="batch_1")))
         report = delete(ledger, zooniverse, plan, "test", on_progress=lambda done: runs[-1].stop_requested.set())
     assert (report.stopped, report.done) == (True, 2)

@@ -39,11 +39,12 @@ from ctstate.verbs.demo.invariant import violations
 from ctstate.verbs.reconcile import reconcile
 from ctstate.verbs.remove import plan_removal, remove
 from ctstate.verbs.retry import retry
-from ctstate.verbs.survey import survey
+from ctstate.verbs.survey import ALL, DOUBTFUL, survey
 from ctstate.verbs.update_metadata import update_metadata
 from ctstate.verbs.upload import StopSignal, UploadOptions, runner, upload
 from ctstate.verbs.upload.encoding import WhenEncoded
 from ctstate.verbs.upload.story import EncoderDiedError
+from ctstate.verbs.verify import verify
 from ctstate.zooniverse import Backoff
 from ctstate.zooniverse.subject import CAPTURE_ID, read_mark
 from tests.builders.ledgers import count_on
@@ -443,13 +444,13 @@ class Season:
     def reconcile(self, ledger: Ledger, zooniverse: SimZooniverse) -> None:
         """`ctstate reconcile --apply`."""
         ledger.recover()
-        found = survey(ledger, zooniverse, self.project, check_images=self.chance.random() < 0.5)
+        found = survey(ledger, zooniverse, self.project, share=ALL if self.chance.random() < 0.5 else DOUBTFUL)
         self.kernel.say(f"reconcile found {[(f.kind, f.capture_id, f.subject_id) for f in found.to_do]}")
         reconcile(ledger, zooniverse, self.project, found, {})
 
     def verify(self, ledger: Ledger, zooniverse: SimZooniverse) -> None:
         """`ctstate verify`."""
-        survey(ledger, zooniverse, self.project, check_images=True)
+        verify(ledger, zooniverse, self.project)
 
     def adopt(self, ledger: Ledger, zooniverse: SimZooniverse) -> None:
         """`ctstate adopt`, of a set or of the season."""
@@ -589,7 +590,7 @@ class Season:
             except CtstateError as error:
                 kernel.say(f"manager: {type(error).__name__}: {error}")
                 continue
-            found = survey(ledger, zooniverse, self.project, check_images=True)
+            found = survey(ledger, zooniverse, self.project, share=ALL)
             if not found.findings and not found.under_way:
                 return
             kernel.say(f"manager: {[(f.kind, f.capture_id, f.subject_id, f.detail) for f in found.findings]}")

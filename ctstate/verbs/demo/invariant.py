@@ -1,7 +1,8 @@
 """The invariant, stated once: what must hold after any mix of kills, faults and workers.
 
 Each capture has exactly one active subject, in the right set, with every image whole; there are no orphans and
-no duplicates; at no instant was a subject in a set before its images were whole; and the ledger says so.
+no duplicates; at no instant was a subject in a set before its images were whole; and the ledger says so, and has
+counted right.
 
 `violations` holds a ledger against everything a sandbox knows. For a user's own season on Zooniverse,
 `ctstate verify` checks the same from outside (less the history, which only a sandbox keeps).
@@ -12,7 +13,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from ctstate.ledger import Ledger, State, audit
+from ctstate.ledger import Ledger, State, audit, counts
 from ctstate.ledger.audit import AuditedCapture, AuditedImage
 from ctstate.words import counted
 from ctstate.zooniverse.subject import CAPTURE_ID, read_mark
@@ -33,12 +34,15 @@ def violations(ledger: Ledger, world: Mapping[str, Any], *, complete: bool = Tru
     ledger_id = ledger.ledger_id
     with ledger.read() as connection:
         captures, images, live = audit.everything(connection)
+        miscounted = counts.drift(connection)
     made_here = {s["id"] for s in world["subjects"] if _ledger_of(s) == ledger_id}
     found = [
         f"published before its images were whole: {entry}"
         for entry in world["published_incomplete"]
         if entry["subject"] in made_here
     ]
+    if miscounted:
+        found.append(f"the ledger miscounts its captures in {counted(miscounted, 'row')} of state_count")
     active = {int(s["id"]): s for s in world["subjects"] if s["active"]}
     names = Counter((s["project"], s["display_name"]) for s in world["subject_sets"] if not s["deleted"])
     found += [f"{count} subject sets are named {name!r}" for (_, name), count in names.items() if count > 1]

@@ -5,25 +5,31 @@ A survey lists a batch's subject set page by page and what this ledger's runs ma
 live uploads: what it saw is old when it is acted on, so each finding names the capture as it was seen.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
 from ctstate.errors import UsageError
-from ctstate.ledger import Ledger, comparison
+from ctstate.ledger import Ledger, comparison, history
 from ctstate.verbs.survey.findings import ACTED_ON, KINDS, Finding, Notes, Survey
 from ctstate.verbs.survey.lost import find_lost
 from ctstate.verbs.survey.sets import Comparison, unknown_set
+from ctstate.verbs.survey.share import ALL, DOUBTFUL, Share
 from ctstate.verbs.survey.subjects import deletable, image_problem
 from ctstate.words import counted
 from ctstate.zooniverse import Zooniverse
 
 __all__ = [
     "ACTED_ON",
+    "ALL",
+    "DOUBTFUL",
     "KINDS",
     "Finding",
+    "Share",
     "Survey",
     "deletable",
     "image_problem",
+    "keep",
     "survey",
 ]
 
@@ -36,7 +42,7 @@ def survey(
     season: str | None = None,
     batch_name: str | None = None,
     subject_set_id: int | None = None,
-    check_images: bool = False,
+    share: Share = DOUBTFUL,
     take_over: bool = False,
     on_progress: Callable[[int], None] = lambda subjects: None,
 ) -> Survey:
@@ -47,7 +53,7 @@ def survey(
         project_id: the Zooniverse project.
         season: manifest id; may be None where the ledger holds one season.
         batch_name, subject_set_id: only this batch.
-        check_images: ask the store for every image, not only where the ledger is in doubt.
+        share: of which captures the store is asked for every image, not only where the ledger is in doubt.
         take_over: subjects in the sets that bear another ledger's mark are this one's, as that one is lost
             (`adopt`).
         on_progress: told the number of subjects seen so far.
@@ -67,16 +73,14 @@ def survey(
                 "`ctstate adopt` takes in a set that the ledger does not know"
             )
     zooniverse.project(project_id)
-    notes = Notes(Survey(season=row.name))
+    notes = Notes(Survey(season=row.name, began_at=ledger.moment(), part=share.name))
     looked_at = [
         item
         if item.subject_set_id is not None
         else unknown_set(ledger, zooniverse, project_id, row.name, item, notes)
         for item in batches
     ]
-    sets = Comparison(
-        ledger, zooniverse, notes, check_images=check_images, take_over=take_over, on_progress=on_progress
-    )
+    sets = Comparison(ledger, zooniverse, notes, share=share, take_over=take_over, on_progress=on_progress)
     for each in looked_at:
         sets.batch(each)
     find_lost(ledger, zooniverse, project_id, looked_at, notes)
@@ -84,6 +88,35 @@ def survey(
         _unbatched(ledger, row.id, notes.survey)
     _spare_what_is_not_ours(ledger, zooniverse, project_id, notes.survey)
     return notes.survey
+
+
+def keep(ledger: Ledger, verb: str, project_id: int, found: Survey, batch_name: str | None = None) -> None:
+    """Write a survey down, with its own run: `v_verifications` tells what was looked at, and when.
+
+    Args:
+        ledger, project_id, found, batch_name: as for `survey`, and what it returned.
+        verb: that made it.
+
+    Raises:
+        LedgerError: the ledger cannot be written, or was opened to be read.
+    """
+    arguments = {"project_id": project_id, "season": found.season, "batch": batch_name, "part": found.part}
+    kinds = Counter(finding.kind for finding in found.findings)
+    season_id = ledger.season(found.season).id
+    with ledger.atomic_run(verb, arguments) as (connection, run_id):
+        made = history.Verification(
+            season_id=season_id,
+            batch=batch_name,
+            project_id=project_id,
+            began_at=found.began_at,
+            part=found.part,
+            captures=found.captures,
+            subjects=found.subjects,
+            images_asked=found.images_asked,
+            found=kinds,
+        )
+        history.note_verification(connection, run_id, made)
+    found.kept = True
 
 
 def _unbatched(ledger: Ledger, season_id: int, result: Survey) -> None:

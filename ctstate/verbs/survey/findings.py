@@ -61,9 +61,23 @@ class Finding:
 
 @dataclass
 class Survey:
-    """What was found: how many captures agree, and everything else."""
+    """What was found: how many captures agree, and everything else.
+
+    Attributes:
+        season: manifest id.
+        began_at: a time of the ledger.
+        part: of which captures every image was asked for; see `Share`.
+        captures, subjects, images_asked: how many were looked at.
+        kept: it is in the ledger (`v_verifications`).
+    """
 
     season: str
+    began_at: str = ""
+    part: str | None = None
+    captures: int = 0
+    subjects: int = 0
+    images_asked: int = 0
+    kept: bool = False
     agree: int = 0
     under_way: int = 0
     excluded: int = 0

@@ -8,6 +8,7 @@ from ctstate.errors import NotFoundError
 from ctstate.ledger import Ledger, State, captures, claims, comparison, subject_sets
 from ctstate.machine import machine
 from ctstate.verbs.survey.findings import Notes
+from ctstate.verbs.survey.share import Share
 from ctstate.verbs.survey.subjects import SubjectSeen, look_at
 from ctstate.words import counted
 from ctstate.zooniverse import PAGE_SIZE, Zooniverse
@@ -47,17 +48,16 @@ class Comparison:
         zooniverse: Zooniverse,
         notes: Notes,
         *,
-        check_images: bool,
+        share: Share,
         take_over: bool,
         on_progress: Callable[[int], None],
     ) -> None:
         self._ledger = ledger
         self._zooniverse = zooniverse
         self._notes = notes
-        self._check_images = check_images
+        self._share = share
         self._take_over = take_over
         self._on_progress = on_progress
-        self._subjects = 0
 
     def batch(self, item: Batch) -> None:
         """Compare a batch's captures with its subject set."""
@@ -86,11 +86,12 @@ class Comparison:
             looked = machine().each(lambda pair: self._look(*pair), known, HEADS_AT_ONCE)
             for (_, row), seen in zip(known, looked, strict=True):
                 there.setdefault(row.id, []).append(seen)
+                self._notes.survey.images_asked += seen.asked
             for subject in page:
                 if subject.id not in rows:
                     self._stranger(item, subject)
-            self._subjects += len(page)
-            self._on_progress(self._subjects)
+            self._notes.survey.subjects += len(page)
+            self._on_progress(self._notes.survey.subjects)
         return there
 
     def _captures_behind(self, page: Sequence[Subject]) -> dict[int, CaptureContent]:
@@ -113,7 +114,7 @@ class Comparison:
         return {subject_id: rows[key] for subject_id, key in keys.items() if key in rows}
 
     def _look(self, subject: Subject, row: CaptureContent) -> SubjectSeen:
-        return look_at(self._zooniverse, subject, row, check_images=self._check_images)
+        return look_at(self._zooniverse, subject, row, check_images=self._share.covers(row.id))
 
     def _stranger(self, item: Batch, subject: Subject) -> None:
         subject_id = subject.id
@@ -148,6 +149,7 @@ class Comparison:
         missing = [row.subject_id for row in rows if row.subject_id is not None and row.id not in there]
         elsewhere = self._zooniverse.subjects_by_id(missing) if missing else {}
         self._linked_since(item, rows, elsewhere, there)
+        self._notes.survey.captures += len(rows)
         for row in rows:
             subjects = there.get(row.id, [])
             if row.state == State.UPLOADING.value:

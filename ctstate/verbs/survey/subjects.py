@@ -19,25 +19,27 @@ class SubjectSeen:
         id: Zooniverse's number.
         problem: with its images; empty where they are whole or were not looked at.
         differs: keys of its metadata that differ from the ledger's.
+        asked: images that the store was asked for.
     """
 
     id: int
     problem: str
     differs: tuple[str, ...]
+    asked: int
 
 
 def look_at(zooniverse: Zooniverse, subject: Subject, row: CaptureContent, *, check_images: bool) -> SubjectSeen:
     """Compare a subject with its capture; its images only where that matters, unless `check_images`."""
     subject_id = subject.id
     settled = row.state == State.UPLOADED.value and row.subject_id == subject_id
-    problem = ""
+    problem, asked = "", 0
     if check_images or not settled:
-        problem = image_problem(zooniverse, subject, row)
+        problem, asked = image_problem(zooniverse, subject, row), len(row.images)
     elif len(subject.locations) != len(row.images):
         problem = f"{counted(len(subject.locations), 'image')}, not {len(row.images)}"
     wanted = subject_metadata(row)
     differs = tuple(key for key, value in wanted.items() if subject.metadata.get(key) != value)
-    return SubjectSeen(subject_id, problem, differs)
+    return SubjectSeen(subject_id, problem, differs, asked)
 
 
 def image_problem(zooniverse: Zooniverse, subject: Subject, row: CaptureContent) -> str:

@@ -89,14 +89,14 @@ def upload(
             "batch": options.batch,
             "limit": options.limit,
         }
-        with ledger.live_run("upload", arguments, log_file) as live:
+        with ledger.live_run("upload", arguments, log_file, zooniverse.traffic.figures) as live:
             counts = _upload(ledger, live, zooniverse, options, plan, stop, encoders, on_progress)
             left = _left(ledger, plan, options.batch)
             if stop.requested:
                 live.stopped(stop.reason)
     finally:
         encoders.close()
-    return UploadReport(plan, counts, left, stop.reason, zooniverse.counts.api, zooniverse.counts.images)
+    return UploadReport(plan, counts, left, stop.reason, zooniverse.traffic.api, zooniverse.traffic.images)
 
 
 def _upload(
@@ -144,6 +144,7 @@ def _upload(
         backoff=zooniverse.backoff,
     )
     runner = Runner(ledger, live, zooniverse, stop, assignment, floor, encoders)
+    live.figures = lambda: zooniverse.traffic.figures() | runner.waited()
     watch = AllowanceWatch(ledger, zooniverse, list(sets), warned=bool(plan.warning))
     total = sum(planned.pending for planned in pending)
     work = uploads.Work(plan.season_id, pending[0].id if options.batch is not None else None)

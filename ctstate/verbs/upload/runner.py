@@ -15,7 +15,7 @@ to Zooniverse.
 import functools
 import logging
 import os
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -105,6 +105,7 @@ class StoryUnderWay:
     claim: Claim
     telling: Story
     want: Want | None = None
+    since: float = 0.0  # when it began to want that
     holds: bool = field(default=False)  # images in memory
 
 
@@ -137,6 +138,7 @@ class Runner:
         self._availability = Availability(assignment.backoff)
         self._acts = acts.act_of(ledger, live, zooniverse, assignment.project_id)
         self.counts = Counts()
+        self._waited: defaultdict[str, float] = defaultdict(float)
         self._fatal: BaseException | None = None
         self._changed = machine().condition()  # guards what follows; notified when a story ends
         self._stories: dict[int, StoryUnderWay] = {}
@@ -146,16 +148,8 @@ class Runner:
         self._recovered_at = machine().monotonic()
         self._committer = Committer(ledger, self._die)
         self._lost = LostCreates(ledger, zooniverse, assignment.settle, self._looked, self._die)
-        self._linker = Linker(
-            ledger,
-            live,
-            zooniverse,
-            stop.wait,
-            assignment.sets,
-            assignment.link_batch_size,
-            self._linked,
-            self._die,
-        )
+        size = assignment.link_batch_size
+        self._linker = Linker(ledger, live, zooniverse, stop.wait, assignment.sets, size, self._linked, self._die)
         self._connections = Connections(assignment.connections, self._send)
 
     # -- the run -----------------------------------------------------------------------------------------
@@ -243,6 +237,11 @@ class Runner:
         self._recovered_at = machine().monotonic()
         return self._ledger.recover() > 0
 
+    def waited(self) -> dict[str, float]:
+        """Return for how many seconds captures waited for each thing that a story wants, all together."""
+        with self._changed:
+            return {f"seconds: captures waited for {want}": seconds for want, seconds in self._waited.items()}
+
     # -- claiming ----------------------------------------------------------------------------------------
 
     def _limit_reached(self) -> bool:
@@ -288,6 +287,7 @@ class Runner:
 
     def _tell(self, story: StoryUnderWay, answer: Any = None, error: BaseException | None = None) -> None:
         """Tell a story on with an answer (or an error), and pass what it wants next to whoever carries that out."""
+        self._see_wait(story)
         try:
             story.want = story.telling.throw(error) if error is not None else story.telling.send(answer)
         except StopIteration as end:
@@ -327,6 +327,12 @@ class Runner:
                 self._linker.add(Whole(story.claim, subject_id))
             case _:
                 raise AssertionError(f"nobody carries out {story.want}")
+
+    def _see_wait(self, story: StoryUnderWay) -> None:
+        since, story.since = story.since, machine().monotonic()
+        if story.want is not None:
+            with self._changed:
+                self._waited[type(story.want).__name__] += story.since - since
 
     def _over(self, story: StoryUnderWay, ending: Ending) -> None:
         """A story has ended."""

@@ -1,0 +1,95 @@
+"""What is counted as captures move is what counting them all would say."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import text
+
+from ctstate.ledger import Ledger, counts
+from ctstate.verbs.batch import batch
+from ctstate.verbs.exclude import exclude, include
+from tests.builders.season_files import SeasonFiles
+
+
+def drift(ledger: Ledger) -> int:
+    with ledger.read() as connection:
+        return counts.drift(connection)
+
+
+def counted(ledger: Ledger) -> dict[tuple[str | None, str], tuple[int, int, int]]:
+    with ledger.read() as connection:
+        found = counts.count_states(connection, None, None)
+    return {(row.batch, row.state): (row.captures, row.excluded, row.in_doubt) for row in found}
+
+
+@pytest.mark.parametrize("many", [1, 10**6], ids=["at once", "one by one"])
+def test_a_season_is_counted_as_it_is_prepared(
+    season: SeasonFiles, monkeypatch: pytest.MonkeyPatch, many: int
+) -> None:
+    monkeypatch.setattr(counts, "MANY", many)
+    season.load()
+    with season.open() as ledger:
+        assert counted(ledger) == {(None, "manifested"): (6, 0, 0)}
+        exclude(ledger, where="site = 'B04'", reason="people")
+        assert counted(ledger) == {(None, "manifested"): (3, 3, 0)}
+        assert drift(ledger) == 0
+        include(ledger, where="capture = '1'")
+        batch(ledger, number_of_batches=2)
+        assert drift(ledger) == 0
+        assert counted(ledger) == {
+            ("batch_1", "batched"): (2, 0, 0),
+            ("batch_2", "batched"): (2, 0, 0),
+            (None, "manifested"): (0, 2, 0),
+        }
+        batch(ledger, number_of_batches=1)
+        assert counted(ledger) == {("batch_1", "batched"): (4, 0, 0), (None, "manifested"): (0, 2, 0)}
+        assert drift(ledger) == 0
+        with ledger.read() as connection:
+            assert connection.execute(text("SELECT count(*) FROM meta WHERE name = 'counts_rest'")).scalar() == 0
+
+
+def test_what_is_taken_back_is_counted_back(season: SeasonFiles) -> None:
+    season.load()
+    with season.open() as ledger:
+        before = counted(ledger)
+        with pytest.raises(RuntimeError), ledger.write() as connection, counts.counted_once(connection, 10**6):
+            connection.execute(text("UPDATE capture SET excluded = 'people'"))
+            raise RuntimeError("the disk is full")
+        assert counted(ledger) == before
+        assert drift(ledger) == 0
+        exclude(ledger, where="site = 'B04'", reason="people")  # the counts do not rest for ever
+        assert drift(ledger) == 0
+
+
+def test_a_miscount_is_found(new_ledger: Callable[..., Ledger]) -> None:
+    ledger = new_ledger(3)
+    assert drift(ledger) == 0
+    with ledger.write() as connection:
+        connection.execute(text("UPDATE state_count SET captures = captures + 1"))
+    assert drift(ledger) > 0
+
+
+def test_every_view_that_counts_says_the_same(new_ledger: Callable[..., Ledger]) -> None:
+    ledger = new_ledger(10, 2)
+    with ledger.write() as connection:
+        connection.execute(text("UPDATE capture SET excluded = 'people' WHERE id IN (1, 2, 3)"))
+        connection.execute(text("UPDATE capture SET state = 'uploading', run_id = 1 WHERE id IN (3, 4, 5, 6)"))
+        connection.execute(text("UPDATE capture SET subject_id = id WHERE id IN (3, 4)"))
+        connection.execute(text("UPDATE capture SET state = 'uploaded' WHERE id IN (3, 4)"))
+        connection.execute(text("UPDATE capture SET state = 'failed' WHERE id = 5"))
+        connection.execute(text("UPDATE capture SET create_sent_at = 't', ambiguous_at = 't' WHERE id = 6"))
+    found = ledger.query("SELECT * FROM v_sites")
+    assert found.to_dict("records") == [
+        {
+            "season": "S", "site": "A", "captures": 10, "excluded": 2, "pending": 5, "uploaded": 2, "failed": 1,
+            "removed": 0, "deleted": 0, "in_doubt": 1,
+        }
+    ]  # fmt: skip
+    of_batches = ledger.query("SELECT * FROM v_progress ORDER BY batch")
+    assert list(of_batches["captures"]) == [5, 5]
+    for column in ("excluded", "pending", "uploaded", "failed"):
+        assert of_batches[column].sum() == found[column][0], column
+    hours = ledger.query("SELECT * FROM v_hourly")
+    assert (hours["uploaded"].sum(), hours["failed"].sum()) == (2, 1)
+    assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:00:00Z", hours["hour"][0])
