@@ -9,7 +9,7 @@ PACKAGE = Path(ctstate.__file__).parent
 PROJECT = PACKAGE.parent
 
 GROUND = ("errors", "capture", "machine", "words")
-ROOMS = ("ledger", "formats", "images", "zooniverse", "cluster")
+ROOMS = ("ledger", "formats", "images", "zooniverse", "cluster", "web")
 MAY_KNOW: dict[str, tuple[str, ...]] = {
     "errors": (),
     "machine": (),

@@ -1,0 +1,63 @@
+"""Pages made of templates (Jinja2), autoescaped."""
+
+import functools
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from ctstate.words import counted
+
+
+@functools.cache
+def _templates() -> jinja2.Environment:
+    templates = jinja2.Environment(
+        loader=jinja2.PackageLoader("ctstate.web"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.filters |= {"counted": counted, "number": number, "percent": percent, "size": size}
+    return templates
+
+
+def render(template: str, **facts: Any) -> str:
+    """Return a page.
+
+    Args:
+        template: in `ctstate/web/templates`.
+        facts: what it speaks of; all text is escaped, but for `Markup`.
+    """
+    return _templates().get_template(template).render(**facts)
+
+
+def number(value: float | None) -> str:
+    """Return a number with its thousands apart; nothing for None."""
+    return "" if value is None else f"{value:,.0f}"
+
+
+def percent(part: float, whole: float) -> str:
+    """Return a share in per cent: never 100% for less than all, nor 0% for more than nothing."""
+    if not whole:
+        return "–"
+    share = 100 * part / whole
+    if 0 < share < 0.1:
+        return "<0.1%"
+    if 99.9 < share < 100:
+        return ">99.9%"
+    return f"{share:.0f}%" if share in (0, 100) or 10 <= share < 99 else f"{share:.1f}%"
+
+
+def size(value: float | None) -> str:
+    """Return bytes in kB, MB, GB, TB (powers of 1000)."""
+    if value is None:
+        return ""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if abs(value) < 1000:
+            return f"{value:,.0f} {unit}" if unit == "bytes" or value >= 100 else f"{value:,.1f} {unit}"
+        value /= 1000
+    return f"{value:,.1f} TB"
+
+
+__all__ = ["Markup", "number", "percent", "render", "size"]
