@@ -1,6 +1,7 @@
 """A cleaned captures CSV: one row per image (docs/legacy-formats.md, section 1)."""
 
 import csv
+import functools
 import json
 import math
 import re
@@ -137,21 +138,16 @@ class CapturesCsv(CaptureReader):
     ) -> Listed | None:
         """Return the image of a row; None for an empty one, and after an error."""
         season, site, roll, number, *more = get(cells)
-        given, rank_old, rank_new, path, relative, time = ["" if value in BLANK else value for value in more]
+        if not BLANK.isdisjoint(more):
+            more = ["" if value in BLANK else value for value in more]
+        given, rank_old, rank_new, path, relative, time = more
         if not (season or site or roll or number or path or relative):
             return None  # an empty line, as spreadsheets leave at the end
         problem, reason = self._flagged(row, cells, flags) if flags else (None, None)
         capture_number, rank = _whole(number), _whole(rank_old or rank_new)
-        wrong = _wrong(season, site, roll, number, path or relative)
-        if wrong is None and capture_number is None:
-            wrong = f"column 'capture' is {short(number)}, not a whole number"
-        if wrong is None and rank is None:
-            shown = short(rank_old or rank_new)
-            wrong = f"the rank (column 'image' or 'image_rank_in_capture') is {shown}, not a whole number"
-        if wrong is not None:
-            self._error(row, wrong)
         metadata = self._metadata(row, [cells[index] for index in extras]) if extras else None
-        if capture_number is None or rank is None or wrong is not None:
+        if capture_number is None or rank is None or not (path or relative) or _any_blank(season, site, roll):
+            self._error(row, _wrong(season, site, roll, number, path or relative, rank_old or rank_new))
             return None
         path = _image_path(path, relative, season)
         place = self._place(row, path)
@@ -201,12 +197,22 @@ _HINT = "; save it as UTF-8, or name its encoding with --encoding, such as cp125
 _END = ["the end of the file: a row of its own unless a quote is open"]
 
 
-def _wrong(season: str, site: str, roll: str, number: str, path: str) -> str | None:
-    """Say what a row lacks, or None."""
+@functools.lru_cache(maxsize=64)
+def _any_blank(season: str, site: str, roll: str) -> bool:
+    """Tell whether one of them is empty; they stay the same for thousands of rows."""
+    return not (season.strip() and site.strip() and roll.strip())
+
+
+def _wrong(season: str, site: str, roll: str, number: str, path: str, rank: str) -> str:
+    """Say what a row lacks."""
     for key, value in (("season", season), ("site", site), ("roll", roll), ("capture", number)):
         if not value.strip():
             return f"column {key!r} is empty"
-    return None if path else "no image path (column 'path' or 'image_path_rel')"
+    if not path:
+        return "no image path (column 'path' or 'image_path_rel')"
+    if _whole(number) is None:
+        return f"column 'capture' is {short(number)}, not a whole number"
+    return f"the rank (column 'image' or 'image_rank_in_capture') is {short(rank)}, not a whole number"
 
 
 def _image_path(path: str, relative: str, season: str) -> str:
@@ -220,6 +226,7 @@ def _image_path(path: str, relative: str, season: str) -> str:
 _WHOLE = re.compile(r"[ \t]*[+-]?\d{1,15}(\.0*)?[ \t]*", re.ASCII)
 
 
+@functools.lru_cache(maxsize=1024)  # ranks are few, and the images of a capture have its number
 def _whole(value: str) -> int | None:
     number = whole_number(value)
     if number is not None:

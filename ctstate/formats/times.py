@@ -40,14 +40,15 @@ def _is_day(year: str, month: str, day: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _plain_day(said: str) -> str | None:
-    """Return how a plain time begins (`2026-06-03 `, or with a `T`), as the ledger has it; None: none does."""
-    found = re.fullmatch(r"(\d{4})-(\d\d)-(\d\d)[T ]", said, re.ASCII)
-    return None if found is None or not _is_day(*found.groups()) else f"{said[:10]}T"
+    """Return how a plain time begins (`2026-06-03 `, or with `:` or `/`), as the ledger has it; None: none does."""
+    found = re.fullmatch(r"(\d{4})([-:/])(\d\d)\2(\d\d)[T ]", said, re.ASCII)
+    return None if found is None or not _is_day(*found.group(1, 3, 4)) else f"{'-'.join(found.group(1, 3, 4))}T"
 
 
 _plain_clock = re.compile(r"(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d\Z", re.ASCII).match
 
 
+@lru_cache(maxsize=64)  # the images of a burst
 def as_written(said: str) -> str | None:
     """Return a time as cameras, databases and spreadsheets write it, in the ledger's form; None where it is none.
 

@@ -85,9 +85,10 @@ def check_incoming(connection: Connection, name: str) -> Contents:
         InputError: two rows contradict each other, or a name is too long.
     """
     _check_lengths(connection, name)
+    _check_facts_agree(connection, name)
     duplicates = 0
     if connection.execute(_ANYTHING_TWICE).first():
-        _check_rows_agree(connection, name)
+        _check_images_agree(connection, name)
         first = select(func.min(incoming.c.row)).group_by(incoming.c.capture_id, incoming.c.rank)
         duplicates = connection.execute(delete(incoming).where(incoming.c.row.not_in(first))).rowcount
     found = connection.execute(
@@ -126,33 +127,32 @@ def _differs(column: ColumnElement[Any]) -> ColumnElement[bool]:
     return func.min(column) != func.max(column)
 
 
-_FACTS_DIFFER = or_(
-    *(_differs(incoming.c[name]) for name in ("season", "site", "roll", "capture_number")),
-    _differs(func.coalesce(incoming.c.metadata, "")),
-)
-
 _TWICE = (func.count(incoming.c[name].distinct()) < func.count() for name in ("rank", "path"))
 _ANYTHING_TWICE = (
-    select(incoming.c.capture_id)
-    .group_by(incoming.c.capture_id)
-    .having(func.count() > 1, or_(_FACTS_DIFFER, *_TWICE))
-    .limit(1)
+    select(incoming.c.capture_id).group_by(incoming.c.capture_id).having(func.count() > 1, or_(*_TWICE)).limit(1)
 )
-"""Finds whether there may be anything wrong, in one pass: what it is, is asked only then."""
+"""Finds whether there may be anything twice, in one pass: what it is, is asked only then."""
+
+_other = incoming.alias("other")
+_FACTS = ("season", "site", "roll", "capture_number", "metadata")
 
 
-def _check_rows_agree(connection: Connection, name: str) -> None:
-    it = incoming.c
+def _check_facts_agree(connection: Connection, name: str) -> None:
+    # Each row with the first of its capture: that takes half of comparing the least of each column with the most.
+    it, other = incoming.c, _other.c
     first = (
         select(it.capture_id, func.min(it.row).label("row"))
         .group_by(it.capture_id)
-        .having(func.count() > 1, _FACTS_DIFFER)
+        .having(func.count() > 1)
         .subquery()
     )
     clash = connection.execute(
-        select(first.c.row.label("one"), it.row.label("other"), it.capture_id)
-        .join_from(incoming, first, and_(it.capture_id == first.c.capture_id, it.row != first.c.row))
-        .order_by(it.row)
+        select(it.row.label("one"), other.row.label("other"), it.capture_id)
+        .select_from(first)
+        .join(incoming, and_(it.capture_id == first.c.capture_id, it.row == first.c.row))
+        .join(_other, and_(other.capture_id == first.c.capture_id, other.row != first.c.row))
+        .where(or_(*(it[name].is_distinct_from(other[name]) for name in _FACTS)))
+        .order_by(other.row)
         .limit(1)
     ).first()
     if clash is not None:
@@ -160,6 +160,10 @@ def _check_rows_agree(connection: Connection, name: str) -> None:
             f"{name}, rows {clash.one} and {clash.other}: capture {clash.capture_id} differs between its images "
             "in season, site, roll, capture or a metadata column; nothing was changed"
         )
+
+
+def _check_images_agree(connection: Connection, name: str) -> None:
+    it = incoming.c
     rows = func.min(it.row).label("one"), func.max(it.row).label("other")
     two = connection.execute(
         select(*rows, it.capture_id, it.rank)
@@ -249,9 +253,10 @@ def _merge(connection: Connection, name: str, season_id: int, run_id: int, updat
     touched = or_(capture.c.id > highest, capture.c.id.in_(select(_different.c.key)))
     sample(connection, season_id, touched)
     exclude_imageless(connection, touched)
-    usable = func.sum(case((incoming.c.problem.is_(None), 1), else_=0))
-    without = select(incoming.c.capture_id).group_by(incoming.c.capture_id).having(usable == 0).subquery()
-    merged.without_image = int(connection.execute(select(func.count()).select_from(without)).scalar_one())
+    if connection.execute(select(incoming.c.row).where(incoming.c.problem.is_not(None)).limit(1)).first():
+        usable = func.sum(case((incoming.c.problem.is_(None), 1), else_=0))
+        without = select(incoming.c.capture_id).group_by(incoming.c.capture_id).having(usable == 0).subquery()
+        merged.without_image = int(connection.execute(select(func.count()).select_from(without)).scalar_one())
     return merged
 
 
