@@ -155,10 +155,11 @@ class CapturesCsv(CaptureReader):
             return None
         capture_id = given or f"{season}#{site}#{roll}#{number}"
         taken_at = as_written(time) if time else None
-        image = IncomingImage(
+        # `_make`: by the name of each field it takes three times as long.
+        image = IncomingImage._make((
             row, capture_id, season, site, roll, number, capture_number, rank, path, problem, reason, metadata,
             None, taken_at, time if time and taken_at is None else None,
-        )  # fmt: skip
+        ))  # fmt: skip
         return image, place if problem is None else None
 
     def _flagged(

@@ -187,6 +187,8 @@ def _verdict(place: str, root: str | None) -> tuple[str, str] | None:
     """Return problem and reason of a file that cannot be uploaded, or None."""
     try:
         found = os.lstat(place)
+        if stat.S_IFMT(found.st_mode) == stat.S_IFREG and found.st_size:  # most are
+            return None
         if stat.S_ISLNK(found.st_mode):
             if root is not None and not is_below(os.path.realpath(place), root):
                 return _OUTSIDE

@@ -252,8 +252,10 @@ def _merge(connection: Connection, name: str, season_id: int, run_id: int, updat
     _add_images(connection, capture.c.id > highest)
     touched = or_(capture.c.id > highest, capture.c.id.in_(select(_different.c.key)))
     sample(connection, season_id, touched)
-    exclude_imageless(connection, touched)
-    if connection.execute(select(incoming.c.row).where(incoming.c.problem.is_not(None)).limit(1)).first():
+    problems = connection.execute(select(incoming.c.row).where(incoming.c.problem.is_not(None)).limit(1)).first()
+    if problems or differing:  # else each of them has an image
+        exclude_imageless(connection, touched)
+    if problems:
         usable = func.sum(case((incoming.c.problem.is_(None), 1), else_=0))
         without = select(incoming.c.capture_id).group_by(incoming.c.capture_id).having(usable == 0).subquery()
         merged.without_image = int(connection.execute(select(func.count()).select_from(without)).scalar_one())
