@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from ctstate.words import counted
 
@@ -21,6 +21,7 @@ def _templates() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     templates.filters |= {
+        "code": code,
         "counted": counted,
         "duration": duration,
         "number": number,
@@ -69,6 +70,14 @@ def size(value: float | None) -> str:
     return f"{value:,.1f} TB"
 
 
+def code(words: str) -> Markup:
+    """Return words in which what stands between backticks, such as a command, is set as code."""
+    parts = words.split("`")
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if number % 2 else escape(part) for number, part in enumerate(parts)
+    )
+
+
 def when(moment: str | None) -> str:
     """Return a time of the ledger for people: `23 Nov 2026, 19:02 UTC`; nothing for None."""
     if moment is None:
@@ -91,4 +100,4 @@ def duration(seconds: float | None) -> str:
     return f"{seconds} s"
 
 
-__all__ = ["Markup", "duration", "number", "percent", "render", "size", "when"]
+__all__ = ["Markup", "code", "duration", "number", "percent", "render", "size", "when"]

@@ -86,7 +86,8 @@ def _captures(rng: random.Random, sites: tuple[str, ...], here: int, per_day: in
                     {
                         "id": key, "capture_id": name, "season_id": 1, "season": "TOLD_S1",
                         "site": site, "roll": "1", "capture": str(key), "capture_number": key,
-                        "state": "manifested", "run_id": here, "moved_at": now(), "excluded": "people" if rng.random() < 0.03 else None,
+                        "state": "manifested", "run_id": here, "moved_at": now(),
+                        "excluded": "people" if rng.random() < 0.03 else None,
                         "taken_at": f"{day}T{rng.randrange(24):02}:{rng.randrange(60):02}:00",
                     }
                 )  # fmt: skip
@@ -99,8 +100,10 @@ def _images(connection: Connection, rng: random.Random, captures: list[dict[str,
     rows = []
     for row in captures:
         path = f"IMAG{row['id']:05}.JPG"
-        if row["id"] % 50 in (1, 3):  # what fails is looked at
+        if row["id"] % 50 == 1:  # what fails is looked at
             save(root / path, picture, quality=90, exif=secret_exif())
+            if row["id"] % 100 == 1:
+                (root / path).write_bytes((root / path).read_bytes()[:2000])
         rows.append({"capture_id": row["id"], "rank": 1, "path": path, "bytes": 9000 + rng.randrange(2000)})
     connection.execute(insert(image), rows)
 

@@ -102,9 +102,9 @@ def cameras(days: Mapping[tuple[str, str], int], stays: Iterable[Stay], today: s
     for site in sorted({*by_site, *timeless}):
         row = Camera(site, timeless=timeless.get(site, 0))
         row.captures = sum(by_site[site].values()) + row.timeless if site in by_site else row.timeless
+        _tell_of_clocks(row, wrong.get(site, {}))
         if first is not None and last is not None:
             _tell(row, good.get(site, {}), first, last, 7 if weeks else 1, stood.get(site))
-        _tell_of_clocks(row, wrong.get(site, {}))
         rows.append(row)
     rows.sort(key=lambda row: (-row.trouble, row.site))
     levels = _levels([count for row in rows for count in row.cells if count > 0])

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from ctstate.ledger.clock import age, shifted
 from ctstate.ledger.overview import Hour, Poll
+from ctstate.web.pages import when
 
 HOURS = 6
 """So many of the last hours in which captures came up say how fast uploads are."""
@@ -148,11 +149,7 @@ def classification_ahead(polls: Sequence[Poll]) -> ClassificationAhead:
         return ClassificationAhead(seen, None, None, why, farthest)
     per_day = (last.retired - recent[0].retired) / days
     left = (last.subjects - last.retired) / per_day * 86400
-    made_of = f"as many a day as between the looks of {_day(recent[0].at)} and {_day(last.at)}"
+    made_of = f"as many a day as between the looks of {when(recent[0].at)} and {when(last.at)}"
     return ClassificationAhead(
         seen, per_day, shifted(last.at, left) if left < FARTHEST_S else None, made_of, farthest
     )
-
-
-def _day(moment: str) -> str:
-    return moment[:16].replace("T", " ")

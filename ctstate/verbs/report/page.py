@@ -50,7 +50,9 @@ def draw(facts: Facts) -> str:
         hours=_hours(facts.hours, facts.at["hours"]),
         classification=_curve(facts.classification),
         species=_species(facts.guesses),
-        species_legend=charts.legend([Part(SURE[step], 0, f"sure{step}") for step in SURE]),
+        species_legend=charts.legend(
+            [Part(SURE[s], 0, f"sure{s}") for s in SURE if s in {guess.sure for guess in facts.guesses}]
+        ),
         requests=_requests(facts.figures),
         listed=LISTED,
         sure=SURE,
