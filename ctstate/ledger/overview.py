@@ -76,6 +76,7 @@ def hours(connection: Connection, season_id: int) -> list[Hour]:
     rows = connection.execute(
         select(hour_count.c.hour, hour_count.c.state, hour_count.c.captures)
         .where(hour_count.c.season_id == season_id)
+        .where(hour_count.c.hour.like("____-__-__T__"))  # a person's own UPDATE may have left anything there
         .order_by(hour_count.c.hour)
     )
     for hour, state, captures in rows:

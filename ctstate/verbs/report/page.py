@@ -23,8 +23,15 @@ SITES, CAMERAS, SPECIES, REASONS = 40, 60, 20, 12
 LISTED = 1000
 """So many lines has a table; a larger one is for `ctstate sql`."""
 
-MOST_HOURS = 400
-"""What took longer is shown by days."""
+MOST_COLUMNS = 400
+"""What took longer is shown by larger units."""
+
+UNITS = (
+    ("hour", timedelta(hours=1)),
+    ("day", timedelta(days=1)),
+    ("week", timedelta(weeks=1)),
+    ("quarter", timedelta(weeks=13)),
+)
 
 STATES = ("uploaded", "failed", "pending", "removed", "deleted", "excluded")
 _KIND = {"pending": "batched"}
@@ -171,9 +178,10 @@ def _has_gaps(cameras: Cameras) -> bool:
 
 
 class OverTime(NamedTuple):
-    """Uploads by hour or day: the picture, and the same as rows (label, uploaded, failed)."""
+    """Uploads by hour or day: its legend, the picture, and the same as rows (label, uploaded, failed)."""
 
     unit: str
+    legend: Markup
     picture: Markup
     rows: Sequence[tuple[str, int, int]]
 
@@ -182,27 +190,26 @@ def _hours(hours: Sequence[Hour], now: str) -> OverTime | None:
     if not hours:
         return None
     begin, end = _hour(hours[0].hour), _hour(hours[-1].hour)
-    by_day = (end - begin) > timedelta(hours=MOST_HOURS)
-    step = timedelta(days=1) if by_day else timedelta(hours=1)
-    total: dict[datetime, list[int]] = {}
-    at = begin.replace(hour=0) if by_day else begin
-    while at <= end:
-        total[at] = [0, 0]
-        at += step
+    unit, step = next(each for each in UNITS if end - begin < MOST_COLUMNS * each[1] or each is UNITS[-1])
+    if unit != "hour":
+        begin = begin.replace(hour=0)
+    total = [[0, 0] for _ in range((end - begin) // step + 1)]
     for hour in hours:
-        at = _hour(hour.hour)
-        cell = total[at.replace(hour=0) if by_day else at]
+        cell = total[(_hour(hour.hour) - begin) // step]
         cell[0] += hour.uploaded
         cell[1] += hour.failed
-    form = "%d %b %Y" if by_day else "%d %b, %H:00"
-    unit = "day" if by_day else "hour"
-    rows = [(at.strftime(form).lstrip("0"), up, failed) for at, (up, failed) in total.items()]
+    form = "%d %b, %H:00" if unit == "hour" else "%d %b %Y"
+    rows = [
+        ((begin + number * step).strftime(form).lstrip("0"), up, failed)
+        for number, (up, failed) in enumerate(total)
+    ]
     shown = [
         Column(label, (Part("uploaded", up, "uploaded"), Part("failed", failed, "failed")))
         for label, up, failed in rows
     ]
     happened = [row for row in rows if row[1] or row[2]]
-    return OverTime(unit, charts.columns(shown, of=f"Captures each {unit}"), happened)
+    legend = charts.legend([Part(f"uploaded each {unit} (UTC)", 0, "uploaded"), Part("failed", 0, "failed")])
+    return OverTime(unit, legend, charts.columns(shown, of=f"Captures each {unit}"), happened)
 
 
 def _hour(text: str) -> datetime:
