@@ -125,7 +125,8 @@ def columns(shown: Sequence[Column], *, of: str) -> Markup:
         for part in column.parts:
             known = totals.get(part.kind)
             totals[part.kind] = part._replace(value=part.value + (known.value if known is not None else 0))
-    span = f", {shown[0].label} to {shown[-1].label}" if shown else ""
+    span = f", {shown[0].label}" if shown else ""
+    span += f" to {shown[-1].label}" if len(shown) > 1 else ""
     picture = Markup(
         '<svg viewBox="0 0 {} {}" preserveAspectRatio="none" role="img" aria-label="{}">{}{}</svg>'
     ).format(

@@ -8,9 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
-
-from sqlalchemy.engine import Connection
+from typing import Any, NamedTuple, TypeVar
 
 from ctstate.capture import Season
 from ctstate.ledger import Ledger, counts, overview, runs, scans
@@ -143,7 +141,7 @@ def gather(ledger: Ledger, season: str | None) -> Facts:
     of = ledger.season(season)
     at: dict[str, str] = {}
 
-    def ask(name: str, question: Callable[[Connection], T]) -> T:
+    def ask(name: str, question: Callable[[Any], T]) -> T:
         at[name] = ledger.moment()
         with ledger.read() as connection:
             return question(connection)

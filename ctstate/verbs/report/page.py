@@ -103,7 +103,7 @@ def _funnel(facts: Facts) -> list[Step]:
 def _first_reasons(facts: Facts) -> str:
     found = facts.captures.excluded.most_common(3)
     more = len(facts.captures.excluded) - len(found)
-    words = [f"{number:,} {reason if len(reason) < 60 else reason[:57] + '...'}" for reason, number in found]
+    words = [f"{number:,} as “{reason if len(reason) < 60 else reason[:57] + '...'}”" for reason, number in found]
     return ", ".join([*words, *([f"and {counted(more, 'other reason')}"] if more > 0 else [])])
 
 
@@ -208,7 +208,10 @@ def _hours(hours: Sequence[Hour], now: str) -> OverTime | None:
         for label, up, failed in rows
     ]
     happened = [row for row in rows if row[1] or row[2]]
-    legend = charts.legend([Part(f"uploaded each {unit} (UTC)", 0, "uploaded"), Part("failed", 0, "failed")])
+    key = [Part(f"uploaded each {unit} (UTC)", 0, "uploaded")]
+    if any(failed for _, _, failed in rows):
+        key.append(Part("failed", 0, "failed"))
+    legend = charts.legend(key)
     return OverTime(unit, legend, charts.columns(shown, of=f"Captures each {unit}"), happened)
 
 
