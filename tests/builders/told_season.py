@@ -130,10 +130,8 @@ def _move(connection: Connection, rng: random.Random, captures: list[dict[str, A
         insert(run).values(_run(here, "upload", began, at, "done", host="node17"))
     ).inserted_primary_key
     assert worker is not None
-    ended, live = int(worker[0]), here + 2
-    connection.execute(
-        insert(run).values({**_run(here, "upload", shifted(at, -900), at, None, host="node18"), "id": live})
-    )
+    ended = int(worker[0])
+    connection.execute(insert(run).values(_run(here, "upload", shifted(at, -900), at, None, host="node18")))
     for name, keys in ((1, going[:split]), (2, going[split:])):
         connection.execute(
             update(capture).where(capture.c.id.in_(keys)).values(state="batched", batch_id=name, moved_at=began)

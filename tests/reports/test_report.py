@@ -236,11 +236,15 @@ def test_json(world: UploadedSeason, tmp_path: Path) -> None:
 
 def test_parts_add_up_to_the_whole(told: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Ledger.open(no_ledger_at(told / "ledger.db"), read_only=True) as ledger:
+        with ledger.read() as connection:
+            key = connection.exec_driver_sql(
+                "SELECT run_id FROM v_runs WHERE verb = 'upload' AND outcome = 'done'"
+            ).scalar_one()
         whole = (
             scans.look_at_captures(ledger.read, 1),
             scans.look_at_images(ledger.read, 1, only_season=True)._replace(sample=[]),
             scans.look_at_predictions(ledger.read, 1, only_season=True),
-            overview.count_moves(ledger.read, 2, State.UPLOADED),
+            overview.count_moves(ledger.read, key, State.UPLOADED),
         )
         monkeypatch.setattr(scans, "ROWS", 97)
         monkeypatch.setattr(scans, "MOST", 97)
@@ -249,14 +253,14 @@ def test_parts_add_up_to_the_whole(told: Path, monkeypatch: pytest.MonkeyPatch) 
             scans.look_at_captures(ledger.read, 1),
             scans.look_at_images(ledger.read, 1, only_season=False)._replace(sample=[]),
             scans.look_at_predictions(ledger.read, 1, only_season=False),
-            overview.count_moves(ledger.read, 2, State.UPLOADED),
+            overview.count_moves(ledger.read, key, State.UPLOADED),
         )
         assert parts == whole
         with ledger.read() as connection:
             assert (
                 whole[3]
                 == connection.exec_driver_sql(
-                    "SELECT count(*) FROM event WHERE run_id = 2 AND target = 'uploaded'"
+                    f"SELECT count(*) FROM event WHERE run_id = {key} AND target = 'uploaded'"
                 ).scalar()
             )
             assert sum(whole[2].values()) == connection.exec_driver_sql("SELECT count(*) FROM prediction").scalar()
