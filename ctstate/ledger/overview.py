@@ -21,7 +21,6 @@ from ctstate.ledger.schema import (
     image,
     run,
     run_figure,
-    season,
     state_count,
     verification,
 )
@@ -263,8 +262,3 @@ def copies(connection: Connection, most: int) -> list[Copy]:
     """Return the last copies of the ledger, the latest first."""
     columns: Sequence[Any] = [backup.c[name] for name in Copy._fields]
     return [Copy(*row) for row in connection.execute(select(*columns).order_by(backup.c.run_id.desc()).limit(most))]
-
-
-def count_seasons(connection: Connection) -> int:
-    """Return how many seasons the ledger holds."""
-    return int(connection.execute(select(func.count()).select_from(season)).scalar_one())

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeVar
 
-from sqlalchemy import ColumnElement, and_, case, func, literal, select
+from sqlalchemy import ColumnElement, FromClause, Table, and_, case, func, select
 from sqlalchemy.engine import Connection
 
 from ctstate.ledger.captures import Begin
@@ -18,14 +18,14 @@ from ctstate.machine import machine
 
 T = TypeVar("T")
 
-ROWS = 10_000
+ROWS = 5_000
 """So many rows has a part at first."""
 
-SHORT_S, LONG_S = 0.03, 0.08
+SHORT_S, LONG_S = 0.02, 0.05
 """A part that took less than the first is followed by a larger one; one that took more than the second, by a
 smaller."""
 
-FEWEST, MOST = 250, 20_000
+FEWEST, MOST = 250, 10_000
 
 UNKNOWN = "unknown"
 """The kind of failures of which the ledger says none."""
@@ -70,6 +70,44 @@ def _of(season_id: int) -> ColumnElement[bool]:
     A part is read by its primary key: by that index each part would read the whole season.
     """
     return capture.c.season_id + 0 == season_id
+
+
+class Whose(NamedTuple):
+    """How to tell which rows of another table are of a season's captures.
+
+    Attributes:
+        season_id: the season.
+        first, last: keys of its captures, where no other season has one in between; None: each capture is asked.
+    """
+
+    season_id: int
+    first: int | None
+    last: int | None
+
+    def rows(self, table: Table) -> tuple[FromClause, ColumnElement[bool]]:
+        """Return what to select from, and the condition."""
+        if self.first is None:
+            return table.join(capture, capture.c.id == table.c.capture_id), _of(self.season_id)
+        return table, (table.c.capture_id + 0).between(self.first, self.last)
+
+
+def whose(begin: Begin, season_id: int) -> Whose:
+    """Find out how to tell what is of a season; see `in_parts`."""
+    key = capture.c.id
+    mine: list[tuple[int, int]] = []
+    others: list[tuple[int, int]] = []
+
+    def look(connection: Connection, part: ColumnElement[bool]) -> None:
+        of = case((_of(season_id), 1), else_=0).label("mine")
+        for is_mine, first, last in connection.execute(
+            select(of, func.min(key), func.max(key)).where(part).group_by(of)
+        ):
+            (mine if is_mine else others).append((int(first), int(last)))
+
+    in_parts(begin, key, look)
+    first, last = min((a for a, _ in mine), default=0), max((b for _, b in mine), default=0)
+    apart = all(b < first or a > last for a, b in others)
+    return Whose(season_id, *((first, last) if apart else (None, None)))
 
 
 # -- captures --------------------------------------------------------------------------------------------------
@@ -165,21 +203,14 @@ class ImagesSeen(NamedTuple):
     sample: list[tuple[str, int]]
 
 
-def look_at_images(begin: Begin, season_id: int, *, only_season: bool) -> ImagesSeen:
-    """Look at every image of a season; see `in_parts`.
-
-    Args:
-        begin: begins a part's transaction.
-        season_id: the season.
-        only_season: the ledger holds no other, so that nobody need ask which an image is of.
-    """
+def look_at_images(begin: Begin, of: Whose) -> ImagesSeen:
+    """Look at every image of a season; see `in_parts`."""
     i = image.c
     images, arrived, size = 0, 0, 0
     problems: Counter[str] = Counter()
     sample: list[tuple[str, int]] = []
     up = i.arrived_at.is_not(None)
-    tables = image if only_season else image.join(capture, capture.c.id == i.capture_id)
-    of_season = literal(True) if only_season else _of(season_id)
+    tables, of_season = of.rows(image)
 
     def look(connection: Connection, part: ColumnElement[bool]) -> None:
         nonlocal images, arrived, size
@@ -225,8 +256,8 @@ class Guess(NamedTuple):
 SURE = ((0.9, 4), (0.7, 3), (0.5, 2))
 
 
-def look_at_predictions(begin: Begin, season_id: int, *, only_season: bool) -> Counter[Guess]:
-    """Look at every prediction of a season; arguments as for `look_at_images`.
+def look_at_predictions(begin: Begin, of: Whose) -> Counter[Guess]:
+    """Look at every prediction of a season; see `in_parts`.
 
     It is the species where a prediction names one; else what it is surest of: animal, person, vehicle, blank.
     """
@@ -238,8 +269,7 @@ def look_at_predictions(begin: Begin, season_id: int, *, only_season: bool) -> C
         *((which, p[f"machine_{name}"]) for which, name in _surest(kinds)),
     )
     sure = case(*((confidence >= least, step) for least, step in SURE), (confidence >= 0, 1), else_=0)
-    tables = prediction if only_season else prediction.join(capture, capture.c.id == p.capture_id)
-    of_season = literal(True) if only_season else _of(season_id)
+    tables, of_season = of.rows(prediction)
     total: Counter[Guess] = Counter()
 
     def look(connection: Connection, part: ColumnElement[bool]) -> None:

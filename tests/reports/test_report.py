@@ -242,8 +242,8 @@ def test_parts_add_up_to_the_whole(told: Path, monkeypatch: pytest.MonkeyPatch) 
             ).scalar_one()
         whole = (
             scans.look_at_captures(ledger.read, 1),
-            scans.look_at_images(ledger.read, 1, only_season=True)._replace(sample=[]),
-            scans.look_at_predictions(ledger.read, 1, only_season=True),
+            scans.look_at_images(ledger.read, scans.whose(ledger.read, 1))._replace(sample=[]),
+            scans.look_at_predictions(ledger.read, scans.whose(ledger.read, 1)),
             overview.count_moves(ledger.read, key, State.UPLOADED),
         )
         monkeypatch.setattr(scans, "ROWS", 97)
@@ -251,8 +251,8 @@ def test_parts_add_up_to_the_whole(told: Path, monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setattr(overview, "_MOVES", 50)
         parts = (
             scans.look_at_captures(ledger.read, 1),
-            scans.look_at_images(ledger.read, 1, only_season=False)._replace(sample=[]),
-            scans.look_at_predictions(ledger.read, 1, only_season=False),
+            scans.look_at_images(ledger.read, scans.Whose(1, None, None))._replace(sample=[]),
+            scans.look_at_predictions(ledger.read, scans.Whose(1, None, None)),
             overview.count_moves(ledger.read, key, State.UPLOADED),
         )
         assert parts == whole
@@ -264,6 +264,29 @@ def test_parts_add_up_to_the_whole(told: Path, monkeypatch: pytest.MonkeyPatch) 
                 ).scalar()
             )
             assert sum(whole[2].values()) == connection.exec_driver_sql("SELECT count(*) FROM prediction").scalar()
+
+
+def test_seasons_side_by_side_and_mixed_are_told_apart(
+    world: UploadedSeason, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scans, "ROWS", 5)
+    world.do(
+        "INSERT INTO season (id, name, attribution, license, created_at) VALUES (7, 'OTHER', 'a', 'l', '2026')"
+    )
+    with world.open() as ledger:
+        (one,) = {row.season_id for row in ledger.batches(None)}
+        assert scans.whose(ledger.read, one) == (one, 1, 12)
+        assert scans.whose(ledger.read, 7) == (7, 0, 0)
+        for keys, first, last in (("9, 10, 11, 12", 1, 8), ("4", None, None)):
+            with ledger.write() as connection:
+                connection.exec_driver_sql(f"UPDATE capture SET season_id = {one}")
+                connection.exec_driver_sql(f"UPDATE capture SET season_id = 7 WHERE id IN ({keys})")
+            found = scans.whose(ledger.read, one)
+            assert found == (one, first, last)
+            ((images,),) = world.query(
+                "SELECT count(*) FROM image i JOIN capture c ON c.id = i.capture_id WHERE c.season_id = ?", one
+            )
+            assert scans.look_at_images(ledger.read, found).images == images
 
 
 # -- cameras ---------------------------------------------------------------------------------------------------

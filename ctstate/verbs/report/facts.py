@@ -146,7 +146,6 @@ def gather(ledger: Ledger, season: str | None) -> Facts:
         with ledger.read() as connection:
             return question(connection)
 
-    only = ask("seasons", overview.count_seasons) == 1
     cells = ask("sites", lambda c: overview.count_sites(c, of.id))
     batches = ask("batches", lambda c: counts.count_states(c, of.name, None))
     hours = ask("hours", lambda c: overview.hours(c, of.id))
@@ -158,9 +157,10 @@ def gather(ledger: Ledger, season: str | None) -> Facts:
     figures = ask("figures", overview.run_figures)
     seen = scans.look_at_captures(ledger.read, of.id)
     at["images"] = ledger.moment()
-    images = scans.look_at_images(ledger.read, of.id, only_season=only)
+    whose = scans.whose(ledger.read, of.id)
+    images = scans.look_at_images(ledger.read, whose)
     at["predictions"] = ledger.moment()
-    guesses = scans.look_at_predictions(ledger.read, of.id, only_season=only)
+    guesses = scans.look_at_predictions(ledger.read, whose)
     at["failures"] = ledger.moment()
     sites = _sites(cells)
     totals = _totals(sites)
