@@ -57,7 +57,10 @@ def test_each_picture_says_what_it_shows(page: str, open_page: Callable[..., See
 
 def test_on_paper_it_is_light_and_unfolded(page: str, open_page: Callable[..., Seen]) -> None:
     seen = open_page(page, scheme="dark", width=794)
+    table = seen.page.locator("#sites ~ details table")
+    assert not table.is_visible()
     seen.page.emulate_media(media="print")
     assert seen.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert not seen.page.locator("nav").is_visible()
     assert overflow(seen) <= 0
+    assert table.is_visible()
