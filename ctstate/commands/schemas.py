@@ -31,6 +31,7 @@ ANSWERS = {
     "progress": "verbs.progress:Done[]",
     "reconcile": "commands.answers:Reconciled",
     "remove": "commands.answers:TakenBack",
+    "report": "verbs.report:Report",
     "retry": "commands.answers:Retried",
     "runs": "commands.answers:RunOrQueued[]",
     "sample": "commands.answers:SampleTaken",

@@ -109,6 +109,20 @@ class Finding(NamedTuple):
     advice: str
 
 
+class Stored(NamedTuple):
+    """What a ledger takes in its database.
+
+    Attributes:
+        bytes: all of it.
+        journal: how what is written is kept from being lost, in words.
+        journal_bytes: of that, what is not yet in the ledger's file; None: nobody but the server knows.
+    """
+
+    bytes: int
+    journal: str
+    journal_bytes: int | None
+
+
 class Driver(Protocol):
     """Carries out one statement, with `?` and a sequence of values, or `:name` and a mapping."""
 
@@ -248,4 +262,8 @@ class Dialect(Protocol):
 
     def health(self, engine: Engine) -> list[Finding]:
         """Look at the database as a whole: what may go wrong in a long run."""
+        ...
+
+    def stored(self, engine: Engine, path: Path | None) -> Stored:
+        """Return how large the ledger is, and how its journal is kept."""
         ...

@@ -24,7 +24,7 @@ from ctstate.ledger import read_only_sql, runs
 from ctstate.ledger.captures import Selection, records
 from ctstate.ledger.closed import Closed, why_closed
 from ctstate.ledger.database import dialect_of, moment, place_of, transaction
-from ctstate.ledger.dialect import BACK_AGAIN_S, Dialect, Finding, Place, Reader
+from ctstate.ledger.dialect import BACK_AGAIN_S, Dialect, Finding, Place, Reader, Stored
 from ctstate.ledger.live_run import LiveRun
 from ctstate.ledger.migrate import HEAD, bring_up_to_date, look_at_version
 from ctstate.ledger.runs import Jobs
@@ -204,6 +204,10 @@ class Ledger:
     def health(self) -> list[Finding]:
         """Look at the database as a whole: what may go wrong in a long run (`ctstate doctor`)."""
         return dialect_of(self._engine).health(self._engine)
+
+    def stored(self) -> Stored:
+        """Return how large the ledger is, and how its journal is kept."""
+        return dialect_of(self._engine).stored(self._engine, self.path)
 
     def back_up(self, target: Path) -> int:
         """Copy the ledger's file, see `Dialect.back_up`; return how many captures the copy holds."""

@@ -31,7 +31,7 @@ from sqlalchemy.exc import DBAPIError
 from ctstate.errors import LedgerError, UsageError
 from ctstate.ledger import postgres_tables
 from ctstate.ledger.clock import from_microseconds
-from ctstate.ledger.dialect import BACK_AGAIN_S, BUSY_PATIENCE_S, Driver, Finding, Kind, Place, Reader
+from ctstate.ledger.dialect import BACK_AGAIN_S, BUSY_PATIENCE_S, Driver, Finding, Kind, Place, Reader, Stored
 from ctstate.ledger.postgres_errors import is_crowded, is_lost, is_starting, is_unknown_number, translated
 from ctstate.ledger.postgres_health import health
 from ctstate.ledger.postgres_reader import PostgresReader
@@ -237,6 +237,13 @@ class Postgres:
         """See `postgres_health.health`."""
         with self.transaction(engine, Kind.READ, None) as connection:
             return health(connection)
+
+    def stored(self, engine: Engine, path: Path | None) -> Stored:
+        """Ask the server for its database's size."""
+        asked = "SELECT pg_database_size(current_database()), current_setting('synchronous_commit')"
+        with self.transaction(engine, Kind.READ, None) as connection:
+            size, commits = connection.exec_driver_sql(asked).one()
+        return Stored(int(size), f"the server's write-ahead log (synchronous_commit {commits})", None)
 
 
 class _Driver:

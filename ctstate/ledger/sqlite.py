@@ -30,7 +30,7 @@ from sqlalchemy.pool import QueuePool
 from ctstate.errors import LedgerError, LedgerMissingError
 from ctstate.ledger import sqlite_tables
 from ctstate.ledger.clock import now
-from ctstate.ledger.dialect import BUSY_PATIENCE_S, Finding, Kind, Place, Reader
+from ctstate.ledger.dialect import BUSY_PATIENCE_S, Finding, Kind, Place, Reader, Stored
 from ctstate.ledger.sqlite_errors import is_busy, translated
 from ctstate.ledger.sqlite_reader import reading
 
@@ -350,3 +350,12 @@ class Sqlite:
     def health(self, engine: Engine) -> list[Finding]:
         """Return nothing: what there is to find is in the file and about its place (`checkup`)."""
         return []
+
+    def stored(self, engine: Engine, path: Path | None) -> Stored:
+        """Look at the file, and at the log beside it."""
+        assert path is not None
+        with self.transaction(engine, Kind.READ, None) as connection:
+            journal = str(connection.exec_driver_sql("PRAGMA journal_mode").scalar_one())
+        log = path.with_name(f"{path.name}-wal")
+        words = "write-ahead log" if journal == "wal" else f"rollback journal ({journal})"
+        return Stored(path.stat().st_size, words, log.stat().st_size if log.exists() else 0)

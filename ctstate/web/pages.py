@@ -1,10 +1,12 @@
 """Pages made of templates (Jinja2), autoescaped."""
 
 import functools
+import itertools
+from datetime import datetime
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from ctstate.words import counted
 
@@ -18,7 +20,15 @@ def _templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.filters |= {"counted": counted, "number": number, "percent": percent, "size": size}
+    templates.filters |= {
+        "code": code,
+        "counted": counted,
+        "duration": duration,
+        "number": number,
+        "percent": percent,
+        "size": size,
+        "when": when,
+    }
     return templates
 
 
@@ -60,4 +70,34 @@ def size(value: float | None) -> str:
     return f"{value:,.1f} TB"
 
 
-__all__ = ["Markup", "number", "percent", "render", "size"]
+def code(words: str) -> Markup:
+    """Return words in which what stands between backticks, such as a command, is set as code."""
+    parts = words.split("`")
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if number % 2 else escape(part) for number, part in enumerate(parts)
+    )
+
+
+def when(moment: str | None) -> str:
+    """Return a time of the ledger for people: `23 Nov 2026, 19:02 UTC`; nothing for None."""
+    if moment is None:
+        return ""
+    at = datetime.fromisoformat(moment)
+    return f"{at.day} {at:%b %Y, %H:%M} UTC"
+
+
+def duration(seconds: float | None) -> str:
+    """Return how long something lasts, in its two largest units at most: `3 h 20 min`; nothing for None."""
+    if seconds is None:
+        return ""
+    seconds = max(0, round(seconds))
+    units = (("day", 86400), ("h", 3600), ("min", 60), ("s", 1))
+    for (name, whole), (smaller, part) in itertools.pairwise(units):
+        if seconds >= whole:
+            rest = seconds % whole // part
+            first = counted(seconds // whole, name) if name == "day" else f"{seconds // whole} {name}"
+            return f"{first} {rest} {smaller}" if rest else first
+    return f"{seconds} s"
+
+
+__all__ = ["Markup", "code", "duration", "number", "percent", "render", "size", "when"]

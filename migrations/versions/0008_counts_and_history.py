@@ -73,8 +73,9 @@ RETURN NULL;
 
 
 def _counting(row: str, captures: int) -> str:
-    named = ", ".join(f"{value} AS {name}" for name, value in zip(KEYS, cell(row), strict=True))
-    return f"SELECT {named}, {captures} AS captures FROM {row}_rows {row}"
+    # Not called `new` or `old`: PL/pgSQL has records of these names.
+    named = ", ".join(f"{value} AS {name}" for name, value in zip(KEYS, cell(f"{row}_row"), strict=True))
+    return f"SELECT {named}, {captures} AS captures FROM {row}_rows {row}_row"
 
 
 def _function(name: str, body: str) -> str:

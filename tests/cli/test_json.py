@@ -142,6 +142,8 @@ def test_every_verb_answers_as_its_type_says(
                            "--attribution", "a", "--license", "l", *project)  # fmt: skip
     assert written.code == 0, written
     assert ask("plan")["steps"]
+    assert ask("backup")["captures"] > 0
+    assert ask("report", "-o", "season.html")["bytes"] > 10_000
     assert ask.seen == set(ANSWERS)
 
 
