@@ -7,6 +7,8 @@ docs/formats-ml-and-exchange.md, sections 1 and 2. How images become the capture
 * the species is the classification of highest confidence on any image; with a detector whose categories are
   species (neither animal, person, vehicle nor empty), the category of highest confidence.
 
+Boxes are kept of each image (`boxes`); those in pixels are not: the file does not say of how many.
+
 Images on which the program failed say nothing. "Nothing found" means nothing above the run's own threshold.
 """
 
@@ -17,6 +19,7 @@ from typing import Any
 from ctstate.capture import Scores
 from ctstate.errors import InputError
 from ctstate.formats import json_stream
+from ctstate.formats.predictions.boxes import Boxes
 from ctstate.formats.predictions.records import Combined, Entry, FileFacts, Reader, highest, kind_of
 
 HEADER = ("info", "detection_categories", "classification_categories", "classification_category_descriptions")
@@ -36,16 +39,18 @@ class MegaDetector(Reader):
     def __init__(self, file: str | os.PathLike[str], source: str, header: Mapping[str, Any]) -> None:
         super().__init__(file, source)
         self._info = header.get("info") or {}
-        self._categories = header.get("detection_categories")
+        categories = header.get("detection_categories")
         classes = header.get("classification_categories")
         self._classes = classes if isinstance(classes, dict) else {}
         version = str(self._info.get("format_version", "")) if isinstance(self._info, dict) else ""
-        if not isinstance(self._categories, dict) or not isinstance(self._info, dict):
+        if not isinstance(categories, dict) or not isinstance(self._info, dict):
             raise InputError(
                 f"{self.name}: no detection_categories in it; MegaDetector's results name their categories"
             )
         if version and version.split(".")[0] not in ("0", "1"):
             raise InputError(f"{self.name}: format version {version}; ctstate reads MegaDetector's 1.3 to 1.6")
+        self._categories: dict[str, Any] = categories
+        self.boxes = Boxes(self.facts().threshold)
 
     def entries(self) -> Iterator[Entry]:
         number = 0
@@ -60,26 +65,30 @@ class MegaDetector(Reader):
             file = image.get("file") if isinstance(image, dict) else None
             if not isinstance(file, str) or not file:
                 raise self.malformed(f"image {number}", "has no 'file'")
-            yield Entry(number, file, self._payload(f"image {number} ({file})", image))
+            yield Entry(number, file, *self._said(f"image {number} ({file})", image))
 
-    def _payload(self, what: str, image: Mapping[str, Any]) -> Any:
+    def _said(self, what: str, image: Mapping[str, Any]) -> tuple[Any, str | None]:
         detections = image.get("detections")
         if image.get("failure") is not None:
             if detections:
                 raise self.malformed(what, "has both a failure and detections")
-            return None
+            return None, None
         if not isinstance(detections, list):
             raise self.malformed(what, "has neither detections nor a failure")
         found: dict[str, float] = {}
         best: tuple[str, float] | None = None
+        seen: list[tuple[str, float, Any]] = []
+        least, names = self.boxes.least, self._categories
         for detection in detections:
             if not isinstance(detection, dict):
                 raise self.malformed(what, "has a detection that is not an object")
             category = str(detection.get("category"))
-            if category not in self._categories:  # type: ignore[operator]
+            if category not in names:
                 raise self.malformed(what, f"the category {category!r} is not in detection_categories")
             confidence = self.confidence(what, detection.get("conf"))
             found[category] = max(confidence, found.get(category, 0))
+            if confidence >= least:
+                seen.append((str(names[category]), confidence, detection.get("bbox")))
             pairs = detection.get("classifications")
             if not isinstance(pairs, list | None):
                 raise self.malformed(what, f"its classifications are {pairs!r}, not a list")
@@ -89,10 +98,9 @@ class MegaDetector(Reader):
                 score = self.confidence(what, pair[1])
                 if best is None or score > best[1]:
                     best = (str(pair[0]), score)
-        return [found, best]
+        return [found, best], self.boxes.text(what, seen) if seen else None
 
     def combine(self, payloads: Sequence[Any]) -> Combined:
-        assert self._categories is not None
         best = highest([found for found, _ in payloads])
         named: dict[str, float] = {}
         for category, name in self._categories.items():

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from ctstate.capture import Scores
 from ctstate.errors import InputError
 from ctstate.formats.opening import brief
+from ctstate.formats.predictions.boxes import Boxes
 
 
 class Entry(NamedTuple):
@@ -21,6 +22,7 @@ class Entry(NamedTuple):
     number: int  # counted from 1
     key: str  # an image path or a capture id, as the file has it
     payload: Any
+    boxes: str | None = None  # of the image, as `Boxes.text` has them
 
 
 class Combined(NamedTuple):
@@ -45,6 +47,7 @@ class Reader(abc.ABC):
         format: its name, for `--format`.
         keyed_by_path: whether the entries are about images; else about captures.
         whole: whether one entry says all of its capture; the last one, where there are several.
+        boxes: what is kept of the boxes, where the format has them as fractions of the image.
     """
 
     format: str
@@ -54,6 +57,7 @@ class Reader(abc.ABC):
     def __init__(self, file: str | os.PathLike[str], source: str) -> None:
         self.name = os.fspath(file)
         self.source = source
+        self.boxes = Boxes()
 
     @abc.abstractmethod
     def entries(self) -> Iterator[Entry]:
