@@ -93,7 +93,7 @@ def predict(
         click.echo(f"{counted(report.unknown, 'entry', 'name')} nothing in the ledger.", err=True)
     if report.bad_boxes:
         click.echo(
-            f"{counted(report.bad_boxes, 'box', 'are')} not four fractions of an image: left out; the scores count.",
+            f"{counted(report.bad_boxes, 'box', 'are')} not four fractions of an image: left out, scores count.",
             err=True,
         )
     for example in report.examples:

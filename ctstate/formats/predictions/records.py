@@ -58,6 +58,7 @@ class Reader(abc.ABC):
         self.name = os.fspath(file)
         self.source = source
         self.boxes = Boxes()
+        self._labels: dict[str, tuple[str, str]] = {}
 
     @abc.abstractmethod
     def entries(self) -> Iterator[Entry]:
@@ -78,6 +79,15 @@ class Reader(abc.ABC):
     def key(self, label: str) -> str:
         """Return the metadata key for a label of this source; `#` hides it from volunteers."""
         return f"#machine_{self.source}_{label}"
+
+    def kind_and_key(self, label: str) -> tuple[str, str]:
+        """Return `kind_of` and `key` of a label, which a file has few of, as a rule."""
+        found = self._labels.get(label)
+        if found is None:
+            if len(self._labels) > 10_000:
+                self._labels.clear()
+            found = self._labels[label] = kind_of(label), self.key(label)
+        return found
 
     def malformed(self, what: str, message: str) -> InputError:
         """Return the error for an entry that is not what it should be."""
@@ -111,6 +121,8 @@ def kind_of(label: str) -> str:
 
 def highest(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Return the largest score of each label over several images."""
+    if len(scores) == 1:
+        return dict(scores[0])
     best: dict[str, float] = {}
     for image in scores:
         for label, score in image.items():
