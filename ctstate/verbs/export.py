@@ -6,15 +6,14 @@ captures, one capture a line, in the same order: of a batch in the order of its 
 uploaded. A manifest says `uploaded: false` of every capture, as before an upload; who goes back to the old scripts
 takes the tracker file along, by which they skip what is there already.
 
-A file is written beside its place and moved there when it is whole.
+A file is written beside its place and moved there when it is whole (`files`).
 """
 
-import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from ctstate.capture import COMPLETE, Season
 from ctstate.errors import UsageError
@@ -25,6 +24,7 @@ from ctstate.formats.tracker_file import write_tracker_file
 from ctstate.ledger import Ledger, exports
 from ctstate.ledger.exports import ExportedCapture
 from ctstate.ledger.views import CaptureFacts
+from ctstate.verbs.files import written
 from ctstate.zooniverse.subject import anonymized, subject_metadata, upload_metadata
 
 
@@ -65,7 +65,7 @@ def export_manifest(
     name = f"{found.name}__{batch or COMPLETE}__manifest{'_uploaded' if uploaded else ''}.json"
     batch = _known(ledger, found, batch)
     report = ExportReport(_in_folder(folder, name))
-    with _written(report.file) as stream:
+    with written(report.file) as stream:
         captures = exports.of_manifest(ledger.read, found.id, batch, with_subjects=uploaded)
         report.count = write_manifest(stream, map(_entry, captures))
     return report
@@ -108,7 +108,7 @@ def export_tracker(
     found = ledger.season(season)
     batch = _known(ledger, found, batch)
     report = ExportReport(_in_folder(folder, f"{found.name}__{batch or COMPLETE}__upload_tracker_file.txt"))
-    with _written(report.file) as stream:
+    with written(report.file) as stream:
         rows = exports.of_tracker(ledger.read, found.id, batch)
         report.count = write_tracker_file(stream, rows)
     return report
@@ -152,7 +152,7 @@ def export_captures(
     """
     header, rows = captures_table(ledger, season, batch)
     report = ExportReport(Path(file))
-    with _written(report.file) as stream:
+    with written(report.file) as stream:
         report.count = write_csv(stream, header, rows, excel=excel)
     return report
 
@@ -177,7 +177,7 @@ def export_speciesnet_instances(
     """
     found = ledger.season(season)
     report = ExportReport(Path(file))
-    with _written(report.file) as stream:
+    with written(report.file) as stream:
         paths = (
             os.path.join(found.images_root or "", image.path)
             for each in exports.of_manifest(ledger.read, found.id, _known(ledger, found, batch))
@@ -201,26 +201,3 @@ def _in_folder(folder: str | os.PathLike[str], name: str) -> Path:
     except (FileExistsError, NotADirectoryError):
         raise UsageError(f"{place}: a file is in the way of that folder") from None
     return place / name
-
-
-@contextlib.contextmanager
-def _written(file: Path) -> Iterator[IO[str]]:
-    """A file to write, which is in its place only when all of it is."""
-    if not file.absolute().parent.is_dir():
-        raise UsageError(f"{file}: the folder {file.absolute().parent} does not exist")
-    if file.is_dir():
-        raise UsageError(f"{file}: that is a folder; name a file in it")
-    if file.exists() and not file.is_file():  # /dev/stdout
-        with open(file, "w", encoding="utf-8", newline="") as stream:
-            yield stream
-        return
-    beside = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
-        with open(beside, "w", encoding="utf-8", newline="") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(beside, file)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            beside.unlink()
