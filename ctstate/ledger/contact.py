@@ -15,6 +15,7 @@ from sqlalchemy.engine import Connection
 from ctstate.capture import Scores, pages
 from ctstate.errors import LedgerError
 from ctstate.ledger.captures import Begin
+from ctstate.ledger.database import driver
 from ctstate.ledger.schema import capture, image, image_boxes, prediction, run
 
 SCORES = tuple(f"machine_{name}" for name in Scores._fields if name != "species")
@@ -25,12 +26,12 @@ _CAPTURES_AT_A_TIME = 50  # with all of their images and boxes
 
 
 class Scored(NamedTuple):
-    """A capture with the highest confidence of any source, in the order of `SCORES`."""
+    """A capture with the highest confidence of any source, of the scores that were asked for."""
 
     key: int
     site: str
     waits: bool  # is not excluded, and has no subject
-    scores: tuple[float | None, ...]
+    scores: Sequence[float | None]
 
 
 class KeptBox(NamedTuple):
@@ -79,32 +80,44 @@ def conditions(connection: Connection) -> list[str]:
     return list(dict.fromkeys(text for text in where if isinstance(text, str)))
 
 
-def scored(begin: Begin, season_id: int) -> Iterator[Scored]:
-    """Yield all captures of a season, by id."""
+# The plus keeps both databases to the order of the primary key: by the season's index each page would sort all.
+_CAPTURES = """
+    SELECT id, site, excluded IS NULL AND subject_id IS NULL FROM capture WHERE +season_id = ? AND id > ?
+    ORDER BY id LIMIT ?
+    """
+
+
+def scored(begin: Begin, season_id: int, columns: Sequence[str] = SCORES) -> Iterator[Scored]:
+    """Yield all captures of a season, by id.
+
+    Args:
+        begin: begins a page's transaction.
+        season_id: of the season.
+        columns: the scores that are asked for, of `SCORES`.
+    """
+    assert set(columns) <= set(SCORES)
+    said = f"SELECT capture_id, {', '.join(columns)} FROM prediction WHERE capture_id BETWEEN ? AND ?"
+    nothing = (None,) * len(columns)
     last = 0
-    highest = [func.max(prediction.c[name]) for name in SCORES]
     while True:
-        part = (
-            select(capture.c.id, capture.c.site, capture.c.excluded, capture.c.subject_id)
-            .where(capture.c.season_id == season_id, capture.c.id > last)
-            .order_by(capture.c.id)
-            .limit(_PAGE)
-            .subquery()
-        )
-        waits = part.c.excluded.is_(None) & part.c.subject_id.is_(None)
-        query = (
-            select(part.c.id, part.c.site, waits, *highest)
-            .select_from(part.outerjoin(prediction, prediction.c.capture_id == part.c.id))
-            .group_by(part.c.id, part.c.site, part.c.excluded, part.c.subject_id)
-            .order_by(part.c.id)
-        )
+        scores: dict[int, Sequence[float | None]] = {}
         with begin() as connection:
-            rows = connection.execute(query).all()
-        for key, site, is_waiting, *scores in rows:
-            yield Scored(key, site, bool(is_waiting), tuple(scores))
+            rows = driver(connection).execute(_CAPTURES, (season_id, last, _PAGE)).fetchall()
+            if rows and columns:
+                for key, *values in driver(connection).execute(said, (rows[0][0], rows[-1][0])):
+                    scores[key] = _highest(scores[key], values) if key in scores else values
+        for key, site, waits in rows:
+            yield Scored(key, site, bool(waits), scores.get(key, nothing))
         if len(rows) < _PAGE:
             return
         last = rows[-1][0]
+
+
+def _highest(some: Sequence[float | None], others: Sequence[float | None]) -> Sequence[float | None]:
+    return [
+        other if one is None or (other is not None and other > one) else one
+        for one, other in zip(some, others, strict=True)
+    ]
 
 
 def shown(begin: Begin, keys: Sequence[int]) -> Iterator[Shown]:

@@ -118,15 +118,16 @@ def contact_sheet(
         UsageError: no such season, or a threshold that is none, or a number that makes no sense.
         LedgerError: the ledger cannot be read.
     """
-    if not 0 <= per_site <= 100 or not 1 <= most <= 1000 or not 0 < band <= 1:
-        raise UsageError("a contact sheet shows 0 to 100 captures a site, 1 to 1,000 a section, a band of 0 to 1")
+    if not 0 <= per_site <= 100 or not 1 <= most <= 200 or not 0 < band <= 1:
+        raise UsageError("a contact sheet shows 0 to 100 captures a site, 1 to 200 a section, a band of 0 to 1")
     found = ledger.season(season)
     notes: list[str] = []
     thresholds = _thresholds(ledger, around, notes)
-    sides = [_Side(each, above, band, most) for each in thresholds for above in (True, False)]
+    columns = sorted({each.column for each in thresholds})
+    sides = [_Side(each, above, columns, band, most) for each in thresholds for above in (True, False)]
     sample = _Sample(per_site, most * 5, random.Random(seed))
     captures = 0
-    for scored in contact.scored(ledger.read, found.id):
+    for scored in contact.scored(ledger.read, found.id, columns):
         captures += 1
         sample.see(scored)
         for side in sides:
@@ -136,7 +137,8 @@ def contact_sheet(
     sections = []
     for side in sides:
         cards = _cards(ledger, root, side.chosen, side.threshold)
-        sections.append(Section(side.anchor, side.title, side.meaning, cards, side.found))
+        condition = str(side.threshold)
+        sections.append(Section(side.anchor, side.title, side.meaning, cards, side.found, condition, side.verdict))
     if per_site:
         title = f"A random sample: {counted(per_site, 'capture')} a site"
         meaning = "Of what is to go up: not excluded, and not on Zooniverse yet. Another sheet shows others."
@@ -203,11 +205,11 @@ def _thresholds(ledger: Ledger, around: Sequence[str | Threshold], notes: list[s
 class _Side:
     """One side of a threshold: the captures that are nearest to it."""
 
-    def __init__(self, threshold: Threshold, above: bool, band: float, most: int) -> None:
+    def __init__(self, threshold: Threshold, above: bool, columns: Sequence[str], band: float, most: int) -> None:
         self.threshold = threshold
         self.found = 0
         self._above, self._band, self._most = above, band, most
-        self._place = contact.SCORES.index(threshold.column)
+        self._place = columns.index(threshold.column)
         self._nearest: list[tuple[float, int]] = []  # the farthest first
 
     @property
@@ -223,11 +225,13 @@ class _Side:
 
     @property
     def meaning(self) -> str:
-        holds = self._above == (self.threshold.sign[0] == ">")
-        return (
-            f"Within {self._band:g} of it, the nearest first. `{self.threshold}` "
-            f"{'holds for these: they are what the condition keeps off' if holds else 'does not hold for these'}."
-        )
+        return f"Within {self._band:g} of it, the nearest first."
+
+    @property
+    def verdict(self) -> str:
+        if self._above == (self.threshold.sign[0] == ">"):
+            return "holds for these: they are what it chooses."
+        return "does not hold for these."
 
     @property
     def chosen(self) -> list[int]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from ctstate.web.pages import render
 
-_LETTER, _LINE = 6.7, 16  # of a label, in the small picture's pixels
+_LETTER, _LINE = 7.1, 16  # of a label, in the small picture's pixels
 _LONGEST_LABEL = 30
 
 
@@ -58,8 +58,10 @@ class Mark:
 
     @classmethod
     def of(cls, box: Box, picture: Picture) -> "Mark":
-        """Return where a box is drawn: its label above it, or within where it reaches the top."""
+        """Return where a box is drawn: its label above it, else below, else within."""
         x, y = box.x * picture.width, box.y * picture.height
+        bottom = y + box.height * picture.height
+        label_y = y - _LINE if y >= _LINE else bottom if bottom + _LINE <= picture.height else y
         name = box.name if len(box.name) <= _LONGEST_LABEL else f"{box.name[: _LONGEST_LABEL - 1]}…"
         label = f"{name} {box.confidence:.2f}"
         label_width = len(label) * _LETTER + 6
@@ -71,7 +73,7 @@ class Mark:
             width=round(box.width * picture.width, 1),
             height=round(box.height * picture.height, 1),
             label_x=round(max(0, min(x, picture.width - label_width)), 1),
-            label_y=round(y - _LINE if y >= _LINE else y, 1),
+            label_y=round(label_y, 1),
             label_width=round(label_width, 1),
         )
 
@@ -107,6 +109,7 @@ class Section:
 
     Attributes:
         anchor, title, meaning: how it is named, and what it shows.
+        condition, verdict: a condition, and what it says of these; '' where it is about none.
         cards: the captures.
         found: so many would belong here, of which `left_out` are not shown.
     """
@@ -116,6 +119,8 @@ class Section:
     meaning: str
     cards: list[Card]
     found: int
+    condition: str = ""
+    verdict: str = ""
 
     @property
     def left_out(self) -> int:
@@ -142,13 +147,14 @@ class ContactSheet:
 
     @property
     def cards(self) -> int:
-        """How many captures are shown; one may be in several sections."""
-        return sum(len(section.cards) for section in self.sections)
+        """How many captures are shown, each counted once, however many sections it is in."""
+        return len({card.capture_id for section in self.sections for card in section.cards})
 
     @property
     def without_picture(self) -> int:
         """How many of these have no picture."""
-        return sum(card.picture is None for section in self.sections for card in section.cards)
+        cards = (card for section in self.sections for card in section.cards)
+        return len({card.capture_id for card in cards if card.picture is None})
 
 
 def page(sheet: ContactSheet) -> str:
