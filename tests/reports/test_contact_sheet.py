@@ -226,13 +226,9 @@ def test_thresholds_in_conditions() -> None:
 
 def test_every_capture_is_passed_once(season: SeasonFiles, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(contact, "_PAGE", 4)
-    season.do(
-        "INSERT INTO prediction (capture_id, source, metadata, made_at, machine_person) VALUES (5, 'a', '', '', 0.5)"
-    )
-    season.do(
-        "INSERT INTO prediction (capture_id, source, metadata, made_at, machine_person) VALUES (5, 'b', '', '', 0.7)"
-    )
-    season.do("INSERT INTO prediction (capture_id, source, metadata, made_at) VALUES (5, 'c', '', '')")
+    columns = "capture_id, source, metadata, made_at, machine_person"
+    for source, person in (("a", 0.5), ("b", 0.7), ("c", None)):
+        season.do(f"INSERT INTO prediction ({columns}) VALUES (5, ?, '', '', ?)", source, person)
     with season.open() as ledger:
         found = list(contact.scored(ledger.read, ledger.season(None).id, ["machine_person"]))
     assert [(each.key, list(each.scores)) for each in found] == [
