@@ -78,7 +78,7 @@ def _detected(path: str, dice: random.Random) -> dict[str, object]:
         {
             "category": str(dice.randint(1, 3)),
             "conf": round(dice.random(), 3),
-            "bbox": [round(dice.random(), 4) for _ in range(4)],
+            "bbox": [round(dice.uniform(0.01, most), 4) for most in (0.6, 0.6, 0.4, 0.4)],
         }
         for _ in range(dice.choice((0, 1, 1, 2)))
     ]

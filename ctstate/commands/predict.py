@@ -78,6 +78,8 @@ def predict(
         f"{counted(report.captures, 'capture')} with predictions ({report.changed:,} new or changed) "
         f"from {counted(report.entries, 'entry')}; {counted(report.without, 'capture', 'have')} none."
     )
+    if report.images_with_boxes:
+        click.echo(f"Boxes of {counted(report.images_with_boxes, 'image')} are kept, to be looked at.")
     if report.failed:
         click.echo(f"{counted(report.failed, 'entry', 'say')} only that the program failed.")
     if report.outside:
@@ -89,6 +91,11 @@ def predict(
         )
     if report.unknown:
         click.echo(f"{counted(report.unknown, 'entry', 'name')} nothing in the ledger.", err=True)
+    if report.bad_boxes:
+        click.echo(
+            f"{counted(report.bad_boxes, 'box', 'are')} not four fractions of an image: left out, scores count.",
+            err=True,
+        )
     for example in report.examples:
         click.echo(f"  {example}", err=True)
     if not report.changed:

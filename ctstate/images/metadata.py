@@ -171,6 +171,11 @@ def strip_jpeg(data: bytes, orientation: int = 1) -> bytes:
     return add_to_jpeg(plain, orientation_exif(orientation) if orientation != 1 else None, None)
 
 
+def without_profile(jpeg: bytes) -> bytes:
+    """The same JPEG without a colour profile, which may be larger than a small picture."""
+    return b"".join(piece for marker, piece in _jpeg_pieces(jpeg) if marker != _APP2)
+
+
 def first_jpeg(data: bytes) -> bytes:
     """The first picture of a JPEG or MPO, up to its end marker, with all metadata but the index of an MPO."""
     return b"".join(

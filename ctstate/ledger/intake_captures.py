@@ -30,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Connection
 
 from ctstate.errors import InputError
-from ctstate.ledger import intake_times
+from ctstate.ledger import boxes, intake_times
 from ctstate.ledger.counts import counted_once
 from ctstate.ledger.database import moment
 from ctstate.ledger.exclusions import WITHHELD, exclude_imageless
@@ -373,8 +373,10 @@ def _update_captures(connection: Connection) -> None:
             ),
         )
     )
+    boxes.set_aside(connection, differing)
     connection.execute(delete(image).where(image.c.capture_id.in_(differing)))
     _add_images(connection, capture.c.id.in_(differing))
+    boxes.put_back(connection)
     if count(connection, _withheld):
         same = and_(_withheld.c.capture == image.c.capture_id, _withheld.c.path == image.c.path)
         reason = select(_withheld.c.reason).where(same)

@@ -24,6 +24,7 @@ from sqlalchemy import (
     Text,
     and_,
     exists,
+    false,
     func,
     insert,
     literal,
@@ -33,6 +34,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Connection
 
 from ctstate.capture import Scores
+from ctstate.ledger import boxes
 from ctstate.ledger.counts import counted_once
 from ctstate.ledger.database import driver, moment, upsert
 from ctstate.ledger.schema import capture, image, prediction, prediction_file
@@ -43,7 +45,11 @@ COLUMNS = ("metadata", *(f"machine_{name}" for name in Scores._fields))
 """What `prediction` has of a capture and source: the subject's metadata (JSON), and the scores."""
 
 _entry = temporary(
-    "entry", Column("number", Integer, primary_key=True), Column("key", Text), Column("payload", LargeBinary)
+    "entry",
+    Column("number", Integer, primary_key=True),
+    Column("key", Text),
+    Column("payload", LargeBinary),
+    Column("boxes", Text),
 )
 Index("entry_key", _entry.c.key)
 
@@ -128,6 +134,7 @@ class FileEntry(NamedTuple):
     number: int  # counted from 1
     key: str  # what it is about: an image path or a capture id, as the ledger has it
     payload: Any  # what it says: numbers, texts, lists and dictionaries of them; None: nothing
+    boxes: str | None = None  # of the image
 
 
 class CaptureEntries(NamedTuple):
@@ -137,11 +144,13 @@ class CaptureEntries(NamedTuple):
     within: bool  # whether it is within the scope
     numbers: list[int]
     payloads: list[Any]  # of those that say something of an image that counts; none outside the scope
+    boxes: dict[int, str]  # by primary key of the image, as far as it counts
 
 
 def begin(connection: Connection) -> None:
-    """Make the table of what is made of the files, empty."""
+    """Make the tables of what is made of the files, empty."""
     fresh(connection, _made)
+    boxes.begin(connection)
 
 
 def begin_file(connection: Connection) -> None:
@@ -151,7 +160,7 @@ def begin_file(connection: Connection) -> None:
 
 def add_entries(connection: Connection, entries: Sequence[FileEntry]) -> None:
     """Add entries of the file."""
-    rows = [(number, key, None if said is None else _packed(said)) for number, key, said in entries]
+    rows = [(number, key, None if said is None else _packed(said), text) for number, key, said, text in entries]
     fill(connection, _entry, rows)
 
 
@@ -169,17 +178,17 @@ _COLUMNS_OF_MATCH = """
     c.id AS capture,
     (CAST(:season AS BIGINT) IS NULL OR c.season_id = :season)
     AND (CAST(:batch AS BIGINT) IS NULL OR c.batch_id = :batch) AS within,
-    e.number AS number, e.payload AS payload"""
+    e.number AS number, e.payload AS payload, e.boxes AS boxes"""
 
 # CROSS JOIN, which Core cannot say, keeps SQLite to this order of loops: the ledger's rows once, and a look into
 # `entry` for each. Images that were excluded or withheld do not count.
 _BY_PATH = f"""
-    SELECT {_COLUMNS_OF_MATCH}, coalesce(i.problem, '') NOT IN ('excluded', 'withheld') AS counts
+    SELECT {_COLUMNS_OF_MATCH}, i.id AS image, coalesce(i.problem, '') NOT IN ('excluded', 'withheld') AS counts
     FROM capture c CROSS JOIN image i CROSS JOIN entry e WHERE i.capture_id = c.id AND e.key = i.path
     ORDER BY c.id, i.rank, e.number
     """
 _BY_CAPTURE = f"""
-    SELECT {_COLUMNS_OF_MATCH}, 1 AS counts
+    SELECT {_COLUMNS_OF_MATCH}, NULL AS image, 1 AS counts
     FROM capture c CROSS JOIN entry e WHERE e.key = c.capture_id ORDER BY c.id, e.number
     """
 
@@ -198,11 +207,14 @@ def by_capture(connection: Connection, scope: Scope, *, keyed_by_path: bool) -> 
     for (key, within), group in groupby(rows, key=itemgetter(0, 1)):
         numbers: list[int] = []
         payloads: list[Any] = []
-        for _, _, number, payload, counts in group:
+        seen: dict[int, str] = {}
+        for _, _, number, payload, text, of_image, counts in group:
             numbers.append(number)
             if within and counts and payload is not None:
                 payloads.append(_unpacked(payload))
-        yield CaptureEntries(key, bool(within), numbers, payloads)
+                if text is not None:
+                    seen[of_image] = text
+        yield CaptureEntries(key, bool(within), numbers, payloads, seen)
 
 
 def key_of_entry(connection: Connection, number: int) -> str:
@@ -274,13 +286,15 @@ def merge(connection: Connection, run_id: int, files: Sequence[FileOfPredictions
         files: those that `made` comes from.
         scope: which captures they are meant for.
     """
-    _find_changed(connection)
+    boxes.end(connection)
+    _find_changed(connection, [file.source for file in files])
     changed = connection.execute(select(func.count(_changed.c.capture.distinct()))).scalar_one()
     differs = exists().where(_changed.c.capture == _made.c.capture, _changed.c.source == _made.c.source)
     new_files = [file for file in files if not _is_last(connection, file, scope)]
     for file in files:
         if file in new_files or count(connection, _changed, _changed.c.source == file.source):
             put_made(connection, run_id, file.source, note_file(connection, run_id, scope, file), differs)
+            boxes.put(connection, file.source, select(_changed.c.capture).where(_changed.c.source == file.source))
     pending = note_metadata_pending(
         connection, capture.c.id.in_(select(_changed.c.capture).where(_changed.c.metadata))
     )
@@ -290,7 +304,7 @@ def merge(connection: Connection, run_id: int, files: Sequence[FileOfPredictions
     return Merged(changed, pending, without, bool(changed or moved or new_files))
 
 
-def _find_changed(connection: Connection) -> None:
+def _find_changed(connection: Connection, sources: Sequence[str]) -> None:
     before = and_(prediction.c.capture_id == _made.c.capture, prediction.c.source == _made.c.source)
     same_metadata = exists().where(before, prediction.c.metadata == _made.c.metadata)
     same = exists().where(before, *(prediction.c[name].is_not_distinct_from(_made.c[name]) for name in COLUMNS))
@@ -301,6 +315,19 @@ def _find_changed(connection: Connection) -> None:
             select(_made.c.capture, _made.c.source, ~same_metadata).where(~same),
         )
     )
+    for source in sources:
+        differing = count(connection, _changed, _changed.c.source == source)
+        if differing < count(connection, _made, _made.c.source == source):
+            _find_changed_boxes(connection, source)
+
+
+def _find_changed_boxes(connection: Connection, source: str) -> None:
+    """Add the captures of which only the boxes differ."""
+    for keys in boxes.differing(source, select(_made.c.capture).where(_made.c.source == source)):
+        found = upsert(connection, _changed).from_select(
+            ["capture", "source", "metadata"], keys.add_columns(literal(source), false()).distinct()
+        )
+        connection.execute(found.on_conflict_do_nothing())
 
 
 def put_made(

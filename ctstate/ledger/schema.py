@@ -272,6 +272,16 @@ prediction = Table(
     UniqueConstraint("capture_id", "source"),
 )
 
+# Where in an image a source saw something; JSON: [[category, confidence, x, y, width, height], ...] in fractions.
+image_boxes = Table(
+    "image_boxes",
+    metadata,
+    Column("image_id", Key, ForeignKey("image.id"), primary_key=True, autoincrement=False),
+    Column("source", String(40), primary_key=True),
+    Column("boxes", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 # A file that predict (or import) read: what made it, and for which captures it was meant.
 prediction_file = Table(
     "prediction_file",
@@ -345,8 +355,7 @@ classification_status = Table(
     Column("seen_at", Time, nullable=False),
 )
 
-# Predictions that a capture had when it had a subject already, written by triggers: the subject carries their keys
-# until `update-metadata` takes them off.
+# Predictions that a capture with a subject had, by triggers: it carries their keys until `update-metadata`.
 replaced_prediction = Table(
     "replaced_prediction",
     metadata,

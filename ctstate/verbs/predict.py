@@ -23,7 +23,7 @@ from ctstate.formats.paths import PathRule
 from ctstate.formats.predictions.detect import FORMATS, reader_of
 from ctstate.formats.predictions.records import Reader
 from ctstate.formats.reader import short
-from ctstate.ledger import Ledger, Transaction, runs
+from ctstate.ledger import Ledger, Transaction, boxes, runs
 from ctstate.ledger import intake_predictions as intake
 from ctstate.ledger.intake_predictions import FileEntry, FileOfPredictions, MadePrediction, Scope
 from ctstate.ledger.listed import image_roots
@@ -55,7 +55,9 @@ class PredictReport:
         without: captures within the scope that have no prediction of any source.
         outside: captures that the files name beyond the season or batch asked for.
         unknown: entries that name nothing in the ledger.
-        examples: a few lines on these.
+        images_with_boxes: images of which boxes are kept.
+        bad_boxes: boxes that are none, and were left out.
+        examples: a few lines on the last four.
     """
 
     files: list[tuple[str, str]] = field(default_factory=list)
@@ -67,6 +69,8 @@ class PredictReport:
     without: int = 0
     outside: int = 0
     unknown: int = 0
+    images_with_boxes: int = 0
+    bad_boxes: int = 0
     examples: list[str] = field(default_factory=list)
 
 
@@ -215,12 +219,15 @@ def _read(
         for entry in part:
             entries += 1
             key = rule.apply(entry.key) if reader.keyed_by_path else entry.key
-            rows.append(FileEntry(entries, key, entry.payload))
+            rows.append(FileEntry(entries, key, entry.payload, entry.boxes))
             report.failed += entry.payload is None
         intake.add_entries(connection, rows)
         on_progress(entries)
     intake.end_file(connection)
     report.entries += entries
+    report.bad_boxes += reader.boxes.bad
+    if reader.boxes.bad:
+        report.examples.append(f"{reader.name}, {reader.boxes.example}")
     return entries
 
 
@@ -234,6 +241,7 @@ def _combine(
 ) -> bytearray:
     """Make of the staged entries what they say of each capture; return which name one: a 1 at their number."""
     found = bytearray(entries + 1)
+    seen: list[tuple[int, str]] = []
 
     def made() -> Iterator[MadePrediction]:
         for capture in intake.by_capture(connection, scope, keyed_by_path=reader.keyed_by_path):
@@ -243,10 +251,14 @@ def _combine(
                 report.outside += 1
             elif capture.payloads:
                 spoken_of[capture.capture] = 1
+                seen.extend(capture.boxes.items())
                 yield _made(reader, capture.capture, capture.payloads)
 
     for part in pages(made(), CHUNK):
         intake.add_made(connection, reader.source, part)
+        boxes.add(connection, reader.source, seen)
+        report.images_with_boxes += len(seen)
+        seen.clear()
     return found
 
 

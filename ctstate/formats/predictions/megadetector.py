@@ -7,17 +7,21 @@ docs/formats-ml-and-exchange.md, sections 1 and 2. How images become the capture
 * the species is the classification of highest confidence on any image; with a detector whose categories are
   species (neither animal, person, vehicle nor empty), the category of highest confidence.
 
+Boxes are kept of each image (`boxes`); those in pixels are not: the file does not say of how many.
+
 Images on which the program failed say nothing. "Nothing found" means nothing above the run's own threshold.
 """
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 from ctstate.capture import Scores
 from ctstate.errors import InputError
 from ctstate.formats import json_stream
-from ctstate.formats.predictions.records import Combined, Entry, FileFacts, Reader, highest, kind_of
+from ctstate.formats.predictions.boxes import Boxes
+from ctstate.formats.predictions.records import Combined, Entry, FileFacts, Reader, highest
 
 HEADER = ("info", "detection_categories", "classification_categories", "classification_category_descriptions")
 _PLAIN = {"1": "animal", "2": "person", "3": "vehicle"}
@@ -36,16 +40,21 @@ class MegaDetector(Reader):
     def __init__(self, file: str | os.PathLike[str], source: str, header: Mapping[str, Any]) -> None:
         super().__init__(file, source)
         self._info = header.get("info") or {}
-        self._categories = header.get("detection_categories")
+        categories = header.get("detection_categories")
         classes = header.get("classification_categories")
         self._classes = classes if isinstance(classes, dict) else {}
         version = str(self._info.get("format_version", "")) if isinstance(self._info, dict) else ""
-        if not isinstance(self._categories, dict) or not isinstance(self._info, dict):
+        if not isinstance(categories, dict) or not isinstance(self._info, dict):
             raise InputError(
                 f"{self.name}: no detection_categories in it; MegaDetector's results name their categories"
             )
         if version and version.split(".")[0] not in ("0", "1"):
             raise InputError(f"{self.name}: format version {version}; ctstate reads MegaDetector's 1.3 to 1.6")
+        self._categories: dict[str, Any] = categories
+        self._names = [(category, str(name)) for category, name in categories.items()]
+        self._name_of = dict(self._names)
+        self._names_differ = len(set(self._name_of.values())) == len(self._names)
+        self.boxes = Boxes(self.facts().threshold)
 
     def entries(self) -> Iterator[Entry]:
         number = 0
@@ -60,43 +69,54 @@ class MegaDetector(Reader):
             file = image.get("file") if isinstance(image, dict) else None
             if not isinstance(file, str) or not file:
                 raise self.malformed(f"image {number}", "has no 'file'")
-            yield Entry(number, file, self._payload(f"image {number} ({file})", image))
+            yield Entry(number, file, *self._said(f"image {number} ({file})", image))
 
-    def _payload(self, what: str, image: Mapping[str, Any]) -> Any:
+    def _said(self, what: str, image: Mapping[str, Any]) -> tuple[Any, str | None]:
         detections = image.get("detections")
         if image.get("failure") is not None:
             if detections:
                 raise self.malformed(what, "has both a failure and detections")
-            return None
+            return None, None
         if not isinstance(detections, list):
             raise self.malformed(what, "has neither detections nor a failure")
         found: dict[str, float] = {}
         best: tuple[str, float] | None = None
+        seen: list[tuple[str, float, Any]] = []
+        least, names = self.boxes.least, self._name_of
         for detection in detections:
             if not isinstance(detection, dict):
                 raise self.malformed(what, "has a detection that is not an object")
             category = str(detection.get("category"))
-            if category not in self._categories:  # type: ignore[operator]
+            if category not in names:
                 raise self.malformed(what, f"the category {category!r} is not in detection_categories")
-            confidence = self.confidence(what, detection.get("conf"))
-            found[category] = max(confidence, found.get(category, 0))
+            confidence = detection.get("conf")
+            if type(confidence) is not float or not 0 <= confidence <= 1:  # seldom
+                confidence = self.confidence(what, confidence)
+            if confidence > found.get(category, -1):
+                found[category] = confidence
+            if confidence >= least:
+                seen.append((names[category], confidence, detection.get("bbox")))
             pairs = detection.get("classifications")
-            if not isinstance(pairs, list | None):
+            if pairs is None:
+                continue
+            if not isinstance(pairs, list):
                 raise self.malformed(what, f"its classifications are {pairs!r}, not a list")
-            for pair in pairs or ():
+            for pair in pairs:
                 if not isinstance(pair, list) or len(pair) != 2:
                     raise self.malformed(what, f"the classification {pair!r} is not a category and a confidence")
                 score = self.confidence(what, pair[1])
                 if best is None or score > best[1]:
                     best = (str(pair[0]), score)
-        return [found, best]
+        return [found, best], self.boxes.text(what, seen) if seen else None
 
     def combine(self, payloads: Sequence[Any]) -> Combined:
-        assert self._categories is not None
         best = highest([found for found, _ in payloads])
-        named: dict[str, float] = {}
-        for category, name in self._categories.items():
-            named[str(name)] = max(best.get(category, 0), named.get(str(name), 0))
+        if self._names_differ:
+            named = {name: best.get(category, 0) for category, name in self._names}
+        else:
+            named = {}
+            for category, name in self._names:
+                named[name] = max(best.get(category, 0), named.get(name, 0))
         classified = [
             (str(self._classes.get(top[0], top[0])), float(top[1])) for _, top in payloads if top is not None
         ]
@@ -140,16 +160,21 @@ class PixelBoxes(Reader):
 
 def combined(reader: Reader, named: Mapping[str, float], classified: Sequence[tuple[str, float]]) -> Combined:
     """Return what a detector's categories and its classifications come to."""
-    seen = {name: score for name, score in named.items() if kind_of(name) != "blank"}
-    metadata: dict[str, Any] = {reader.key(name): score for name, score in seen.items()}
+    metadata: dict[str, Any] = {}
     of_kind: dict[str, float] = {}
-    for name, score in seen.items():
-        kind = kind_of(name)
-        of_kind[kind] = max(score, of_kind.get(kind, score))
-    species = max(classified, key=lambda pair: pair[1], default=None)
+    others: list[tuple[str, float]] = []
+    for name, score in named.items():
+        kind, key = reader.kind_and_key(name)
+        if kind == "blank":
+            continue
+        metadata[key] = score
+        if score > of_kind.get(kind, -1):
+            of_kind[kind] = score
+        if not kind:
+            others.append((name, score))
+    species = max(classified, key=itemgetter(1)) if classified else None
     if species is None and of_kind.get("", 0) > 0:
-        others = [(name, score) for name, score in seen.items() if not kind_of(name)]
-        species = max(others, key=lambda pair: pair[1])
+        species = max(others, key=itemgetter(1))
     if species is not None:
         metadata[reader.key("species")], metadata[reader.key("species_confidence")] = species
     return Combined(
@@ -158,7 +183,7 @@ def combined(reader: Reader, named: Mapping[str, float], classified: Sequence[tu
             animal=of_kind.get("animal"),
             person=of_kind.get("person"),
             vehicle=of_kind.get("vehicle"),
-            blank=1 - max(of_kind.values(), default=0.0),
+            blank=1 - max(of_kind.values()) if of_kind else 1.0,
             species=None if species is None else species[0],
             species_confidence=None if species is None else species[1],
         ),

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from ctstate.capture import Scores
 from ctstate.errors import InputError
 from ctstate.formats.opening import brief
+from ctstate.formats.predictions.boxes import Boxes
 
 
 class Entry(NamedTuple):
@@ -21,6 +22,7 @@ class Entry(NamedTuple):
     number: int  # counted from 1
     key: str  # an image path or a capture id, as the file has it
     payload: Any
+    boxes: str | None = None  # of the image, as `Boxes.text` has them
 
 
 class Combined(NamedTuple):
@@ -45,6 +47,7 @@ class Reader(abc.ABC):
         format: its name, for `--format`.
         keyed_by_path: whether the entries are about images; else about captures.
         whole: whether one entry says all of its capture; the last one, where there are several.
+        boxes: what is kept of the boxes, where the format has them as fractions of the image.
     """
 
     format: str
@@ -54,6 +57,8 @@ class Reader(abc.ABC):
     def __init__(self, file: str | os.PathLike[str], source: str) -> None:
         self.name = os.fspath(file)
         self.source = source
+        self.boxes = Boxes()
+        self._labels: dict[str, tuple[str, str]] = {}
 
     @abc.abstractmethod
     def entries(self) -> Iterator[Entry]:
@@ -74,6 +79,15 @@ class Reader(abc.ABC):
     def key(self, label: str) -> str:
         """Return the metadata key for a label of this source; `#` hides it from volunteers."""
         return f"#machine_{self.source}_{label}"
+
+    def kind_and_key(self, label: str) -> tuple[str, str]:
+        """Return `kind_of` and `key` of a label, which a file has few of, as a rule."""
+        found = self._labels.get(label)
+        if found is None:
+            if len(self._labels) > 10_000:
+                self._labels.clear()
+            found = self._labels[label] = kind_of(label), self.key(label)
+        return found
 
     def malformed(self, what: str, message: str) -> InputError:
         """Return the error for an entry that is not what it should be."""
@@ -107,6 +121,8 @@ def kind_of(label: str) -> str:
 
 def highest(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Return the largest score of each label over several images."""
+    if len(scores) == 1:
+        return dict(scores[0])
     best: dict[str, float] = {}
     for image in scores:
         for label, score in image.items():

@@ -43,9 +43,13 @@ class SpeciesNet(Reader):
                 raise self.malformed(f"prediction {number}", "has no 'filepath'")
             if self._version is None and image.get("model_version") is not None:
                 self._version = str(image["model_version"])
-            yield Entry(number, file, self._payload(f"prediction {number} ({file})", image))
+            what = f"prediction {number} ({file})"
+            seen: list[tuple[str, float, Any]] = []
+            payload = self._payload(what, image, seen)
+            yield Entry(number, file, payload, self.boxes.text(what, seen) if seen else None)
 
-    def _payload(self, what: str, image: Mapping[str, Any]) -> Any:
+    def _payload(self, what: str, image: Mapping[str, Any], seen: list[tuple[str, float, Any]]) -> Any:
+        """Return what an image's entry says; add its detections to `seen`."""
         found: dict[str, float] = {}
         detections = image.get("detections")
         if not isinstance(detections, list | None):
@@ -54,7 +58,10 @@ class SpeciesNet(Reader):
             kind = _KINDS.get(str(detection.get("category"))) if isinstance(detection, dict) else None
             if kind is None:
                 raise self.malformed(what, "has a detection whose category is not 1, 2 or 3")
-            found[kind] = max(self.confidence(what, detection.get("conf")), found.get(kind, 0))
+            confidence = self.confidence(what, detection.get("conf"))
+            found[kind] = max(confidence, found.get(kind, 0))
+            if confidence >= self.boxes.least:
+                seen.append((kind, confidence, detection.get("bbox")))
         label, score = image.get("prediction"), image.get("prediction_score")
         if label is not None:
             if not isinstance(label, str) or label.count(";") != 6:
