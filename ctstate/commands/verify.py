@@ -49,7 +49,7 @@ def verify(
     \b
     Examples:
       ctstate verify --project-id 593 --password-file ~/keys/passwords.ini
-      ctstate verify --part 3/7      (each day of the week another seventh of the images)
+      ctstate verify --project-id 593 --part 3/7
     """
     if sample is not None and part is not None:
         raise UsageError("give --sample or --part, not both")

@@ -54,7 +54,7 @@ def backup(ledger: Ledger, to: str | os.PathLike[str] | None = None, *, note: st
             f"ledger {ledger.name} is on a server, which makes copies of its own: "
             "`pg_dump --format=custom --file=ledger.dump DATABASE`, and `pg_restore` to put one back"
         )
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
     target = ledger.path.with_name(f"{ledger.path.name}.backup-{HEAD}-{stamp}") if to is None else Path(to)
     if target.exists():
         raise UsageError(f"{target} is there already: name a new file for the copy")

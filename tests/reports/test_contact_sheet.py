@@ -17,6 +17,7 @@ from ctstate.verbs.predict import PredictionFile, predict
 from ctstate.web.contact_sheet import Box, Card, ContactSheet, Picture, Section, page
 from tests.builders.image_files import SECRET, UNDO, corners, frame, opened, saved, secret_exif, with_every_secret
 from tests.builders.season_files import SeasonFiles
+from tests.builders.uploaded_season import UploadedSeason
 
 BOX = [0.25, 0.5, 0.5, 0.25]
 EVIL = "<script>alert(1)</script>\"'&"
@@ -242,3 +243,21 @@ def test_a_card_without_anything(tmp_path: Path) -> None:
     assert "no predictions" in text
     assert "uploaded: on Zooniverse already" in text
     assert "1 of 9 are shown" in text
+
+
+def test_the_command_writes_a_sheet(world: UploadedSeason, tmp_path: Path) -> None:
+    sheet = tmp_path / "sheet.html"
+    done = world.run("report", "--before-upload", "--around", "machine_person=0.2", "-o", str(sheet))
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.startswith("0 captures of 12 to look at.")
+    assert str(sheet) in done.stdout
+    assert "machine_person" in sheet.read_text(encoding="utf-8")
+    done = world.run("report", "--around", "machine_person=0.2", "-o", str(sheet))
+    assert (done.returncode, done.stdout) == (
+        2,
+        "Error: --around and --images-root are for --before-upload: a contact sheet\n",
+    )
+    done = world.run("report", "--before-upload", "--around", "person=2", "-o", str(tmp_path / "other.html"))
+    assert done.returncode == 2
+    assert "--around 'person=2'" in done.stdout
+    assert not (tmp_path / "other.html").exists()
