@@ -49,6 +49,7 @@ VERBS = {
     "runs": "ctstate.commands.runs",
     "sample": "ctstate.commands.sample",
     "sandbox": "ctstate.commands.sandbox",
+    "serve": "ctstate.commands.serve",
     "sets": "ctstate.commands.workflows",
     "sql": "ctstate.commands.sql",
     "status": "ctstate.commands.status",
@@ -58,6 +59,7 @@ VERBS = {
     "update-metadata": "ctstate.commands.update_metadata",
     "upload": "ctstate.commands.upload",
     "verify": "ctstate.commands.verify",
+    "watch": "ctstate.commands.watch",
     "workflows": "ctstate.commands.workflows",
 }
 
@@ -69,7 +71,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "Do it all": ("init", "plan", "run"),
     "Prepare a season": ("manifest", "import", "predict", "exclude", "include", "sample", "batch"),
     "Upload": ("doctor", "upload", "retry", "verify", "link"),
-    "Look": ("status", "history", "runs", "sql", "progress", "sets", "workflows", "export"),
+    "Look": ("status", "watch", "serve", "history", "runs", "sql", "progress", "sets", "workflows", "export"),
     "Correct": ("reconcile", "update-metadata", "unlink", "adopt", "remove", "delete", "backup"),
     "On a cluster": ("submit", "stop", "copy"),
     "Rehearse": ("demo", "sandbox"),
