@@ -55,6 +55,7 @@ class SharedReader:
         self._turn = machine().condition()
         self._held: ExitStack | None = None
         self._connection: live.Reading | None = None
+        self._connections = 0
         self._file: tuple[int, int] | None = None
         self._kept: OrderedDict[Hashable, _Kept] = OrderedDict()
         self._trouble: tuple[float, str] | None = None
@@ -115,7 +116,7 @@ class SharedReader:
         connection = self._connected()
         self.asked += 1
         with self._ledger.read(connection) as reading:
-            version = live.version(reading)
+            version = f"{self._connections} {live.version(reading)}"
             if kept is not None and kept.version == version:
                 return _Kept(kept.value, version, at)
             return _Kept(question(reading), version, at)
@@ -125,7 +126,6 @@ class SharedReader:
         if self._connection is not None and file == self._file:
             return self._connection
         self._hang_up()
-        self._kept.clear()  # versions of one connection say nothing on another
         held = ExitStack()
         with held:
             connection = held.enter_context(self._ledger.connection())
@@ -133,12 +133,14 @@ class SharedReader:
             self.holds_up_writers = live.readers_hold_up_writers(connection)
             self._held = held.pop_all()
         self._connection, self._file = connection, file
+        self._connections += 1  # versions of one connection say nothing on another
         return connection
 
     def _hang_up(self) -> None:
         if self._held is not None:
             held, self._held, self._connection = self._held, None, None
             held.close()
+            self._ledger.close()  # those that wait in its pool, too, may be of a file that is another one by now
 
     def _which_file(self) -> tuple[int, int] | None:
         """Which file it is: one that was put in its place is another ledger."""

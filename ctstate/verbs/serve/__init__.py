@@ -89,6 +89,6 @@ def _listening(port: int) -> socket.socket:
         sock.close()
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise CtstateError(
-            f"cannot listen on {HOST}:{port} ({reason}); --port names another, 0 any free one"
+            f"cannot listen on {HOST}:{port} ({reason}); --port names another, 0 a free one"
         ) from error
     return sock

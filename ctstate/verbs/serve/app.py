@@ -68,10 +68,10 @@ class LivePage:
             "/": self.overview,
             "/sites": self.sites,
             "/captures": self.captures,
-            "/capture/{key:int}": self.capture,
-            "/capture/{key:int}/{rank:int}": self.thumbnail,
+            "/capture/{key}": self.capture,
+            "/capture/{key}/{rank}": self.thumbnail,
             "/runs": self.runs,
-            "/runs/{run:int}": self.run,
+            "/runs/{run}": self.run,
             "/failures": self.failures,
             "/sql": self.sql,
             "/sql.csv": self.csv,
@@ -110,7 +110,7 @@ class LivePage:
 
     def run(self, request: Request) -> Response:
         """All that is known of a run."""
-        run_id = request.path_params["run"]
+        run_id = _number(request, "run")
 
         def question(connection: live.Reading) -> tuple[live.RunFacts | None, list[tuple[str, float]], live.Tally]:
             facts = live.run_of(connection, run_id)
@@ -163,7 +163,7 @@ class LivePage:
 
     def capture(self, request: Request) -> Response:
         """All that is known of a capture."""
-        key = request.path_params["key"]
+        key = _number(request, "key")
 
         def question(connection: live.Reading) -> History | None:
             name = live_captures.name_of(connection, key)
@@ -194,7 +194,7 @@ class LivePage:
 
     def thumbnail(self, request: Request) -> Response:
         """A small picture of an image."""
-        key, rank = request.path_params["key"], request.path_params["rank"]
+        key, rank = _number(request, "key"), _number(request, "rank")
         place = self._reader.ask(
             ("image", key, rank), lambda connection: live_captures.place_of_image(connection, key, rank)
         ).value
@@ -250,6 +250,14 @@ class LivePage:
         reply = self._page(request, "trouble", "The ledger cannot be read", None, words=str(error))
         reply.status_code = 503 if isinstance(error, LedgerError) else 500
         return reply
+
+
+def _number(request: Request, name: str) -> int:
+    """Return a number of the address; what is none, or too long for one, is not found."""
+    found = whole_number(request.path_params[name])
+    if found is None:
+        raise HTTPException(404)
+    return found
 
 
 def _static(request: Request) -> Response:
