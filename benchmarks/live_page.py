@@ -5,8 +5,8 @@
 
 Processes do what uploads do to the ledger, as in benchmarks/claims.py, with a pause between two rounds as a network
 makes one. What is measured is how long each transaction takes, from the wish to write to its commit. With and
-without `ctstate serve` and its readers take turns within a round, each on a fresh copy of the same ledger, so that a
-machine that others use as well disturbs both alike; `ratio` is the median of the rounds' ratios of the 99th
+without `ctstate serve` and its readers take turns within a round, each on a fresh copy of the same ledger, so that
+a machine that others use as well disturbs both alike; `ratio` is the median of the rounds' ratios of the 99th
 percentile.
 
 Each reader is a browser that asks for a page every 5 s: half of them the overview, the others the runs, sites,

@@ -117,10 +117,13 @@ def find(connection: Connection, wanted: Wanted, after: int = 0) -> Found:
         return Found([row for row in exact if row.key > after], None, False, 0)
     cells = _cells(connection, wanted)
     words = _words(wanted)
-    if wanted.site and sum(cell.captures for cell in cells) <= _WINDOW:
+    narrowed = wanted.state or wanted.batch or wanted.season
+    if wanted.site and _at_site(connection, wanted.site) <= _WINDOW:
         parts = _of_site(connection, wanted, cells, words, after)
-    elif (wanted.state or wanted.batch or wanted.season) and len(cells) <= _MOST_CELLS and not wanted.site:
-        parts = _of_cells(connection, cells, words, after, PAGE if wanted.text or wanted.reason else ROWS + 1)
+    elif narrowed and len(cells) <= _MOST_CELLS:
+        of_site = capture.c.site == wanted.site if wanted.site else true()
+        size = PAGE if wanted.text or wanted.reason or wanted.site else ROWS + 1
+        parts = _of_cells(connection, cells, and_(of_site, words), after, size)
     else:
         parts = _of_all(connection, wanted, cells, words, after)
     rows: list[Row] = []
@@ -174,6 +177,14 @@ def _cells(connection: Connection, wanted: Wanted) -> list[Cell]:
         .having(func.sum(n.captures) > 0)
     )
     return [Cell(row[0], row[1], row[2], bool(row[3]), int(row[4])) for row in found]
+
+
+def _at_site(connection: Connection, site: str) -> int:
+    """How many captures a site has, by the counts that are kept."""
+    n = state_count.c
+    return int(
+        connection.execute(select(func.coalesce(func.sum(n.captures), 0)).where(n.site == site)).scalar_one()
+    )
 
 
 def _words(wanted: Wanted) -> ColumnElement[bool]:
