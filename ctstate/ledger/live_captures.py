@@ -170,13 +170,15 @@ def _cells(connection: Connection, wanted: Wanted) -> list[Cell]:
         which.append(n.kept_off != 0)
     elif wanted.state:
         which.append(and_(n.state == wanted.state, n.kept_off == 0))
+    at = (n.season_id, n.batch_id, n.state, n.kept_off)
     found = connection.execute(
-        select(n.season_id, n.batch_id, n.state, n.kept_off != 0, func.sum(n.captures))
-        .where(*which)
-        .group_by(n.season_id, n.batch_id, n.state, n.kept_off != 0)
-        .having(func.sum(n.captures) > 0)
+        select(*at, func.sum(n.captures)).where(*which).group_by(*at).having(func.sum(n.captures) > 0)
     )
-    return [Cell(row[0], row[1], row[2], bool(row[3]), int(row[4])) for row in found]
+    cells: dict[tuple[int, int, str, bool], int] = {}
+    for season_id, batch_id, state, kept_off, number in found:
+        place = (season_id, batch_id, state, bool(kept_off))
+        cells[place] = cells.get(place, 0) + int(number)
+    return [Cell(*place, captures=number) for place, number in cells.items()]
 
 
 def _at_site(connection: Connection, site: str) -> int:
