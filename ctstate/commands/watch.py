@@ -88,7 +88,10 @@ def _headline(picture: Picture, name: str | None) -> list[tuple[str, str]]:
     if not picture.total:
         return [("The ledger holds no captures yet: begin with `ctstate manifest`.", "")]
     uploaded, wanted = picture.count("uploaded"), picture.total - picture.excluded
-    words = [(f"{name}  " if name else "", "dim"), (f"{uploaded:,} of {wanted:,} captures are up", "bold")]
+    words = [
+        (f"{name}  " if name else "", "dim"),
+        (f"{uploaded:,} of {counted(wanted, 'capture', 'are')} up", "bold"),
+    ]
     if picture.workers:
         words.append((f", {counted(len(picture.workers), 'worker')}, {rate(picture.rate)}/s", ""))
     if picture.seconds_left is not None:
@@ -127,7 +130,7 @@ def _batches(picture: Picture) -> "RenderableType":
         ]
         table.add_row(Text(batch.season), Text(batch.batch or "(no batch)"), done, *cells, f"{batch.total:,}")
     if len(ordered) > _MOST_BATCHES:
-        table.add_row(Text(f"and {len(ordered) - _MOST_BATCHES:,} more batches", style="dim"))
+        table.add_row(Text(f"and {counted(len(ordered) - _MOST_BATCHES, 'more batch')}", style="dim"))
     return table  # type: ignore[no-any-return]
 
 

@@ -106,6 +106,22 @@ def test_it_looks_again_by_itself(browser: Any, live: tuple[Served, Any], ledger
     tab.context.close()
 
 
+def test_it_rests_while_the_tab_is_hidden(browser: Any, live: tuple[Served, Any]) -> None:
+    tab = Watched(browser, live)
+    tab.page.clock.install()
+    tab.open("/runs")
+    asked: list[str] = []
+    tab.page.on("request", lambda request: asked.append(request.url))
+    tab.page.evaluate("Object.defineProperty(document, 'hidden', {value: true, configurable: true})")
+    tab.page.clock.run_for(60_000)
+    assert [url for url in asked if "/static/" not in url] == []
+    tab.page.evaluate("delete document.hidden")
+    with tab.page.expect_response("**/runs"):
+        tab.page.clock.run_for(6_000)
+    assert tab.wrong == []
+    tab.context.close()
+
+
 def test_with_the_keyboard_alone(browser: Any, live: tuple[Served, Any]) -> None:
     tab = Watched(browser, live)
     tab.open("/captures")

@@ -17,9 +17,9 @@ _KEPT_BYTES = 20_000_000
 AT_ONCE = 2
 """So many files are read and decoded at the same time: the machine is others', too."""
 
-_PLACEHOLDER = """<svg xmlns="http://www.w3.org/2000/svg" width="360" height="240" viewBox="0 0 360 240">
-<rect width="360" height="240" fill="#6b7580"/>
-<text x="180" y="126" fill="#fff" font-family="sans-serif" font-size="18" text-anchor="middle">{words}</text></svg>
+_PLACEHOLDER = """<svg xmlns="http://www.w3.org/2000/svg" width="360" height="270" viewBox="0 0 360 270">
+<rect width="360" height="270" fill="#6b7580"/>
+<text x="180" y="141" fill="#fff" font-family="sans-serif" font-size="18" text-anchor="middle">{words}</text></svg>
 """
 
 
@@ -69,11 +69,10 @@ def _made(place: Place) -> Thumbnail:
     path = place.path if place.below is None else os.path.join(place.below, place.path)
     try:
         image = encode_image(path, _OPTIONS, below)
-    except BrokenImageError as error:
-        there = os.path.lexists(path)
-        return _placeholder("this file cannot be shown" if there else "the file is not there", error)
+    except BrokenImageError:  # what is wrong with it, the ledger says beside the picture
+        return _placeholder("this file cannot be shown" if os.path.lexists(path) else "the file is not there")
     return Thumbnail(image.data, image.mime)
 
 
-def _placeholder(words: str, _: BrokenImageError | None = None) -> Thumbnail:
+def _placeholder(words: str) -> Thumbnail:
     return Thumbnail(_PLACEHOLDER.format(words=words).encode(), "image/svg+xml")
