@@ -138,7 +138,7 @@ def _runs(picture: Picture) -> "RenderableType":
     from rich.text import Text
 
     table = _table(
-        "run", "verb", "state", "host", "job", "uploaded", "failed", "under way", "per s", "since", left=5
+        "run", "verb", "state", "host", "job", "uploaded", "failed", "under way", "per s", "began", left=5
     )
     for run in [*filter(_is_live, picture.runs), *(one for one in picture.runs if not one.is_live)][:_MOST_RUNS]:
         facts = run.facts

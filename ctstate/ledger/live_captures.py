@@ -19,8 +19,8 @@ from ctstate.words import whole_number
 ROWS = 50
 """A page."""
 
-LOOK_S = 0.12
-"""So long one look takes, about."""
+LOOK_S, SHORT_LOOK_S = 0.12, 0.03
+"""So long one look takes, about; the shorter one is for where nobody can commit meanwhile."""
 
 _WINDOW = 10_000
 """So many captures in a row are looked through by one statement."""
@@ -103,15 +103,16 @@ class Cell(NamedTuple):
     captures: int
 
 
-def find(connection: Connection, wanted: Wanted, after: int = 0) -> Found:
+def find(connection: Connection, wanted: Wanted, after: int = 0, seconds: float | None = None) -> Found:
     """Return a page of captures.
 
     Args:
         connection: a transaction.
         wanted: which.
         after: those with a higher key.
+        seconds: so long it looks, about; None: `LOOK_S`.
     """
-    until = machine().monotonic() + LOOK_S
+    until = machine().monotonic() + (LOOK_S if seconds is None else seconds)
     exact = _exactly(connection, wanted) if wanted.text else []
     if exact:
         return Found([row for row in exact if row.key > after], None, False, 0)

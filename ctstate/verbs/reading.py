@@ -1,5 +1,6 @@
 """One reader of a ledger for many who look on, who together cost a worker next to nothing (`watch`, `serve`)."""
 
+import math
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -37,10 +38,10 @@ class Answer(NamedTuple, Generic[T]):
 
 
 class _Kept:
-    """An answer, the ledger's version that it is of, and when it was last known to be so."""
+    """An answer, the ledger's version that it is of, when it was made, and when it was last known to be so."""
 
-    def __init__(self, value: Any, version: str, at: float) -> None:
-        self.value, self.version, self.at = value, version, at
+    def __init__(self, value: Any, version: str, made: float, at: float) -> None:
+        self.value, self.version, self.made, self.at = value, version, made, at
 
 
 class SharedReader:
@@ -75,13 +76,16 @@ class SharedReader:
         with self._turn:
             self._hang_up()
 
-    def ask(self, name: Hashable, question: Callable[[live.Reading], T], every: float = EVERY_S) -> Answer[T]:
+    def ask(
+        self, name: Hashable, question: Callable[[live.Reading], T], every: float = EVERY_S, keeps: float = math.inf
+    ) -> Answer[T]:
         """Return the answer to a question, as it was no longer ago than this, if the ledger can be read.
 
         Args:
             name: what tells the question from others.
             question: a short read, in the transaction that it is given.
             every: so many seconds an answer is good for without a look at the ledger.
+            keeps: so many seconds an answer is good for if nobody writes (that a worker is silent shows in that).
 
         Raises:
             LedgerError: it cannot be read, and there is no older answer.
@@ -96,7 +100,7 @@ class SharedReader:
             if self._trouble is not None and at - self._trouble[0] < EVERY_S:
                 return self._older(kept, at, self._trouble[1])
             try:
-                kept = self._anew(kept, question, at)
+                kept = self._anew(kept if kept and at - kept.made < keeps else None, question, at)
             except LedgerError as error:
                 self._hang_up()
                 self._trouble = (machine().monotonic(), str(error))
@@ -118,8 +122,8 @@ class SharedReader:
         with self._ledger.read(connection) as reading:
             version = f"{self._connections} {live.version(reading)}"
             if kept is not None and kept.version == version:
-                return _Kept(kept.value, version, at)
-            return _Kept(question(reading), version, at)
+                return _Kept(kept.value, version, kept.made, at)
+            return _Kept(question(reading), version, at, at)
 
     def _connected(self) -> live.Reading:
         file = self._which_file()

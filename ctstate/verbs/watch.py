@@ -25,6 +25,9 @@ from ctstate.verbs.status import STATES, BatchStatus, by_batch
 _REMEMBERED_S = 300.0
 """A rate is of these last seconds."""
 
+KEEPS_S = 4 * EVERY_S
+"""A picture is made anew after this even if nobody writes: then workers are silent, and do nothing any more."""
+
 _ENOUGH_S = 15.0
 """A rate of fewer seconds says nothing yet."""
 
@@ -193,7 +196,7 @@ def watch(ledger: Ledger, every: float = EVERY_S) -> Iterator[Picture]:
     with SharedReader(ledger) as reader:
         watcher = Watcher(ledger)
         while True:
-            answer = reader.ask("picture", watcher.look)
+            answer = reader.ask("picture", watcher.look, keeps=KEEPS_S)
             yield answer.value._replace(trouble=answer.trouble)
             machine().sleep(max(every, EVERY_S))
 

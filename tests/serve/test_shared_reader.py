@@ -56,6 +56,8 @@ def test_a_question_is_put_anew_only_if_somebody_wrote(path: str) -> None:
         assert reader.ask("images", question, every=0).value == 241
         assert len(put) == 2
         assert reader.asked == 7
+        assert reader.ask("images", question, every=0, keeps=0).value == 241  # what time alone changes
+        assert len(put) == 3
 
 
 @of_files

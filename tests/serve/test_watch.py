@@ -43,6 +43,9 @@ def test_a_picture_tells_rates_and_what_is_left(tmp_path: Path) -> None:
             picture = next(pictures)
         assert picture.rate == pytest.approx(0.4, rel=0.1)
         assert picture.seconds_left == pytest.approx(picture.left / picture.rate)
+        for _ in range(30):  # nobody writes any more
+            picture = next(pictures)
+        assert picture.workers[0].rate < 0.1
         with ledger.write() as connection:
             runs.end(connection, 1, "done")
         assert next(pictures).workers == []

@@ -21,7 +21,7 @@ from ctstate.verbs.reading import Answer, SharedReader
 from ctstate.verbs.serve.questions import Questions
 from ctstate.verbs.serve.thumbnails import Thumbnails
 from ctstate.verbs.status import STATES
-from ctstate.verbs.watch import Picture, Watcher
+from ctstate.verbs.watch import KEEPS_S, Picture, Watcher
 from ctstate.web import pages
 from ctstate.web.files import static_file
 from ctstate.words import lasting, rate, whole_number
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 _ENDED_RUNS = 50
 _MOST_SITES = 2000
-_MOST_FAILED = 5000
+_MOST_FAILED = 2000
 _SHORT_S = 1.0
 """What somebody asks for by himself, and not a page on its own, is asked anew after this."""
 
@@ -137,7 +137,8 @@ class LivePage:
         after = whole_number(request.query_params.get("after", "")) or 0
 
         def question(connection: live.Reading) -> tuple[live_captures.Found, list[live.BatchName], dict[int, str]]:
-            found = live_captures.find(connection, wanted, after)
+            shortly = live_captures.SHORT_LOOK_S if self._reader.holds_up_writers else None
+            found = live_captures.find(connection, wanted, after, shortly)
             return found, live.batches(connection), live.seasons(connection)
 
         answer = self._reader.ask(("captures", wanted, after), question, _SHORT_S)
@@ -217,7 +218,10 @@ class LivePage:
     # -- what they share -----------------------------------------------------------------------------------
 
     def _picture(self) -> Answer[Picture]:
-        return self._reader.ask("picture", lambda connection: self._watcher.look(connection, _ENDED_RUNS))
+        def question(connection: live.Reading) -> Picture:
+            return self._watcher.look(connection, _ENDED_RUNS)
+
+        return self._reader.ask("picture", question, keeps=KEEPS_S)
 
     def _page(self, request: Request, name: str, title: str, answer: Answer[Any] | None, **facts: Any) -> Response:
         shown = {
