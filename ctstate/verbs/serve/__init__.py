@@ -4,6 +4,7 @@
 shown.
 """
 
+import os
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +21,9 @@ __all__ = ["serve"]
 
 HOST = "127.0.0.1"
 
+_BEHIND_OTHERS = 10
+"""Workers of the same machine have the processor first."""
+
 _AT_ONCE = 64
 """More requests than these at the same time are told to come again."""
 
@@ -27,7 +31,7 @@ _AT_ONCE = 64
 def serve(
     ledger: Ledger, *, port: int = 0, tunnel_port: int | None = None, on_ready: Callable[[str], None]
 ) -> None:
-    """Show a ledger on 127.0.0.1 until Ctrl-C (SIGINT) or SIGTERM.
+    """Show a ledger on 127.0.0.1 until Ctrl-C (SIGINT) or SIGTERM, at a lower priority from then on.
 
     Args:
         ledger: open for reading only.
@@ -41,6 +45,10 @@ def serve(
     """
     with SharedReader(ledger) as reader, _listening(port) as sock:
         reader.ask("version", live.version)
+        if (
+            not reader.holds_up_writers
+        ):  # else whoever waits for a reader would wait for one that waits for its turn
+            os.nice(_BEHIND_OTHERS)
         port = int(sock.getsockname()[1])
         key = Key(port)
         ports = {port, tunnel_port or port}

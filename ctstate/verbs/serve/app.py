@@ -16,8 +16,9 @@ from ctstate.ledger.clock import age
 from ctstate.ledger.live_captures import EXCLUDED, NO_BATCH, Wanted
 from ctstate.ledger.states import FailureKind
 from ctstate.ledger.views import events_of, facts_of, images_of
+from ctstate.machine import machine
 from ctstate.verbs.history import History
-from ctstate.verbs.reading import Answer, SharedReader
+from ctstate.verbs.reading import EVERY_S, Answer, SharedReader
 from ctstate.verbs.serve.questions import Questions
 from ctstate.verbs.serve.thumbnails import Thumbnails
 from ctstate.verbs.status import STATES
@@ -61,6 +62,7 @@ class LivePage:
         self._watcher = Watcher(ledger)
         self._thumbnails = Thumbnails()
         self._questions = Questions(ledger, reader)
+        self._made: dict[tuple[str, str], tuple[float, Any, str]] = {}
 
     def app(self) -> Starlette:
         """Return what serves them."""
@@ -241,7 +243,16 @@ class LivePage:
             "rate": rate,
             **facts,
         }
-        return HTMLResponse(pages.render(f"live/{name}.html", **shown))
+        if answer is None or answer.trouble is not None or name not in _REFRESHED:
+            return HTMLResponse(pages.render(f"live/{name}.html", **shown))
+        # Ten tabs that look again are ten requests, and one page: to make it takes longer than to read for it.
+        layout = str(shown["layout"])
+        at, value, page = self._made.get((name, layout), (-EVERY_S, None, ""))
+        now = machine().monotonic()
+        if value is not answer.value or now - at >= EVERY_S:
+            page = pages.render(f"live/{name}.html", **shown)
+            self._made[name, layout] = (now, answer.value, page)
+        return HTMLResponse(page)
 
     async def _not_found(self, request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
