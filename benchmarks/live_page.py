@@ -9,8 +9,8 @@ without `ctstate serve` and its readers take turns within a round, each on a fre
 a machine that others use as well disturbs both alike; `ratio` is the median of the rounds' ratios of the 99th
 percentile.
 
-Each reader is a browser that asks for a page every 5 s: half of them the overview, the others the runs, sites,
-failures and a list of captures that no index leads to.
+Each reader is a browser that asks for a page every 5 s, as pages do by themselves: half of them the overview, the
+others runs, sites and failures; one person goes through captures by words that no index leads to.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from unittest import mock
 
 from claims import Databases, Files, Worker
 
-PATHS = ("/", "/runs", "/", "/sites", "/", "/failures", "/", "/captures?text=nothing+like+it", "/", "/captures")
+PATHS = ("/", "/runs", "/", "/sites", "/", "/failures", "/", "/captures?text=nothing+like+it", "/", "/runs")
 SIZE = 50
 PAUSE_S = 0.05
 

@@ -16,6 +16,9 @@ T = TypeVar("T")
 EVERY_S = 5.0
 """The same question is not put to the ledger more often, however many ask it."""
 
+SELDOM_S = 15.0
+"""Nor more often than this where nobody can commit while somebody reads."""
+
 PATIENCE_S = 2.0
 """So long a look waits for a ledger that is locked, or for a server."""
 
@@ -92,6 +95,8 @@ class SharedReader:
         """
         with self._turn:
             at = machine().monotonic()
+            if self.holds_up_writers and every >= EVERY_S:
+                every = max(every, SELDOM_S)
             kept = self._kept.get(name)
             if kept is not None:
                 self._kept.move_to_end(name)
