@@ -37,3 +37,18 @@ def _many(noun: str) -> str:
     if noun.endswith("y") and noun[-2:-1] not in "aeiou":
         return f"{noun[:-1]}ies"
     return f"{noun}es" if noun.endswith(("s", "x", "ch", "sh")) else f"{noun}s"
+
+
+def lasting(seconds: float) -> str:
+    """Return how long something takes, in its two largest units: `2 d 4 h`, `3 min 20 s`, `40 s`."""
+    whole = max(0, round(seconds))
+    for size, unit, smaller, of in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= size:
+            rest = whole % size // smaller
+            return f"{whole // size:,} {unit}" + (f" {rest} {of}" if rest else "")
+    return f"{whole} s"
+
+
+def rate(value: float) -> str:
+    """Return a rate a second; a slow one with its first two digits, as nothing that moves is 0.00."""
+    return f"{value:,.1f}" if value >= 10 else f"{value:.2f}" if value >= 0.1 or not value else f"{value:.2g}"

@@ -52,7 +52,9 @@ SILENT = {
     "init": "it writes a file; `--schema` prints the JSON Schema of such files",
     "run": "it calls other verbs, each of which prints its own answer: call these",
     "sandbox": "it runs until Ctrl-C",
+    "serve": "it runs until Ctrl-C",
     "submit": "it prints the numbers of its jobs; `runs --json` tells of them",
+    "watch": "it draws for people; `status --json` and `runs --json` say the same",
 }
 """Verbs without `--json`, and why."""
 

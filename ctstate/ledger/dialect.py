@@ -248,16 +248,34 @@ class Dialect(Protocol):
         """
         ...
 
-    def reader(self, engine: Engine, path: Path | None) -> AbstractContextManager[Reader]:
+    def reader(
+        self, engine: Engine, path: Path | None, seconds: float = BUSY_PATIENCE_S
+    ) -> AbstractContextManager[Reader]:
         """Return who answers questions in SQL.
 
         Args:
             engine: the ledger's.
             path: its file, where it is in one.
+            seconds: so long a question may take (at least by a server; a person at a file can press Ctrl-C).
 
         Raises:
             LedgerError: the ledger cannot be read.
         """
+        ...
+
+    def version(self, connection: Connection) -> str:
+        """Return what stays the same on a connection for as long as nobody writes: the cheapest question there is.
+
+        In a transaction, of which it is the first question: what is read after it is of that version.
+        """
+        ...
+
+    def impatient(self, connection: Connection, seconds: float) -> None:
+        """Let a connection wait no longer than this, for whoever has the ledger locked or for an answer."""
+        ...
+
+    def readers_hold_up_writers(self, connection: Connection) -> bool:
+        """Tell whether nobody can commit for as long as somebody reads."""
         ...
 
     def health(self, engine: Engine) -> list[Finding]:

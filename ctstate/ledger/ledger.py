@@ -24,7 +24,7 @@ from ctstate.ledger import read_only_sql, runs
 from ctstate.ledger.captures import Selection, records
 from ctstate.ledger.closed import Closed, why_closed
 from ctstate.ledger.database import dialect_of, moment, place_of, transaction
-from ctstate.ledger.dialect import BACK_AGAIN_S, Dialect, Finding, Place, Reader, Stored
+from ctstate.ledger.dialect import BACK_AGAIN_S, BUSY_PATIENCE_S, Dialect, Finding, Place, Reader, Stored
 from ctstate.ledger.live_run import LiveRun
 from ctstate.ledger.migrate import HEAD, bring_up_to_date, look_at_version
 from ctstate.ledger.runs import Jobs
@@ -192,9 +192,9 @@ class Ledger:
             yield connection
             connection.detach()  # its temporary tables go with it
 
-    def reader(self) -> AbstractContextManager[Reader]:
-        """Return who answers questions in SQL that a person typed; see `read_only_sql`."""
-        return dialect_of(self._engine).reader(self._engine, self.path)
+    def reader(self, seconds: float = BUSY_PATIENCE_S) -> AbstractContextManager[Reader]:
+        """Return who answers questions in SQL that a person typed, in so many seconds; see `read_only_sql`."""
+        return dialect_of(self._engine).reader(self._engine, self.path, seconds)
 
     def moment(self) -> str:
         """Return this moment, by the clock that all of the ledger's workers share; see `database.moment`."""

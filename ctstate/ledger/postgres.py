@@ -76,6 +76,7 @@ _LOCK = text(
     " CAST(pg_current_xact_id() AS text), extract(epoch FROM clock_timestamp()) * 1000000"
 )
 _CLOCK = text("SELECT extract(epoch FROM clock_timestamp()) * 1000000")
+_SEEN = text("SELECT CAST(pg_current_snapshot() AS text)")
 _OUTCOME = text("SELECT pg_xact_status(CAST(:number AS xid8))")
 _LIFE = "SELECT CAST(stats_reset AS text) FROM pg_stat_bgwriter"
 """What is another after a crash of the server, which forgets its statistics, and the same after a clean restart."""
@@ -227,11 +228,24 @@ class Postgres:
         return None
 
     @contextlib.contextmanager
-    def reader(self, engine: Engine, path: Path | None) -> Iterator[Reader]:
+    def reader(self, engine: Engine, path: Path | None, seconds: float = BUSY_PATIENCE_S) -> Iterator[Reader]:
         """Return who answers questions, in a transaction in which the server lets nothing be written."""
         with self.transaction(engine, Kind.READ, None) as connection:
-            connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{BUSY_PATIENCE_S}s'")
-            yield PostgresReader(connection)
+            connection.exec_driver_sql(f"SET LOCAL statement_timeout = {round(1000 * seconds)}")
+            yield PostgresReader(connection, machine().monotonic() + seconds, seconds)
+
+    def version(self, connection: Connection) -> str:
+        """Ask which transactions can be seen: as long as they are the same, so is all that is read."""
+        return str(connection.execute(_SEEN).scalar_one())
+
+    def impatient(self, connection: Connection, seconds: float) -> None:
+        """Let the server end what takes longer."""
+        driver_connection: Any = connection.connection.dbapi_connection
+        driver_connection.execute(f"SET statement_timeout = {round(1000 * seconds)}")
+
+    def readers_hold_up_writers(self, connection: Connection) -> bool:
+        """Return False: who reads has a picture of its own."""
+        return False
 
     def health(self, engine: Engine) -> list[Finding]:
         """See `postgres_health.health`."""

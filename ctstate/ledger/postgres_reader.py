@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from ctstate.ledger.dialect import Answer, SqlError, Value
+from ctstate.machine import machine
 
 _AT_ONCE = 1000
 
@@ -22,8 +23,10 @@ _QUESTION = re.compile(
 class PostgresReader:
     """Serves `dialect.Reader`, on a connection within a transaction that can only read."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, until: float, seconds: float) -> None:
         self._connection = connection
+        self._until = until  # by this machine's clock: each FETCH alone has the server's whole limit
+        self._seconds = seconds
         self._error = connection.dialect.loaded_dbapi.Error
         self._number = 0
 
@@ -52,6 +55,8 @@ class PostgresReader:
         while rows:
             for row in rows:
                 yield [_plain(value) for value in row]
+            if machine().monotonic() > self._until:
+                raise SqlError(f"stopped after {self._seconds:g} s")
             try:
                 rows = cursor.execute(f"FETCH FORWARD {_AT_ONCE} FROM {name}").fetchall()
             except self._error as error:
@@ -72,6 +77,8 @@ def _plain(value: Any) -> Value:
 def _explained(error: Any) -> SqlError:
     said = str(error.diag.message_primary or error).splitlines()[0]
     found = _NO_COLUMN.fullmatch(said) if error.sqlstate == "42703" else None
+    if error.sqlstate == "57014":
+        said = "stopped after its time limit"
     if error.sqlstate == "42601" and "multiple commands" in said:
         said = f"{said}: one statement at a time"
     # Read-only transaction, no permission, and what is no question inside of one.

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ctstate.errors import InputError, LedgerError, UsageError
-from ctstate.ledger.dialect import Answer, Reader, SqlError, Value
+from ctstate.ledger.dialect import BUSY_PATIENCE_S, Answer, Reader, SqlError, Value
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,20 +27,21 @@ VIEW = "v_captures"
 
 
 @contextlib.contextmanager
-def ask(ledger: "Ledger", question: str) -> Iterator[Answer]:
-    """Answer a question in SQL.
+def ask(ledger: "Ledger", question: str, seconds: float = BUSY_PATIENCE_S) -> Iterator[Answer]:
+    """Answer a question in SQL, which may take so many seconds.
 
     Raises:
         InputError: the database does not understand it, or it would do more than read.
         LedgerError: the ledger cannot be read.
     """
-    with ledger.reader() as reader:
+    with ledger.reader(seconds) as reader:
         try:
             columns, rows = reader.ask(question)
         except SqlError as error:
             if error.denied:
                 raise InputError("SQL: only questions (SELECT) are allowed here; nothing was changed") from None
-            hint = "" if "one statement" in str(error) else "; the views are described in docs/views.md"
+            known = "one statement" in str(error) or "stopped after" in str(error)
+            hint = "" if known else "; the views are described in docs/views.md"
             raise InputError(f"SQL: {error}{hint}") from None
         yield Answer(columns, _without_surprise(rows))
 

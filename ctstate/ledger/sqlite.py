@@ -342,10 +342,24 @@ class Sqlite:
             raise LedgerError(f"ledger {path}: no copy could be made at {target} ({error})") from error
         return captures
 
-    def reader(self, engine: Engine, path: Path | None) -> AbstractContextManager[Reader]:
+    def reader(
+        self, engine: Engine, path: Path | None, seconds: float = BUSY_PATIENCE_S
+    ) -> AbstractContextManager[Reader]:
         """Return who answers questions, on a connection of its own to the ledger's file."""
         assert path is not None
-        return reading(path, BUSY_TIMEOUT_S)
+        return reading(path, BUSY_TIMEOUT_S, None if seconds >= BUSY_PATIENCE_S else seconds)
+
+    def version(self, connection: Connection) -> str:
+        """Ask what another connection's commit changes: a look at one page, and mostly at shared memory only."""
+        return str(driver(connection).execute("PRAGMA data_version").fetchone()[0])
+
+    def impatient(self, connection: Connection, seconds: float) -> None:
+        """Shorten what `BUSY_TIMEOUT_S` is for workers."""
+        driver(connection).execute(f"PRAGMA busy_timeout = {round(1000 * seconds)}")
+
+    def readers_hold_up_writers(self, connection: Connection) -> bool:
+        """Tell whether it has a rollback journal: then a commit waits until nobody reads."""
+        return str(driver(connection).execute("PRAGMA journal_mode").fetchone()[0]).upper() != "WAL"
 
     def health(self, engine: Engine) -> list[Finding]:
         """Return nothing: what there is to find is in the file and about its place (`checkup`)."""

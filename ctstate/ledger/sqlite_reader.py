@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from ctstate.ledger.dialect import Answer, SqlError, Value
 from ctstate.ledger.sqlite_errors import translated
+from ctstate.machine import machine
 
 _RECURSIVE = 33  # SQLITE_RECURSIVE, which Python names from 3.12 on
 _ALLOWED = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, _RECURSIVE})
@@ -26,34 +27,42 @@ _OF_THE_FILE = frozenset(
 
 _NO_COLUMN = "no such column: "
 
+_LOOK_AT_CLOCK = 10_000
+"""So many steps of SQLite's machine, well under a millisecond, are done between two looks at the clock."""
+
 
 @contextlib.contextmanager
-def reading(path: Path, timeout: float) -> Iterator["SqliteReader"]:
+def reading(path: Path, timeout: float, seconds: float | None = None) -> Iterator["SqliteReader"]:
     """Open a ledger's file so that it can only be read, even where this process may write.
 
     Args:
         path: the file.
         timeout: how many seconds to wait for whoever has it locked.
+        seconds: so long a question may take, all in all; None: as long as it likes.
 
     Raises:
         LedgerError: it cannot be opened (any more).
     """
     file = f"file:{quote(str(path.absolute()))}?mode=ro"
     with translated(str(path)):  # its disk may have gone away since the ledger was opened
-        opened = sqlite3.connect(file, uri=True, timeout=timeout, isolation_level=None)
+        opened = sqlite3.connect(file, uri=True, timeout=min(timeout, seconds or timeout), isolation_level=None)
     with contextlib.closing(opened) as connection:
         with translated(str(path)):
             connection.execute("PRAGMA query_only = ON")
         connection.set_authorizer(_authorize)
-        yield SqliteReader(connection, path)
+        if seconds is not None:
+            until = machine().monotonic() + seconds
+            connection.set_progress_handler(lambda: machine().monotonic() > until, _LOOK_AT_CLOCK)
+        yield SqliteReader(connection, path, seconds)
 
 
 class SqliteReader:
     """Serves `dialect.Reader`."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path, seconds: float | None = None) -> None:
         self._connection = connection
         self._path = path
+        self._seconds = seconds
 
     def ask(self, question: str) -> Answer:
         """Answer one question.
@@ -81,6 +90,8 @@ class SqliteReader:
         if getattr(error, "sqlite_errorcode", 0) & 0xFF in _OF_THE_FILE:
             with translated(str(self._path)):
                 raise error
+        if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_INTERRUPT:
+            raise SqlError(f"stopped after {self._seconds:g} s") from None
         raise _of_the_question(error) from None
 
 

@@ -4,7 +4,9 @@ A project's slug is part of them. `upload` and `adopt` write it down; of a ledge
 no address is known, and none is guessed.
 """
 
-from ctstate.ledger import Ledger, projects
+from contextlib import nullcontext
+
+from ctstate.ledger import Ledger, live, projects
 from ctstate.zooniverse.addresses import is_slug, project_page
 
 
@@ -18,12 +20,17 @@ def note_project(ledger: Ledger, project_id: int, slug: str) -> None:
 
 
 class Pages:
-    """The addresses, as far as they are known."""
+    """The addresses, as far as they are known.
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._endpoint = ledger.meta("endpoint")
-        with ledger.read() as connection:
-            self._slugs = projects.slugs(connection)
+    Args:
+        ledger: whose.
+        connection: a transaction to read them in; None: one of their own.
+    """
+
+    def __init__(self, ledger: Ledger, connection: live.Reading | None = None) -> None:
+        with ledger.read() if connection is None else nullcontext(connection) as reading:
+            self._endpoint = live.endpoint(reading)
+            self._slugs = projects.slugs(reading)
 
     def of_project(self, project_id: int | None) -> str | None:
         """Return the address of a project."""

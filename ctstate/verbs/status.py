@@ -1,11 +1,12 @@
 """How far each season and batch is (`ctstate status`)."""
 
 import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ctstate.errors import UsageError
 from ctstate.ledger import Ledger, State
-from ctstate.ledger.counts import count_states
+from ctstate.ledger.counts import StateCount, count_states
 from ctstate.verbs.pages import Pages
 
 STATES = tuple(str(state) for state in State)
@@ -52,6 +53,11 @@ def status(ledger: Ledger, season: str | None = None, batch: str | None = None) 
         rows = count_states(connection, season, batch)
     if batch is not None and not rows:
         raise UsageError(f"no batch {batch!r} in the ledger")
+    return by_batch(rows, pages)
+
+
+def by_batch(rows: Iterable[StateCount], pages: Pages) -> list[BatchStatus]:
+    """Return how far batches are, of counts that come batch by batch."""
     groups = [list(part) for _, part in itertools.groupby(rows, lambda row: (row.season, row.batch))]
     return [
         BatchStatus(

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from ctstate.words import counted, whole_number
+from ctstate.words import counted, lasting, rate, whole_number
 from tests.unit.house import MODULES, room
 
 
@@ -60,3 +60,17 @@ def test_no_message_counts_by_itself() -> None:
 )
 def test_a_text_is_a_number_or_none(text: str, number: int | None) -> None:
     assert whole_number(text) == number
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0, "0 s"), (-3, "0 s"), (59.4, "59 s"), (60, "1 min"), (200, "3 min 20 s"), (3600, "1 h"),
+     (7380, "2 h 3 min"), (86400, "1 d"), (190_000, "2 d 4 h")],
+)  # fmt: skip
+def test_how_long_something_takes(seconds: float, said: str) -> None:
+    assert lasting(seconds) == said
+
+
+@pytest.mark.parametrize(("value", "said"), [(0, "0.00"), (0.0123, "0.012"), (1.5, "1.50"), (1234.56, "1,234.6")])
+def test_a_rate_that_moves_is_never_nothing(value: float, said: str) -> None:
+    assert rate(value) == said
