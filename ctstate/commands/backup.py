@@ -17,7 +17,7 @@ from ctstate.words import counted
 def backup(where: Places, note: str | None, to: str | None, as_json: bool) -> None:
     """Copy the ledger to a file, also while uploads run, and look whether the copy is whole.
 
-    `delete`, `copy` and a newer ctstate make such a copy of themselves. What to do with one: docs/disaster.md.
+    `delete` and a newer ctstate make such a copy of themselves. What to do with one: docs/disaster.md.
 
     \b
     Example:

@@ -4,11 +4,10 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ctstate.ledger import Ledger, moving
+from ctstate.ledger import moving
 from ctstate.ledger.moving import Moved
 from ctstate.ledger.runs import Jobs
 from ctstate.machine import machine
-from ctstate.verbs.backup import back_up_before
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ def copy(
 ) -> Moved:
     """Move a ledger, with its identity and every id, and prove that each row arrived as it was.
 
-    Of a file a backup copy is made before (`back_up_before`).
+    No backup copy is needed before: the source keeps all that it has.
 
     From then on the source can only be read. Killed at any instant, it leaves at most one of the two that can be
     written, and the same call goes on. The way back is the same call the other way round.
@@ -64,9 +63,4 @@ def copy(
         if on_progress is not None:
             on_progress(Progress(total, done, machine().monotonic() - began))
 
-    # A file that has never moved keeps a copy of itself; one that a killed copying left closed has it already.
-    if "://" not in os.fspath(source) and os.path.exists(source):
-        with Ledger.open(source, jobs=jobs, even_closed=True) as ledger:
-            if ledger.why_closed() is None:
-                back_up_before(ledger, "copy")
     return moving.move(os.fspath(source), os.fspath(target), jobs, tell)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from alembic import command
-from sqlalchemy import text
+from sqlalchemy import inspect, text
 
 from ctstate.errors import (
     CtstateError,
@@ -501,7 +501,8 @@ def test_one_that_moved_is_still_read_by_a_newer_ctstate(kind: str, tmp_path: Pa
     with transaction(engine, "old", write=True) as connection:  # as the version of that time did it
         for name, value in (("ledger_id", "abc"), ("moved_to", "there"), ("by_copy", "t")):
             connection.execute(text("INSERT INTO meta VALUES (:name, :value)"), {"name": name, "value": value})
-        old = [table for table in metadata.sorted_tables if table.name not in ("submission", "deployment")]
+        had = set(inspect(connection).get_table_names())
+        old = [table for table in metadata.sorted_tables if table.name in had]
         dialect_of(connection).close(connection, old, words)
     engine.dispose()
     with Ledger.open(place, read_only=True) as ledger:
@@ -509,7 +510,7 @@ def test_one_that_moved_is_still_read_by_a_newer_ctstate(kind: str, tmp_path: Pa
     with pytest.raises(LedgerError, match="it has moved to there"):
         Ledger.open(place)
     with shell(place) as person:
-        for table in ("run", "submission", "deployment"):  # what came to it later is closed, too
+        for table in ("run", "submission", "deployment", "state_count"):  # what came later is closed, too
             with pytest.raises(Exception, match="ctstate: it has moved to there"):
                 person.execute(f"INSERT INTO {table} SELECT * FROM {table}" if "://" in place else (
                     f"INSERT INTO {table} DEFAULT VALUES"
