@@ -3,7 +3,6 @@
 In Debian's Chromium, light and dark, on a wide screen and on a telephone; with the keyboard; without JavaScript.
 """
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,26 +11,15 @@ import pytest
 from sqlalchemy import text
 
 from ctstate.ledger import Ledger
+from tests.browser.browser import WAYS, Seen, in_browser, overflow, violations
 from tests.builders.live_page import SCRIPT, Served, make_ledger, serving
 
-playwright = pytest.importorskip("playwright.sync_api")
-
-CHROMIUM = "/usr/bin/chromium"
-
-pytestmark = pytest.mark.skipif(not os.access(CHROMIUM, os.X_OK), reason="needs Chromium")
+pytestmark = in_browser
 
 PAGES = (
     "/", "/sites", "/captures", "/captures?state=failed", "/capture/4", "/capture/13", "/runs", "/runs/1",
     "/failures", "/sql", "/sql?q=SELECT+*+FROM+v_captures",
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as running:
-        opened = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")
@@ -72,13 +60,16 @@ class Watched:
         self.page.wait_for_load_state("load")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1400])
+@pytest.mark.parametrize(("scheme", "width"), WAYS)
 def test_every_page_is_clean(browser: Any, live: tuple[Served, Any], scheme: str, width: int) -> None:
     tab = Watched(browser, live, color_scheme=scheme, viewport={"width": width, "height": 900})
     for path in PAGES:
         tab.open(path)
-        assert tab.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
+        seen = Seen(tab.page)
+        assert overflow(seen) <= 0, path
+        seen.unfold()
+        assert overflow(seen) <= 0, path
+        assert violations(seen) == [], path
         assert tab.page.evaluate(
             "document.querySelectorAll('main script, main [style], main [onclick]').length"
         ) == (0 if path != "/" else tab.page.evaluate("document.querySelectorAll('.plot [style]').length"))
