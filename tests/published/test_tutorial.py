@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.timeout(900)  # a busy machine takes its time; alone it is a minute and a half
+# A busy machine takes its time; alone it is a minute and a half, so it is done once for all that look at it.
+pytestmark = [pytest.mark.timeout(900), pytest.mark.xdist_group("tutorial")]
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")

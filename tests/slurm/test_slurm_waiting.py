@@ -70,12 +70,21 @@ def test_a_shell_waits_until_all_is_there(rehearsal: Rehearsal) -> None:
     assert "Nothing is pending" in rehearsal.ctstate("submit", *rehearsal.upload_options(), "--wait")
 
 
+IMPATIENT = """
+from ctstate.__main__ import main
+from ctstate.verbs.submit import waiting
+waiting.LOOK_S, waiting.ASK_S = 2.0, 5.0
+main()
+"""
+"""The command line, which looks more often than every ten seconds."""
+
+
 def test_a_shell_does_not_wait_for_a_chain_that_was_taken_away(rehearsal: Rehearsal) -> None:
     rehearsal.season(60)
     rehearsal.sandbox.set_faults(SLOW)
     waiting = subprocess.Popen(
         [
-            *(sys.executable, "-m", "ctstate", "--ledger", str(rehearsal.ledger)),
+            *(sys.executable, "-c", IMPATIENT, "--ledger", str(rehearsal.ledger)),
             *("--endpoint", rehearsal.sandbox.url, "submit", *rehearsal.upload_options()),
             *("--workers", "1", "--time", "10", "--wait"),
         ],
