@@ -1,9 +1,14 @@
 """What PostgreSQL would do differently without a word, and what `doctor` says of a server."""
 
+import os
+import re
+import shutil
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +16,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import Column, Float, Integer, Text, text
+from sqlalchemy import Column, Float, Integer, Text, make_url, text
 
 from ctstate.errors import LedgerError, LedgerMissingError, UsageError
 from ctstate.ledger import Ledger
@@ -196,6 +201,29 @@ def test_a_role_that_only_looks(tmp_path: Any) -> None:
         for statement in ("SELECT * FROM capture", "DELETE FROM v_runs"):
             with pytest.raises(Exception, match="permission denied"):
                 connection.execute(statement)
+
+
+@on_postgres
+def test_colleagues_read_a_view_with_r(new_ledger: Callable[..., Ledger]) -> None:
+    """The line for R in docs/postgres.md, with this server's address."""
+    if (program := shutil.which("Rscript")) is None or not Path("/usr/lib/R/site-library/RPostgreSQL").exists():
+        if os.environ.get("CI") == "true":
+            pytest.fail("no R, or not its package RPostgreSQL")
+        pytest.skip("no R, or not its package RPostgreSQL (Debian: r-cran-rpostgresql)")
+    ledger = new_ledger(7, 2)
+    page = Path(__file__).resolve().parents[2] / "docs" / "postgres.md"
+    (line,) = re.findall(r"^\* R: `(.+)`$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    url = make_url(ledger.name)
+    for theirs, ours in (
+        ('"db.example.org"', f'"{url.host}", port = {url.port}'),
+        ('"season_s1_reader"', f'"{url.username}"'),
+        ('dbname = "season_s1"', f'dbname = "{url.database}"'),
+    ):
+        assert theirs in line
+        line = line.replace(theirs, ours)
+    said = subprocess.run([program, "-e", f"print({line})"], capture_output=True, text=True, timeout=120)
+    assert said.returncode == 0, said.stderr
+    assert re.search(r"^1 +S +batch_1 +A +4 ", said.stdout, re.MULTILINE), said.stdout
 
 
 @on_postgres
