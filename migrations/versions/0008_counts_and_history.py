@@ -73,8 +73,9 @@ RETURN NULL;
 
 
 def _counting(row: str, captures: int) -> str:
-    named = ", ".join(f"{value} AS {name}" for name, value in zip(KEYS, cell(row), strict=True))
-    return f"SELECT {named}, {captures} AS captures FROM {row}_rows {row}"
+    each = f"{row}_row"  # not `new`, which is a variable of every trigger's function
+    named = ", ".join(f"{value} AS {name}" for name, value in zip(KEYS, cell(each), strict=True))
+    return f"SELECT {named}, {captures} AS captures FROM {row}_rows {each}"
 
 
 def _function(name: str, body: str) -> str:
