@@ -235,6 +235,21 @@ def test_two_ledgers_do_not_feed_the_same_set(new_season) -> None:
     assert set(counts.values()) == {1}
 
 
+def test_a_stranger_in_a_set_is_noticed_though_other_sets_are_full(new_season) -> None:
+    """Each set's members are held against its own captures, not against all that the ledger ever uploaded."""
+    season = new_season(6)
+    with Ledger.open(season.path) as ledger:
+        batch(ledger, number_of_batches=2)
+    season.upload(batch="batch_1")
+    season.upload(batch="batch_2", limit=1)
+    z = season.connect()
+    stranger = foreign_subject(season, "X#1", 1, link=False)
+    ((second,),) = season.rows("SELECT subject_set_id FROM batch WHERE name = 'batch_2'")
+    z.link_subjects(second, [stranger])
+    with pytest.raises(LedgerBehindError, match=str(stranger)):
+        season.upload(batch="batch_2")
+
+
 def test_a_set_that_another_ledger_feeds_meanwhile_is_noticed_by_the_next_run(new_season) -> None:
     season = new_season(4)
     season.upload(limit=2)
