@@ -12,7 +12,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import text
+from sqlalchemy import CheckConstraint, inspect, text
 
 from ctstate.cluster.scripts import JobOptions
 from ctstate.errors import LedgerError, LedgerMissingError, LedgerVersionError, UsageError
@@ -73,7 +73,19 @@ def test_the_schema_of_files_is_what_it_was_before_there_was_another_database(tm
 def test_the_tables_in_the_code_are_those_of_the_migrations(tmp_path: Path) -> None:
     with Ledger.open(tmp_path / "l.db", create=True) as ledger, ledger.read() as connection:
         differences = compare_metadata(MigrationContext.configure(connection), metadata)
+        checked = {
+            (table.name, check["name"], check["sqltext"])
+            for table in metadata.sorted_tables
+            for check in inspect(connection).get_check_constraints(table.name)
+        }
     assert differences == []
+    assert checked
+    assert checked == {
+        (table.name, check.name, str(check.sqltext))
+        for table in metadata.sorted_tables
+        for check in table.constraints
+        if isinstance(check, CheckConstraint)
+    }, "of which Alembic says nothing"
 
 
 @pytest.mark.parametrize("revision", REVISIONS[:-1])

@@ -44,6 +44,11 @@ SECONDS = 30.0
 """Of tests for each mutant, as the map has them: a test takes twice as long while it is watched."""
 FIRST = [f"tests/simulation/test_seasons.py::test_seasons_hold[{first}]" for first in (0, 10)]
 """Find more than others in their time."""
+BESIDES = {
+    "ledger/schema.py": "tests/ledger/test_migrations.py::test_the_tables_in_the_code_are_those_of_the_migrations",
+    "ledger/names.py": "tests/cli/test_completion.py",
+}
+"""What is about files of which nothing is called, or in other processes only."""
 HANGS_AFTER = 300.0
 CONTROL_EVERY = 25
 IMPORTED_ONCE = (
@@ -96,28 +101,28 @@ def make_map(tests: Sequence[str]) -> None:
         subprocess.run(command, cwd=ROOT, env=environment, check=False)
 
 
-def tests_for(mutant: Mutant, maps: dict[str, Map]) -> tuple[list[str], dict[str, str]]:
+def tests_for(mutant: Mutant, maps: dict[str, Map], seconds: float) -> tuple[list[str], dict[str, str]]:
     """Choose tests that call what was changed, from as many modules as there is time for; the quickest first.
 
     On PostgreSQL where none calls it on SQLite. Where none at all does: tests that call anything of the file.
     """
-    exactly = {f"{mutant.file}:{line}" for line in mutant.functions}
+    exactly, besides = {f"{mutant.file}:{line}" for line in mutant.functions}, BESIDES.get(mutant.file, "-")
     for fits in (exactly.__contains__, lambda name: name.startswith(f"{mutant.file}:")):
         for kind, called in maps.items():
-            able = [name for name, of in called.items() if any(map(fits, of["calls"]))]
+            able = [name for name, of in called.items() if name.startswith(besides) or any(map(fits, of["calls"]))]
             if able:
-                return _chosen(able, called), POSTGRES if kind == "postgres" else {}
-    return _chosen(list(maps["sqlite"]), maps["sqlite"]), {}
+                return _chosen(able, called, seconds), POSTGRES if kind == "postgres" else {}
+    return _chosen(list(maps["sqlite"]), maps["sqlite"], seconds), {}
 
 
-def _chosen(able: Sequence[str], called: Map) -> list[str]:
+def _chosen(able: Sequence[str], called: Map, left: float) -> list[str]:
     def seconds(name: str) -> float:
         return float(called[name]["seconds"])
 
     by_module = itertools.groupby(sorted(able, key=lambda name: (name.split("::")[0], seconds(name))),
                                   key=lambda name: name.split("::")[0])  # fmt: skip
     rounds = itertools.zip_longest(*(list(names) for _, names in by_module))
-    chosen, left = [], SECONDS
+    chosen: list[str] = []
     for each in ([name for name in FIRST if name in able], *rounds):
         for name in sorted(filter(None, each), key=seconds):
             if seconds(name) <= left and name not in chosen:
@@ -263,6 +268,7 @@ def main() -> None:
     parser.add_argument("--mutants", type=int, default=300)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--only", type=lambda text: {int(number) for number in text.split(",")})
+    parser.add_argument("--seconds", type=float, default=SECONDS)
     parser.add_argument("--look", action="store_true")
     parser.add_argument("--map", nargs="*")
     told = parser.parse_args()
@@ -279,7 +285,10 @@ def main() -> None:
     if not (KEPT / "sqlite.json").exists():
         make_map([])
     maps = {name: json.loads((KEPT / f"{name}.json").read_text()) for name in ("sqlite", "postgres")}
-    jobs, began = [(number, mutant, *tests_for(mutant, maps)) for number, mutant in wanted], time.monotonic()
+    jobs, began = (
+        [(number, mutant, *tests_for(mutant, maps, told.seconds)) for number, mutant in wanted],
+        time.monotonic(),
+    )
     controls = [(number, None, tests, more) for number, _, tests, more in jobs[::CONTROL_EVERY]]
     outcomes = run_all([*jobs, *controls], told.processes)
     (KEPT / "outcomes.json").write_text(json.dumps([asdict(each) for each in outcomes], indent=1))

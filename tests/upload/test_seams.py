@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from ctstate.errors import CtstateError, LedgerBehindError, LoginError, NotFoundError
-from ctstate.ledger import Ledger, Selection, clock
+from ctstate.ledger import Ledger, Selection, clock, set_lease
 from ctstate.ledger.states import State
 from ctstate.verbs.adopt import adopt
 from ctstate.verbs.batch import batch
@@ -294,6 +294,33 @@ def test_a_clean_stop_while_a_lost_create_is_waited_for(new_season) -> None:
     assert season.rows("SELECT outcome FROM run ORDER BY id DESC LIMIT 1") == [("stopped",)]
     season.check(complete=False)
     season.z.clear_faults()
+    season.upload()
+    season.check()
+
+
+def test_a_stop_while_another_run_changes_the_set_links_nothing(new_season) -> None:
+    season = new_season(2)
+    season.z.set_faults({"latency_ms": {"create subject": 300}})
+    stop = StopSignal()
+
+    def take_the_set_and_stop() -> None:
+        with Ledger.open(season.path) as ledger, ledger.live_run("reconcile", {}) as other:
+            while not season.rows("SELECT 1 FROM capture WHERE state = 'uploading'"):
+                time.sleep(0.02)
+            assert ledger.do(lambda connection: set_lease.take(connection, 1, other.id)) is not None
+            while season.rows("SELECT 1 FROM image WHERE arrived_at IS NULL"):
+                time.sleep(0.02)
+            time.sleep(0.3)  # the upload waits for its turn
+            stop.request("the test says so")
+            while season.rows("SELECT 1 FROM run WHERE verb = 'upload' AND ended_at IS NULL"):
+                time.sleep(0.02)
+
+    other = threading.Thread(target=take_the_set_and_stop)
+    other.start()
+    report = season.upload(stop, link_batch_size=1)
+    other.join()
+    assert (report.counts.uploaded, report.counts.given_back) == (0, 2)
+    assert season.connect().count_in_set(set_of(season)) == 0
     season.upload()
     season.check()
 

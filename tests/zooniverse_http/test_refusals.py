@@ -9,6 +9,7 @@ from ctstate.errors import AllowanceError, NotFoundError, RequestRefusedError, U
 from ctstate.machine import running_on
 from ctstate.sandbox import SandboxProcess
 from ctstate.zooniverse import Patience
+from ctstate.zooniverse.wording import without_secrets
 from tests.zooniverse_http.servers import Reply, Web, portal, says
 from tests.zooniverse_http.test_log_in import Clock
 
@@ -27,6 +28,19 @@ def test_a_refusal_is_one_printable_line_in_the_servers_words(web: Web, connect)
     assert message.startswith("POST /subjects: 422 No. [31mxxx")
     assert message.isprintable()
     assert len(message) < 340
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("no route to http://me:secret@proxy:3128/x", "no route to http://proxy:3128/x"),
+        ("'https://store/blob?X-Amz-Signature=secret' is no address", "'https://store/blob' is no address"),
+        ("(https://store/a?sig=secret) and\nhttps://a:secret@b/?x=secret", "(https://store/a) and https://b/"),
+        ("is it on? and mail@example.org", "is it on? and mail@example.org"),
+    ],
+)
+def test_words_of_a_library_are_told_without_passwords_and_signatures(text: str, told: str) -> None:
+    assert without_secrets(text) == told
 
 
 @pytest.mark.parametrize(
