@@ -265,7 +265,9 @@ def test_a_server_whose_connections_are_nearly_all_lent_is_told(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = new_ledger_at(tmp_path / "l.db")
-    assert said_of_the_server(place)["connections"][0] is Level.FINE
+    said = said_of_the_server(place)
+    assert said["connections"][0] is Level.FINE
+    assert said["replication"] == (Level.FINE, ""), "no standby, and none that should be"
     monkeypatch.setattr("ctstate.ledger.postgres_health._ENOUGH_CONNECTIONS", 10**6)
     assert said_of_the_server(place)["connections"][0] is Level.ODD
 

@@ -116,6 +116,8 @@ def test_a_closed_ledger_leaves_no_file_open(tmp_path: Path, revision: str, read
     path = tmp_path / "old.db"
     older(path, revision)
     Ledger.open(path, read_only=read_only).close()
+    with Ledger.open(path, read_only=read_only) as ledger:
+        ledger.count()
     still_open = [entry.readlink() for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()]
     assert [place for place in still_open if str(place).startswith(str(path))] == []
 
@@ -225,3 +227,7 @@ def test_what_stood_in_the_arguments_of_runs_is_carried_over(tmp_path: Path) -> 
         assert [job.array for job in submissions.jobs(connection)] == ["17", "19", "25"]
         kept = connection.execute(text("SELECT arguments FROM run WHERE id = 1")).scalar()
         assert json.loads(kept) == runs[0][1]
+    with Ledger.open(path) as ledger, ledger.write() as connection:
+        submissions.end_chains(connection, 8)
+        ended = connection.execute(text("SELECT ended_by FROM submission ORDER BY run_id")).scalars()
+        assert list(ended) == [6, 6, 6, 8], "who ended a chain first has ended it"

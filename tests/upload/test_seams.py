@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from ctstate.errors import CtstateError, LedgerBehindError, LoginError, NotFoundError
-from ctstate.ledger import Ledger, Selection, clock, set_lease
+from ctstate.errors import CtstateError, FencedError, LedgerBehindError, LoginError, NotFoundError
+from ctstate.ledger import Ledger, Selection, claims, clock, set_lease
 from ctstate.ledger.states import State
 from ctstate.verbs.adopt import adopt
 from ctstate.verbs.batch import batch
@@ -25,6 +25,7 @@ from ctstate.verbs.reconcile import reconcile
 from ctstate.verbs.retry import retry
 from ctstate.verbs.survey import survey
 from ctstate.verbs.upload import StopSignal
+from ctstate.verbs.upload.linking import Whole, link_together
 from ctstate.verbs.upload.lost_creates import Lost, look
 from ctstate.verbs.upload.story import Doubt
 from ctstate.zooniverse import Backoff
@@ -99,6 +100,16 @@ def test_a_backup_is_noticed_also_by_what_was_made_and_not_linked(new_season) ->
     assert mend(season)["finish"] > 0
     season.upload()
     season.check()
+
+
+def test_a_backup_is_noticed_also_by_a_capture_that_it_has_never_heard_of(new_season) -> None:
+    """All that it knows to be made is there; what a later `manifest` brought it does not know."""
+    season = new_season(3)
+    season.upload(limit=2)
+    ((ledger_id,),) = season.rows("SELECT value FROM meta WHERE name = 'ledger_id'")
+    later = foreign_subject(season, "X#1", 1, mark=f"ctstate:{ledger_id}:999:1")
+    with pytest.raises(LedgerBehindError, match=f"subject {later} of capture number 999"):
+        season.upload()
 
 
 def test_a_backup_is_mended_also_where_its_subjects_are_older_than_any_set(new_season) -> None:
@@ -323,6 +334,26 @@ def test_a_stop_while_another_run_changes_the_set_links_nothing(new_season) -> N
     assert season.connect().count_in_set(set_of(season)) == 0
     season.upload()
     season.check()
+
+
+def test_what_another_run_has_claimed_since_is_not_linked(new_season) -> None:
+    """It may have another subject there by now, and then volunteers would see it twice."""
+    season = new_season(2)
+    season.upload(limit=1)
+    z = season.connect()
+    with Ledger.open(season.path) as ledger, ledger.live_run("upload", {}) as live:
+        (claim,) = ledger.do(lambda connection: claims.claim(connection, live.id, 1, 1, 1))
+        made = foreign_subject(season, claim.capture_id, 1, link=False)
+        ledger.do(lambda connection: claims.note_moved(connection, claim, State.BATCHED))
+        ledger.do(lambda connection: claims.claim(connection, live.id, 1, 1, 1))
+        told: list[CtstateError | None] = []
+        link_together(
+            ledger, live, z, 1, set_of(season), [Whole(claim, made)], lambda seconds: False,
+            lambda item, error: told.append(error),
+        )  # fmt: skip
+    (error,) = told
+    assert isinstance(error, FencedError)
+    assert z.count_in_set(set_of(season)) == 1
 
 
 # -- answers that prove nothing --------------------------------------------------------------------------------

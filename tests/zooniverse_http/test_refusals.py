@@ -4,12 +4,13 @@ import email.utils
 import json
 
 import pytest
+import requests
 
 from ctstate.errors import AllowanceError, NotFoundError, RequestRefusedError, UnavailableError
 from ctstate.machine import running_on
 from ctstate.sandbox import SandboxProcess
 from ctstate.zooniverse import Patience
-from ctstate.zooniverse.wording import without_secrets
+from ctstate.zooniverse.wording import plain, without_secrets
 from tests.zooniverse_http.servers import Reply, Web, portal, says
 from tests.zooniverse_http.test_log_in import Clock
 
@@ -41,6 +42,19 @@ def test_a_refusal_is_one_printable_line_in_the_servers_words(web: Web, connect)
 )
 def test_words_of_a_library_are_told_without_passwords_and_signatures(text: str, told: str) -> None:
     assert without_secrets(text) == told
+
+
+def test_the_innermost_reason_is_told_and_where_it_has_no_words_its_name() -> None:
+    refused = OSError("[Errno 111] Connection refused")
+    assert (
+        plain(requests.ConnectionError(ValueError("pool: Max retries", refused)))
+        == "[Errno 111] Connection refused"
+    )
+    assert (
+        plain(requests.ConnectionError("HTTPSConnectionPool(host='h', port=443): Read timed out"))
+        == "Read timed out"
+    )
+    assert plain(requests.ReadTimeout(TimeoutError())) == "TimeoutError"
 
 
 @pytest.mark.parametrize(
