@@ -6,10 +6,17 @@ import json
 import pytest
 import requests
 
-from ctstate.errors import AllowanceError, NotFoundError, RequestRefusedError, UnavailableError
+from ctstate.errors import (
+    AllowanceError,
+    NotFoundError,
+    RequestRefusedError,
+    StrangeReplyError,
+    UnavailableError,
+)
 from ctstate.machine import running_on
 from ctstate.sandbox import SandboxProcess
-from ctstate.zooniverse import Patience
+from ctstate.zooniverse import Backoff, Patience
+from ctstate.zooniverse.backoff import keep_trying
 from ctstate.zooniverse.wording import plain, without_secrets
 from tests.zooniverse_http.servers import Reply, Web, portal, says
 from tests.zooniverse_http.test_log_in import Clock
@@ -251,3 +258,30 @@ def test_what_the_simulator_builds_is_what_is_used(web: Web) -> None:
     z = Simulated(web.url, Credentials("a", "b"), timeouts=Timeouts(1.0, 2.0, 3.0))
     assert built == [Timeouts(1.0, 2.0, 3.0), Timeouts(1.0, 3.0, 3.0)]
     assert z.me().id == 7
+
+
+class Waits(Patience):
+    """Keeps how long it was to wait."""
+
+    def __init__(self) -> None:
+        self.waited: list[float] = []
+
+    def wait(self, seconds: float) -> bool:
+        self.waited.append(seconds)
+        return False
+
+
+def test_each_wait_may_be_twice_the_one_before_and_a_stranger_is_asked_five_times(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ctstate.zooniverse.backoff.random.uniform", lambda low, high: high)
+    asked, patience = [], Waits()
+
+    def once() -> None:
+        asked.append(1)
+        raise StrangeReplyError("a portal's page")
+
+    with running_on(Clock()), pytest.raises(StrangeReplyError):
+        keep_trying(once, Backoff(first=1.0, most=60.0, give_up=999.0), patience)
+    assert len(asked) == 5
+    assert patience.waited == [1.0, 2.0, 4.0, 8.0]
