@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from ctstate.ledger.sqlite import file_system_of
 from ctstate.verbs import doctor
 from ctstate.verbs.doctor import Check, Patient, Verdict, cluster, installation, ledger, zooniverse
 from ctstate.verbs.doctor.findings import Facts, Result
@@ -251,6 +252,13 @@ def test_client_and_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _one("client, libmagic")[0] is WARN
     monkeypatch.setenv("CTSTATE_IMAGES", "pillow")
     assert _one("image encoder")[:2] == (WARN, "Pillow, as CTSTATE_IMAGES=pillow says")
+
+
+def test_a_ledger_that_is_a_link_is_judged_by_where_it_leads(tmp_path: Path) -> None:
+    link, none_yet = tmp_path / "link.db", tmp_path / "none.db"
+    link.symlink_to("/proc/version")
+    assert file_system_of(link) == "proc"
+    assert file_system_of(none_yet) == file_system_of(tmp_path) != "proc"
 
 
 def test_locks_and_places(world: UploadedSeason, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,9 +21,12 @@ from sqlalchemy import Column, Float, Integer, Text, make_url, text
 from ctstate.errors import LedgerError, LedgerMissingError, UsageError
 from ctstate.ledger import Ledger
 from ctstate.ledger.database import dialect_of, place_of, transaction
+from ctstate.ledger.dialect import Level
 from ctstate.ledger.migrate import migrations_folder
+from ctstate.ledger.postgres_health import health
 from ctstate.ledger.schema import metadata
 from ctstate.ledger.staging import fill, fresh, index, temporary
+from ctstate.machine import Machine, running_on
 from ctstate.verbs.doctor import Patient, Verdict, examine
 from tests.builders.ledgers import ON_POSTGRES, new_ledger_at, no_ledger_at, raw, refusals
 from tests.builders.postgres import cluster
@@ -242,6 +245,59 @@ def test_doctor_speaks_of_the_server(tmp_path: Any) -> None:
     assert found["locks"].verdict is Verdict.SKIP
     assert lines(no_ledger_at(tmp_path / "none.db"))["ledger"].verdict is Verdict.WARN
     assert lines(cluster().url("nowhere"))["ledger"].verdict is Verdict.FAIL
+
+
+class Ahead(Machine):
+    """A host whose clock is ahead."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def wall(self) -> float:
+        return time.time() + self._seconds
+
+
+def said_of_the_server(place: str, ahead: float = 0.0) -> dict[str, tuple[Level, str]]:
+    with Ledger.open(place) as ledger, ledger.read() as connection, running_on(Ahead(ahead)):
+        return {found.about: (found.level, found.advice) for found in health(connection)}
+
+
+@on_postgres
+def test_clocks_that_differ_by_minutes_are_told_before_leases_run_out_wrongly(tmp_path: Any) -> None:
+    place = new_ledger_at(tmp_path / "l.db")
+    levels = [said_of_the_server(place, ahead)["clock"][0] for ahead in (0, 4, 7, 290, 310, -310, 900)]
+    assert levels == [Level.FINE, Level.FINE, Level.ODD, Level.ODD, Level.BAD, Level.BAD, Level.BAD]
+
+
+@on_postgres
+def test_what_a_role_may_not_do_is_told_before_an_upload(tmp_path: Any) -> None:
+    place = new_ledger_at(tmp_path / "l.db")
+    database = place.rpartition("/")[2]
+    role = f"uploader_of_{database}"
+    theirs = place.replace("//ctstate@", f"//{role}@")
+    cluster().ask(f"CREATE ROLE {role} LOGIN")
+    cluster().ask(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}", database)
+    assert said_of_the_server(theirs)["rights"] == (
+        Level.ODD, "a new ledger or a newer version needs GRANT CREATE"
+    )  # fmt: skip
+    cluster().ask(f"REVOKE TEMPORARY ON DATABASE {database} FROM PUBLIC")
+    assert said_of_the_server(theirs)["rights"] == (Level.BAD, "GRANT TEMPORARY ON DATABASE to this user")
+    cluster().ask(f"GRANT TEMPORARY ON DATABASE {database} TO {role}")
+    cluster().ask(f"GRANT CREATE ON SCHEMA public TO {role}", database)
+    assert said_of_the_server(theirs)["rights"] == (Level.FINE, "")
+    assert said_of_the_server(place)["rights"][0] is Level.ODD, "a superuser"
+
+
+@on_postgres
+def test_a_server_whose_connections_are_nearly_all_lent_is_told(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = new_ledger_at(tmp_path / "l.db")
+    said = said_of_the_server(place)
+    assert said["connections"][0] is Level.FINE
+    assert said["replication"] == (Level.FINE, ""), "no standby, and none that should be"
+    monkeypatch.setattr("ctstate.ledger.postgres_health._ENOUGH_CONNECTIONS", 10**6)
+    assert said_of_the_server(place)["connections"][0] is Level.ODD
 
 
 @on_postgres

@@ -12,7 +12,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import text
+from sqlalchemy import CheckConstraint, inspect, text
 
 from ctstate.cluster.scripts import JobOptions
 from ctstate.errors import LedgerError, LedgerMissingError, LedgerVersionError, UsageError
@@ -73,7 +73,19 @@ def test_the_schema_of_files_is_what_it_was_before_there_was_another_database(tm
 def test_the_tables_in_the_code_are_those_of_the_migrations(tmp_path: Path) -> None:
     with Ledger.open(tmp_path / "l.db", create=True) as ledger, ledger.read() as connection:
         differences = compare_metadata(MigrationContext.configure(connection), metadata)
+        checked = {
+            (table.name, check["name"], check["sqltext"])
+            for table in metadata.sorted_tables
+            for check in inspect(connection).get_check_constraints(table.name)
+        }
     assert differences == []
+    assert checked
+    assert checked == {
+        (table.name, check.name, str(check.sqltext))
+        for table in metadata.sorted_tables
+        for check in table.constraints
+        if isinstance(check, CheckConstraint)
+    }, "of which Alembic says nothing"
 
 
 @pytest.mark.parametrize("revision", REVISIONS[:-1])
@@ -104,6 +116,8 @@ def test_a_closed_ledger_leaves_no_file_open(tmp_path: Path, revision: str, read
     path = tmp_path / "old.db"
     older(path, revision)
     Ledger.open(path, read_only=read_only).close()
+    with Ledger.open(path, read_only=read_only) as ledger:
+        ledger.count()
     still_open = [entry.readlink() for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()]
     assert [place for place in still_open if str(place).startswith(str(path))] == []
 
@@ -213,3 +227,7 @@ def test_what_stood_in_the_arguments_of_runs_is_carried_over(tmp_path: Path) -> 
         assert [job.array for job in submissions.jobs(connection)] == ["17", "19", "25"]
         kept = connection.execute(text("SELECT arguments FROM run WHERE id = 1")).scalar()
         assert json.loads(kept) == runs[0][1]
+    with Ledger.open(path) as ledger, ledger.write() as connection:
+        submissions.end_chains(connection, 8)
+        ended = connection.execute(text("SELECT ended_by FROM submission ORDER BY run_id")).scalars()
+        assert list(ended) == [6, 6, 6, 8], "who ended a chain first has ended it"

@@ -12,7 +12,7 @@ from sqlalchemy import Row, text
 
 from ctstate.capture import Job
 from ctstate.errors import FencedError
-from ctstate.ledger import Ledger, Selection, claims, clock, processes, runs, set_lease
+from ctstate.ledger import Ledger, Selection, claims, clock, processes, runs, set_lease, speeds
 from ctstate.ledger.states import State
 from ctstate.machine import Machine, running_on
 
@@ -311,6 +311,54 @@ def test_writers_wait_for_each_other(new_ledger) -> None:
     assert [error for _, error in outputs if error] == []
     claimed = [line for output, _ in outputs for line in output.split()]
     assert sorted(claimed) == sorted(f"S#A#1#{n}" for n in range(1, 161))
+
+
+def test_a_run_that_ended_by_itself_meanwhile_stays_as_it_ended(new_ledger) -> None:
+    """Between the look that found it dead and the write that says so."""
+    ledger = new_ledger(1)
+    run = start(ledger)
+    with ledger.write() as connection:
+        runs.end(connection, run, "done", "all is uploaded")
+    before = one(ledger, "SELECT * FROM run WHERE id = :r", r=run)
+    with ledger.write() as connection:
+        runs.recover(connection, [run])
+    assert one(ledger, "SELECT * FROM run WHERE id = :r", r=run) == before
+
+
+def test_so_many_of_those_that_ended_are_told_however_many_are_alive(new_ledger) -> None:
+    ledger = new_ledger(1)
+    some = [start(ledger) for _ in range(5)]
+    with ledger.write() as connection:
+        for run in some[:3]:
+            runs.end(connection, run, "done")
+    with ledger.read() as connection:
+        assert [row.id for row in runs.newest(connection, 2)] == some[1:]
+
+
+def uploaded_by(ledger: Ledger, run_id: int, number: int, seconds: float) -> None:
+    """Let a run have brought so many captures up in so many seconds, and end."""
+    with ledger.write() as connection:
+        began = {"r": run_id, "at": clock.shifted(clock.now(), -seconds)}
+        connection.execute(text("UPDATE run SET started_at = :at WHERE id = :r"), began)
+        for claim in claims.claim(connection, run_id, 1, 1, number):
+            claims.note_created(connection, claim, 1000 + claim.row.id)
+            claims.note_moved(connection, claim, State.UPLOADED)
+        runs.end(connection, run_id, "done")
+
+
+def test_how_fast_uploads_were_is_said_by_those_that_were_long_enough(new_ledger) -> None:
+    ledger = new_ledger(60)
+    uploaded_by(ledger, start(ledger), 19, 100)
+    with ledger.read() as connection:
+        assert speeds.seen(connection) == [], "too few to tell"
+    uploaded_by(ledger, start(ledger), 20, 10)
+    with ledger.write() as connection:
+        other = runs.start(connection, "reconcile", {})
+    uploaded_by(ledger, other, 20, 10)
+    with ledger.read() as connection:
+        (speed,) = speeds.seen(connection)
+    assert speed.workers == 1
+    assert speed.rate == pytest.approx(2, rel=0.2)
 
 
 def test_runs_are_told_from_each_other_by_host(new_ledger) -> None:

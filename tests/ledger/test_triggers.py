@@ -4,7 +4,9 @@ import itertools
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
+from ctstate.errors import IllegalMoveError
 from ctstate.ledger import Ledger
 from ctstate.ledger.states import TRANSITIONS, State
 from tests.builders import is_legal
@@ -148,3 +150,16 @@ def test_the_table_in_the_ledger_is_the_table_in_the_code(raw: Raw) -> None:
     assert rows == {(t.source.value if t.source else "", t.target.value, t.meaning) for t in TRANSITIONS}
     states = [name for (name,) in raw.execute("SELECT name FROM state ORDER BY rank")]
     assert states == [state.value for state in State]
+
+
+def test_what_the_ledger_refuses_is_told_in_one_line(place: str) -> None:
+    refused = {
+        "UPDATE event SET reason = 'lie'": f"ledger {place}: history is append-only",
+        "UPDATE capture SET season_id = NULL": f"ledger {place}: refused, as it would break the ledger (",
+    }
+    with Ledger.open(place) as ledger:
+        for statement, said in refused.items():
+            with pytest.raises(IllegalMoveError) as caught, ledger.write() as connection:
+                connection.execute(text(statement))
+            assert str(caught.value).startswith(said)
+            assert "\n" not in str(caught.value)

@@ -101,7 +101,9 @@ def test_a_run_says_what_it_sent(world: UploadedSeason) -> None:
         world.query("SELECT name, value FROM v_run_figures WHERE run_id = (SELECT max(run_id) FROM v_run_figures)")
     )
     assert figures["requests: PUT image"] >= 1
-    assert figures["bytes sent"] > 100
+    of_its_capture = "capture_id = (SELECT capture_id FROM image WHERE id = 1)"
+    ((again,),) = world.query(f"SELECT sum(bytes) FROM image WHERE {of_its_capture}")
+    assert figures["bytes sent"] == again
     assert figures["retries"] == 0
     assert figures["requests: GET /subjects/ID"] + figures["requests: PUT /subjects/ID"] >= 1
     assert 0 < figures["seconds: network"] < 60

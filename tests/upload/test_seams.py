@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from ctstate.errors import CtstateError, LedgerBehindError, LoginError, NotFoundError
-from ctstate.ledger import Ledger, Selection, clock
+from ctstate.errors import CtstateError, FencedError, LedgerBehindError, LoginError, NotFoundError
+from ctstate.ledger import Ledger, Selection, claims, clock, set_lease
 from ctstate.ledger.states import State
 from ctstate.verbs.adopt import adopt
 from ctstate.verbs.batch import batch
@@ -25,6 +25,7 @@ from ctstate.verbs.reconcile import reconcile
 from ctstate.verbs.retry import retry
 from ctstate.verbs.survey import survey
 from ctstate.verbs.upload import StopSignal
+from ctstate.verbs.upload.linking import Whole, link_together
 from ctstate.verbs.upload.lost_creates import Lost, look
 from ctstate.verbs.upload.story import Doubt
 from ctstate.zooniverse import Backoff
@@ -99,6 +100,16 @@ def test_a_backup_is_noticed_also_by_what_was_made_and_not_linked(new_season) ->
     assert mend(season)["finish"] > 0
     season.upload()
     season.check()
+
+
+def test_a_backup_is_noticed_also_by_a_capture_that_it_has_never_heard_of(new_season) -> None:
+    """All that it knows to be made is there; what a later `manifest` brought it does not know."""
+    season = new_season(3)
+    season.upload(limit=2)
+    ((ledger_id,),) = season.rows("SELECT value FROM meta WHERE name = 'ledger_id'")
+    later = foreign_subject(season, "X#1", 1, mark=f"ctstate:{ledger_id}:999:1")
+    with pytest.raises(LedgerBehindError, match=f"subject {later} of capture number 999"):
+        season.upload()
 
 
 def test_a_backup_is_mended_also_where_its_subjects_are_older_than_any_set(new_season) -> None:
@@ -235,6 +246,21 @@ def test_two_ledgers_do_not_feed_the_same_set(new_season) -> None:
     assert set(counts.values()) == {1}
 
 
+def test_a_stranger_in_a_set_is_noticed_though_other_sets_are_full(new_season) -> None:
+    """Each set's members are held against its own captures, not against all that the ledger ever uploaded."""
+    season = new_season(6)
+    with Ledger.open(season.path) as ledger:
+        batch(ledger, number_of_batches=2)
+    season.upload(batch="batch_1")
+    season.upload(batch="batch_2", limit=1)
+    z = season.connect()
+    stranger = foreign_subject(season, "X#1", 1, link=False)
+    ((second,),) = season.rows("SELECT subject_set_id FROM batch WHERE name = 'batch_2'")
+    z.link_subjects(second, [stranger])
+    with pytest.raises(LedgerBehindError, match=str(stranger)):
+        season.upload(batch="batch_2")
+
+
 def test_a_set_that_another_ledger_feeds_meanwhile_is_noticed_by_the_next_run(new_season) -> None:
     season = new_season(4)
     season.upload(limit=2)
@@ -281,6 +307,53 @@ def test_a_clean_stop_while_a_lost_create_is_waited_for(new_season) -> None:
     season.z.clear_faults()
     season.upload()
     season.check()
+
+
+def test_a_stop_while_another_run_changes_the_set_links_nothing(new_season) -> None:
+    season = new_season(2)
+    season.z.set_faults({"latency_ms": {"create subject": 300}})
+    stop = StopSignal()
+
+    def take_the_set_and_stop() -> None:
+        with Ledger.open(season.path) as ledger, ledger.live_run("reconcile", {}) as other:
+            while not season.rows("SELECT 1 FROM capture WHERE state = 'uploading'"):
+                time.sleep(0.02)
+            assert ledger.do(lambda connection: set_lease.take(connection, 1, other.id)) is not None
+            while season.rows("SELECT 1 FROM image WHERE arrived_at IS NULL"):
+                time.sleep(0.02)
+            time.sleep(0.3)  # the upload waits for its turn
+            stop.request("the test says so")
+            while season.rows("SELECT 1 FROM run WHERE verb = 'upload' AND ended_at IS NULL"):
+                time.sleep(0.02)
+
+    other = threading.Thread(target=take_the_set_and_stop)
+    other.start()
+    report = season.upload(stop, link_batch_size=1)
+    other.join()
+    assert (report.counts.uploaded, report.counts.given_back) == (0, 2)
+    assert season.connect().count_in_set(set_of(season)) == 0
+    season.upload()
+    season.check()
+
+
+def test_what_another_run_has_claimed_since_is_not_linked(new_season) -> None:
+    """It may have another subject there by now, and then volunteers would see it twice."""
+    season = new_season(2)
+    season.upload(limit=1)
+    z = season.connect()
+    with Ledger.open(season.path) as ledger, ledger.live_run("upload", {}) as live:
+        (claim,) = ledger.do(lambda connection: claims.claim(connection, live.id, 1, 1, 1))
+        made = foreign_subject(season, claim.capture_id, 1, link=False)
+        ledger.do(lambda connection: claims.note_moved(connection, claim, State.BATCHED))
+        ledger.do(lambda connection: claims.claim(connection, live.id, 1, 1, 1))
+        told: list[CtstateError | None] = []
+        link_together(
+            ledger, live, z, 1, set_of(season), [Whole(claim, made)], lambda seconds: False,
+            lambda item, error: told.append(error),
+        )  # fmt: skip
+    (error,) = told
+    assert isinstance(error, FencedError)
+    assert z.count_in_set(set_of(season)) == 1
 
 
 # -- answers that prove nothing --------------------------------------------------------------------------------

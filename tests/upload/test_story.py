@@ -7,6 +7,7 @@ import pytest
 from ctstate.capture import CaptureContent, CaptureImage
 from ctstate.errors import (
     AllowanceError,
+    BrokenImageError,
     CtstateError,
     FencedError,
     NotFoundError,
@@ -16,8 +17,9 @@ from ctstate.errors import (
 from ctstate.images import EncodedImage
 from ctstate.ledger import claims
 from ctstate.ledger.claims import Claim
-from ctstate.ledger.states import State
+from ctstate.ledger.states import FailureKind, State
 from ctstate.verbs.upload.story import (
+    MOST_CREATES,
     Announce,
     Create,
     Doubt,
@@ -54,8 +56,8 @@ def claim(subject_id: int | None = None, arrived: bool = False, ambiguous_at: st
 class Told:
     """A story that is told by hand; `wants` are the kinds of all that it wanted."""
 
-    def __init__(self, mine: Claim) -> None:
-        self.story = life(mine, LEDGER)
+    def __init__(self, mine: Claim, *, skip_broken: bool = False) -> None:
+        self.story = life(mine, LEDGER, skip_broken=skip_broken)
         self.wants: list[str] = []
         self.facts: list[str] = []
         self.ending: Ending | None = None
@@ -120,6 +122,39 @@ def test_a_lost_reply_is_looked_for_before_anything_else() -> None:
     assert told.to_the_end().outcome == "uploaded"
     assert told.wants.count("Create") == 1
     assert "FreshUrls" in told.wants
+
+
+def test_what_was_lost_and_is_not_there_is_announced_and_sent_anew_but_not_for_ever() -> None:
+    told = Told(claim())
+    for lost in range(1, MOST_CREATES + 1):
+        told.until(Create)
+        told.tell(LOST)
+        told.until(LookFor)
+        told.tell(None)
+        assert told.wants.count("Create") == lost
+        assert told.wants.count("Announce") == lost
+    assert isinstance(told.want, Write)
+    assert told.want.facts[0] == (claims.note_not_created,)
+    moved = told.want.facts[-1]
+    assert (moved[0], moved[1], moved[3]) == (claims.note_moved, State.FAILED, FailureKind.NO_ANSWER)
+    assert told.to_the_end().outcome == "failed"
+
+
+def test_a_broken_image_is_left_out_where_that_was_asked_and_another_remains() -> None:
+    broken = BrokenImageError("x.jpg", "cut off")
+    told = Told(claim(), skip_broken=True)
+    assert isinstance(told.tell([JPEG, broken]), Announce)
+    assert told.facts == ["note_broken", "note_encoded"]
+    create = told.until(Create)
+    assert isinstance(create, Create)
+    assert create.mimes == ("image/jpeg",)
+    assert told.tell(Created(300, ["u1"])) is not None
+    assert told.to_the_end().outcome == "uploaded"
+    for made, skip in (([JPEG, broken], False), ([broken, broken], True)):
+        told = Told(claim(), skip_broken=skip)
+        told.tell(made)
+        assert told.facts == ["note_to_blame", "note_moved"]
+        assert told.to_the_end().outcome == "failed"
 
 
 def test_what_was_never_sent_is_announced_and_sent_anew() -> None:

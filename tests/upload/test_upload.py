@@ -22,6 +22,7 @@ from ctstate.ledger import Ledger, Selection, claims, runs
 from ctstate.ledger.states import State
 from ctstate.verbs.batch import batch
 from ctstate.verbs.upload import StopSignal
+from ctstate.verbs.upload.progress import Counts
 from ctstate.zooniverse import Backoff
 from ctstate.zooniverse.subject import anonymized
 from tests.builders.season_on_sandbox import Season
@@ -41,7 +42,9 @@ def once_something_is_there(season: Season, act: Callable[[], None]) -> None:
 def test_a_season_that_was_never_split_is_one_batch_named_complete(new_season) -> None:
     season = new_season(5)
     report = season.upload()
-    assert (report.counts.uploaded, report.counts.failed, report.stopped) == (5, 0, "")
+    ((images, size),) = season.rows("SELECT count(*), sum(bytes) FROM image")
+    assert report.counts == Counts(claimed=5, whole=5, uploaded=5, images=images, bytes=size)
+    assert (report.counts.under_way, report.stopped) == (0, "")
     season.check()
     (made,) = season.rows("SELECT name, subject_set_name FROM batch")
     assert tuple(made) == ("complete", f"{season.name}_complete")

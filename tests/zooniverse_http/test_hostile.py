@@ -269,6 +269,18 @@ def test_it_ends_in_one_line(manner: Manner, web: Web, connect) -> None:
             assert len(web.asked("POST", "/api/subjects")) == 1
 
 
+@pytest.mark.parametrize("name", ["a body that drips", "headers that drip"])
+def test_what_drips_through_a_secure_connection_is_cut_off_too(name: str, tls_web: Web, connect) -> None:
+    (manner,) = (each for each in MANNERS if each.name == name)
+    tls_web.answers[ASKED[manner.ask]] = manner.answer
+    z = connect(tls_web.url, timeouts=TIMEOUTS)
+    z.me()
+    began = time.monotonic()
+    with pytest.raises(UnavailableError):
+        manner.ask(z, tls_web)
+    assert time.monotonic() - began < LONGEST_S
+
+
 def test_a_bomb_is_not_unpacked_to_be_measured(web: Web, connect) -> None:
     web.answers["GET /api/projects/1"] = Reply(200, {**JSON, "Content-Encoding": "gzip"}, bomb())
     z = connect(web.url, timeouts=TIMEOUTS)

@@ -4,11 +4,20 @@ import email.utils
 import json
 
 import pytest
+import requests
 
-from ctstate.errors import AllowanceError, NotFoundError, RequestRefusedError, UnavailableError
+from ctstate.errors import (
+    AllowanceError,
+    NotFoundError,
+    RequestRefusedError,
+    StrangeReplyError,
+    UnavailableError,
+)
 from ctstate.machine import running_on
 from ctstate.sandbox import SandboxProcess
-from ctstate.zooniverse import Patience
+from ctstate.zooniverse import Backoff, Patience
+from ctstate.zooniverse.backoff import keep_trying
+from ctstate.zooniverse.wording import plain, without_secrets
 from tests.zooniverse_http.servers import Reply, Web, portal, says
 from tests.zooniverse_http.test_log_in import Clock
 
@@ -27,6 +36,32 @@ def test_a_refusal_is_one_printable_line_in_the_servers_words(web: Web, connect)
     assert message.startswith("POST /subjects: 422 No. [31mxxx")
     assert message.isprintable()
     assert len(message) < 340
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("no route to http://me:secret@proxy:3128/x", "no route to http://proxy:3128/x"),
+        ("'https://store/blob?X-Amz-Signature=secret' is no address", "'https://store/blob' is no address"),
+        ("(https://store/a?sig=secret) and\nhttps://a:secret@b/?x=secret", "(https://store/a) and https://b/"),
+        ("is it on? and mail@example.org", "is it on? and mail@example.org"),
+    ],
+)
+def test_words_of_a_library_are_told_without_passwords_and_signatures(text: str, told: str) -> None:
+    assert without_secrets(text) == told
+
+
+def test_the_innermost_reason_is_told_and_where_it_has_no_words_its_name() -> None:
+    refused = OSError("[Errno 111] Connection refused")
+    assert (
+        plain(requests.ConnectionError(ValueError("pool: Max retries", refused)))
+        == "[Errno 111] Connection refused"
+    )
+    assert (
+        plain(requests.ConnectionError("HTTPSConnectionPool(host='h', port=443): Read timed out"))
+        == "Read timed out"
+    )
+    assert plain(requests.ReadTimeout(TimeoutError())) == "TimeoutError"
 
 
 @pytest.mark.parametrize(
@@ -223,3 +258,30 @@ def test_what_the_simulator_builds_is_what_is_used(web: Web) -> None:
     z = Simulated(web.url, Credentials("a", "b"), timeouts=Timeouts(1.0, 2.0, 3.0))
     assert built == [Timeouts(1.0, 2.0, 3.0), Timeouts(1.0, 3.0, 3.0)]
     assert z.me().id == 7
+
+
+class Waits(Patience):
+    """Keeps how long it was to wait."""
+
+    def __init__(self) -> None:
+        self.waited: list[float] = []
+
+    def wait(self, seconds: float) -> bool:
+        self.waited.append(seconds)
+        return False
+
+
+def test_each_wait_may_be_twice_the_one_before_and_a_stranger_is_asked_five_times(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ctstate.zooniverse.backoff.random.uniform", lambda low, high: high)
+    asked, patience = [], Waits()
+
+    def once() -> None:
+        asked.append(1)
+        raise StrangeReplyError("a portal's page")
+
+    with running_on(Clock()), pytest.raises(StrangeReplyError):
+        keep_trying(once, Backoff(first=1.0, most=60.0, give_up=999.0), patience)
+    assert len(asked) == 5
+    assert patience.waited == [1.0, 2.0, 4.0, 8.0]
