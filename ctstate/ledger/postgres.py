@@ -232,7 +232,11 @@ class Postgres:
         """Return who answers questions, in a transaction in which the server lets nothing be written."""
         with self.transaction(engine, Kind.READ, None) as connection:
             connection.exec_driver_sql(f"SET LOCAL statement_timeout = {round(1000 * seconds)}")
-            yield PostgresReader(connection, machine().monotonic() + seconds, seconds)
+            try:
+                yield PostgresReader(connection, machine().monotonic() + seconds, seconds)
+            finally:
+                # What a person's SQL did to the session (a lock, a setting) ends here.
+                connection.detach()
 
     def version(self, connection: Connection) -> str:
         """Ask which transactions can be seen: as long as they are the same, so is all that is read."""

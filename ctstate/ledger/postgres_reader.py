@@ -19,6 +19,12 @@ _QUESTION = re.compile(
     r"\s*(--[^\n]*\n\s*|/\*.*?\*/\s*)*\(*\s*(select|with|values|table)\b", re.IGNORECASE | re.DOTALL
 )
 
+_DOES_MORE = re.compile(
+    r"pg_(try_)?advisory|pg_(terminate|cancel)_|set_config|pg_sleep|pg_notify|_to_xml|dblink|u&\"", re.IGNORECASE
+)
+"""Functions that do more than read although all is READ ONLY: on locks, other sessions or settings, or by SQL
+that is a text; and names that are spelled by numbers, which could be any of these."""
+
 
 class PostgresReader:
     """Serves `dialect.Reader`, on a connection within a transaction that can only read."""
@@ -38,6 +44,8 @@ class PostgresReader:
         """
         if not _QUESTION.match(question):
             raise SqlError("no question", denied=True)
+        if _DOES_MORE.search(question):
+            raise SqlError("it does more than read", denied=True)
         self._number += 1
         name = f"ctstate_answer_{self._number}"
         cursor: Any = self._connection.connection.cursor()

@@ -13,7 +13,9 @@
 import contextlib
 import os
 import random
+import secrets
 import sqlite3
+import stat
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, closing
@@ -53,13 +55,34 @@ NETWORK_FILE_SYSTEMS = frozenset(
 
 def _copied(path: Path, part: Path) -> int:
     """Copy a ledger's file; return how many captures the copy holds, which is looked at whole."""
-    with closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_S)) as source, closing(sqlite3.connect(part)) as copy:
-        source.backup(copy)
+    # Never `rwc`: it would make an empty ledger where one has gone away.
+    file = f"file:{quote(os.path.abspath(path))}?mode=rw"
+    opened = sqlite3.connect(file, uri=True, timeout=BUSY_TIMEOUT_S)
+    with closing(opened) as source, closing(sqlite3.connect(part)) as copy:
+        source.backup(copy, progress=_waited_enough)
         copy.execute("PRAGMA journal_mode = DELETE")  # all of it in the one file
         found = str(copy.execute("PRAGMA quick_check(1)").fetchone()[0])
         if found != "ok":
             raise sqlite3.DatabaseError(f"it is damaged: {found}")
         return int(copy.execute("SELECT count(*) FROM capture").fetchone()[0])
+
+
+def _waited_enough(status: int, left: int, pages: int) -> None:
+    """End a copy of a ledger that was locked for the whole of `BUSY_TIMEOUT_S`: Python would ask for ever."""
+    if status in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        raise sqlite3.OperationalError("the ledger is locked")
+
+
+def _for_the_same_eyes(path: Path, copy: int) -> None:
+    """Let those read a copy (an open file that is its owner's alone) who may read the ledger, and nobody else."""
+    ledger = os.stat(path)
+    bits = stat.S_IMODE(ledger.st_mode) & 0o666
+    if os.fstat(copy).st_gid != ledger.st_gid:
+        try:
+            os.fchown(copy, -1, ledger.st_gid)
+        except OSError:
+            bits &= 0o606  # its group is another one
+    os.fchmod(copy, bits)
 
 
 def _take_name(part: Path, target: Path) -> None:
@@ -72,6 +95,16 @@ def _take_name(part: Path, target: Path) -> None:
         if target.exists():
             raise FileExistsError(f"{target} is there already") from None
         part.rename(target)
+
+
+def _on_disk(folder: Path) -> None:
+    """Let the names in a folder survive a power cut, where its file system can be asked to."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def file_system_of(path: Path) -> str:
@@ -328,16 +361,20 @@ class Sqlite:
     def back_up(self, path: Path | None, target: Path) -> int:
         """Copy the file through SQLite, under another name until the copy is whole and on the disk."""
         assert path is not None
-        part = target.with_name(f"{target.name}.part-{os.getpid()}")
+        # In a container all processes have the same number, and one that was killed may have left its file.
+        part = target.with_name(f"{target.name}.part-{os.getpid()}-{secrets.token_hex(4)}")
         try:
-            part.touch(exist_ok=False)  # as this user makes files, and never over another's
+            part.touch(mode=0o600, exist_ok=False)  # never over another's
             try:
                 captures = _copied(path, part)
                 with part.open("rb") as written:
+                    _for_the_same_eyes(path, written.fileno())
                     os.fsync(written.fileno())
                 _take_name(part, target)
+                _on_disk(target.absolute().parent)
             finally:
                 part.unlink(missing_ok=True)
+                part.with_name(f"{part.name}-journal").unlink(missing_ok=True)
         except (OSError, sqlite3.Error) as error:
             raise LedgerError(f"ledger {path}: no copy could be made at {target} ({error})") from error
         return captures

@@ -25,6 +25,14 @@ _OF_THE_FILE = frozenset(
 )  # fmt: skip
 """Errors that are no fault of the question (https://sqlite.org/rescode.html)."""
 
+_LIMITS = {
+    sqlite3.SQLITE_LIMIT_LENGTH: 1_000_000,
+    sqlite3.SQLITE_LIMIT_COLUMN: 200,
+    sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH: 1000,
+    sqlite3.SQLITE_LIMIT_SQL_LENGTH: 100_000,
+}
+"""Of a question that may take only so long: memory is bounded, and so is each step, which cannot be stopped."""
+
 _NO_COLUMN = "no such column: "
 
 _LOOK_AT_CLOCK = 10_000
@@ -51,6 +59,8 @@ def reading(path: Path, timeout: float, seconds: float | None = None) -> Iterato
             connection.execute("PRAGMA query_only = ON")
         connection.set_authorizer(_authorize)
         if seconds is not None:
+            for limit, most in _LIMITS.items():
+                connection.setlimit(limit, most)
             until = machine().monotonic() + seconds
             connection.set_progress_handler(lambda: machine().monotonic() > until, _LOOK_AT_CLOCK)
         yield SqliteReader(connection, path, seconds)

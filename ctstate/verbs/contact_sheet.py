@@ -169,7 +169,7 @@ def write_contact_sheet(
         UsageError: also no such folder.
         LedgerError: as for `contact_sheet`.
     """
-    with written(Path(file)) as stream:
+    with written(Path(file), private=True) as stream:  # people are on it who are to be left out
         sheet = contact_sheet(
             ledger,
             season,

@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -10,8 +12,12 @@ from ctstate.errors import UsageError
 
 
 @contextlib.contextmanager
-def written(file: Path) -> Iterator[IO[str]]:
-    """A file to write, which is in its place only when all of it is.
+def written(file: Path, *, private: bool = False) -> Iterator[IO[str]]:
+    """A file to write, which is in its place only when all of it is; one that is replaced keeps who may read it.
+
+    Args:
+        file: its place.
+        private: a new one is for its owner alone.
 
     Raises:
         UsageError: it can be in no such place.
@@ -24,9 +30,14 @@ def written(file: Path) -> Iterator[IO[str]]:
         with open(file, "w", encoding="utf-8", newline="") as stream:
             yield stream
         return
-    beside = file.with_name(f".{file.name}.{os.getpid()}.part")
+    bits = 0o600 if private else 0o666
+    with contextlib.suppress(FileNotFoundError):
+        bits = stat.S_IMODE(file.stat().st_mode) & 0o666
+    # A name that nobody foresees, and a file that was not there: else it could be a link of another user's.
+    beside = file.with_name(f".{file.name[:200]}.{secrets.token_hex(8)}.part")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, bits)
     try:
-        with open(beside, "w", encoding="utf-8", newline="") as stream:
+        with open(descriptor, "w", encoding="utf-8", newline="") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())

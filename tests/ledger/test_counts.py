@@ -1,11 +1,14 @@
 """What is counted as captures move is what counting them all would say."""
 
+import contextlib
 import re
 from collections.abc import Callable
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import DatabaseError
 
+from ctstate.errors import LedgerError
 from ctstate.ledger import Ledger, counts
 from ctstate.verbs.batch import batch
 from ctstate.verbs.exclude import exclude, include
@@ -60,6 +63,42 @@ def test_what_is_taken_back_is_counted_back(season: SeasonFiles) -> None:
         assert drift(ledger) == 0
         exclude(ledger, where="site = 'B04'", reason="people")  # the counts do not rest for ever
         assert drift(ledger) == 0
+
+
+def test_a_capture_that_moves_to_another_site_is_counted_there(season: SeasonFiles) -> None:
+    for row in season.rows:
+        row["capture_id"] = f"its own {row['capture']}"
+    season.write_csv()
+    season.load()
+    for row in season.rows:
+        if row["capture"] == 1:
+            row["site"] = "C01"
+    season.write_csv()
+    season.load(update=True)
+    with season.open() as ledger:
+        assert season.query("SELECT count(*) FROM capture WHERE site = 'C01'") == [(1,)]
+        assert drift(ledger) == 0
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE capture SET site = 'C01' WHERE id = 1",
+        "INSERT INTO capture (capture_id, season_id, season, site, roll, capture, capture_number, state, run_id,"
+        " moved_at) SELECT 'new', season_id, season, site, roll, capture, 99, 'manifested', run_id, moved_at"
+        " FROM capture WHERE id = 1",
+        "DELETE FROM capture WHERE id = 1",
+        "UPDATE capture SET excluded = 'people', ambiguous_at = NULL, state = state, site = 'C02'",
+    ],
+)
+def test_sql_past_all_of_ctstate_is_counted_or_refused(new_ledger: Callable[..., Ledger], statement: str) -> None:
+    ledger = new_ledger(3)
+    with contextlib.suppress(LedgerError, DatabaseError), ledger.write() as connection:
+        connection.execute(
+            text("DELETE FROM image WHERE capture_id = 1 AND 'DELETE' = :what"), {"what": statement[:6]}
+        )
+        connection.execute(text(statement))
+    assert drift(ledger) == 0
 
 
 def test_a_miscount_is_found(new_ledger: Callable[..., Ledger]) -> None:

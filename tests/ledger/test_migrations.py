@@ -66,7 +66,7 @@ def test_the_schema_of_files_is_what_it_was_before_there_was_another_database(tm
     Ledger.open(tmp_path / "l.db", create=True).close()
     schema = "\n".join(schema_of(tmp_path / "l.db"))
     assert hashlib.sha256(schema.encode()).hexdigest() == (
-        "727122725b58b56572b9c97c41520fa6ecb5c717564ce03e4fb870a0810f117e"
+        "de2b9658033f96ea9bf9b3d3dbdd8af1a097726db180d22759152f7d9ac4dbfc"
     )
 
 

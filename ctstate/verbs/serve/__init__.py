@@ -1,7 +1,7 @@
 """A live page over a ledger, to look at in a browser (`ctstate serve`): docs/live.md.
 
-`door` says who may come in, `app` what there is to see, `questions` what SQL may do, `thumbnails` which files are
-shown.
+`visitors` says whose connections are taken, `door` who may come in, `app` what there is to see, `questions` what
+SQL may do, `thumbnails` which files are shown.
 """
 
 import os
@@ -16,6 +16,7 @@ from ctstate.ledger import Ledger, live
 from ctstate.verbs.reading import SharedReader
 from ctstate.verbs.serve.app import LivePage
 from ctstate.verbs.serve.door import ENTRANCE, Door, Key
+from ctstate.verbs.serve.visitors import Visitor, Welcome
 
 __all__ = ["serve"]
 
@@ -50,13 +51,15 @@ def serve(
         ):  # else whoever waits for a reader would wait for one that waits for its turn
             os.nice(_BEHIND_OTHERS)
         port = int(sock.getsockname()[1])
-        key = Key(port)
+        welcome = Welcome()
+        key = Key(port, welcome)
         ports = {port, tunnel_port or port}
         hosts = {f"{name}:{one}" for name in (HOST, "localhost", "[::1]") for one in ports}
         door = Door(LivePage(ledger, reader).app(), key, hosts)
         config = uvicorn.Config(
             door,
             loop="asyncio",
+            http=type("OfThisPage", (Visitor,), {"welcome": welcome}),
             ws="none",
             lifespan="off",
             interface="asgi3",

@@ -230,11 +230,11 @@ class LivePage:
             "title": title,
             "name": self._ledger.name,
             "navigation": NAVIGATION,
-            "part_of": request.url.path,
+            "part_of": request.scope["path"],
             # htmx asks for what changes, and puts it into the page that is there.
             "layout": "live/part.html" if "hx-request" in request.headers else "live/page.html",
             "address": None,
-            "path": request.url.path,
+            "path": request.scope["path"],
             "refreshed": name in _REFRESHED,
             "old": answer.age if answer is not None else 0.0,
             "trouble": answer.trouble if answer is not None else None,

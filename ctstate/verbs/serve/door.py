@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ctstate.machine import machine
+from ctstate.verbs.serve.visitors import USER, Welcome
 from ctstate.web import pages
 
 HEADERS = {
@@ -35,25 +36,37 @@ _LONGEST = 16_384
 
 
 class Key:
-    """The token that opens once, and the cookie that it is exchanged for."""
+    """The token that opens once, and the cookie that it is exchanged for: of one user, if the machine tells users.
 
-    def __init__(self, port: int) -> None:
+    Args:
+        port: by which the page is reached.
+        welcome: is told who came in.
+    """
+
+    def __init__(self, port: int, welcome: Welcome | None = None) -> None:
         self.token = secrets.token_urlsafe(32)
         self.name = f"ctstate_{port}"  # cookies do not tell ports apart
         self._cookie = secrets.token_urlsafe(32)
         self._guard = machine().condition()
         self._used = False
+        self._user: int | None = None
+        self._welcome = welcome
 
-    def exchange(self, token: str) -> str | None:
+    def exchange(self, token: str, user: int | None) -> str | None:
         """Return the cookie for the token, the first time that it is shown."""
         with self._guard:
             if self._used or not _same(token, self.token):
                 return None
             self._used = True
+            self._user = user
+            if self._welcome is not None:
+                self._welcome.entered(user)
             return self._cookie
 
-    def opens(self, cookie: str | None) -> bool:
-        """Tell whether this is the cookie."""
+    def opens(self, cookie: str | None, user: int | None) -> bool:
+        """Tell whether this is the cookie, shown by the user to whom it was given."""
+        if user is not None and self._user is not None and user != self._user:
+            return False  # browsers send a cookie to every port: another user's server may have got hold of it
         return cookie is not None and _same(cookie, self._cookie)
 
 
@@ -99,22 +112,31 @@ class Door:
             return PlainTextResponse("Only to look at.\n", 405, {"Allow": "GET, HEAD"})
         if len(request.scope.get("query_string", b"")) > _LONGEST:
             return _said("That is too long.", 414)
-        if request.url.path == ENTRANCE:
+        # Not by `request.url`, which is put together of what others sent, and may be none.
+        if request.scope["path"] == ENTRANCE:
             return self._entered(request)
-        if self._key.opens(request.cookies.get(self._key.name)):
+        if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+            return _said("Not from the page of another server.", 403)
+        if self._key.opens(request.cookies.get(self._key.name), _user(request)):
             return None
         return _said("Open the address that was printed when this was started.", 403)
 
     def _entered(self, request: Request) -> Response:
         if request.method == "HEAD":  # of a program that looks at addresses before a person does
             return _said("", 403)
-        cookie = self._key.exchange(request.query_params.get("token", ""))
+        cookie = self._key.exchange(request.query_params.get("token", ""), _user(request))
         if cookie is None:
             return _said("This address opens once, and was opened: start `ctstate serve` again for a new one.", 403)
         # Not a redirect: of a navigation that began elsewhere, a SameSite=Strict cookie would not be sent on.
         reply = HTMLResponse(pages.render("live/entered.html"))
         reply.set_cookie(self._key.name, cookie, httponly=True, samesite="strict", path="/")
         return reply
+
+
+def _user(request: Request) -> int | None:
+    """Return who is behind a request, if the machine tells."""
+    found: int | None = request.scope.get("state", {}).get(USER)
+    return found
 
 
 def _said(words: str, status: int) -> Response:

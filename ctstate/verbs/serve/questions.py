@@ -2,14 +2,13 @@
 
 import csv
 import io
-import itertools
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import IO, NamedTuple
 
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
-from ctstate.errors import CtstateError
+from ctstate.errors import CtstateError, InputError
 from ctstate.ledger import Ledger
 from ctstate.ledger.dialect import Value
 from ctstate.machine import machine
@@ -24,6 +23,8 @@ _HELD_UP_S = 1.0
 """Where nobody can commit while somebody reads, a question may take no longer than this."""
 
 _SPOOLED = 1 << 20
+_SHOWN_BYTES, _FILE_BYTES = 4_000_000, 500_000_000
+"""More than this is not kept, whatever the rows are."""
 
 
 class Limits(NamedTuple):
@@ -65,10 +66,10 @@ class Questions:
         with self._turn:
             try:
                 with ask(self._ledger, question, self.limits.shown) as answer:
-                    rows = list(itertools.islice(answer.rows, ROWS + 1))
+                    rows, more = _first(answer.rows)
             except CtstateError as error:
                 return Asked([], [], False, str(error), machine().monotonic() - began)
-        return Asked(answer.columns, rows[:ROWS], len(rows) > ROWS, None, machine().monotonic() - began)
+        return Asked(answer.columns, rows, more, None, machine().monotonic() - began)
 
     def file(self, question: str) -> Response:
         """Answer a question as a CSV file, whole before the first byte goes out: a slow line holds up nobody."""
@@ -79,7 +80,10 @@ class Questions:
                 text = io.TextIOWrapper(spooled, encoding="utf-8", newline="", write_through=True)
                 writer = csv.writer(text, lineterminator="\n")
                 writer.writerow(answer.columns)
-                writer.writerows(answer.rows)
+                for row in answer.rows:
+                    writer.writerow(row)
+                    if spooled.tell() > _FILE_BYTES:
+                        raise InputError("SQL: that is over 500 MB; `ctstate sql` writes files of any size")
                 text.detach()
         except CtstateError as error:
             spooled.close()
@@ -91,6 +95,18 @@ class Questions:
         spooled.seek(0)
         named = {"Content-Disposition": 'attachment; filename="answer.csv"', "Content-Length": str(size)}
         return StreamingResponse(_pieces(spooled), media_type="text/csv; charset=utf-8", headers=named)
+
+
+def _first(rows: Iterable[Sequence[Value]]) -> tuple[list[Sequence[Value]], bool]:
+    """Return the rows that are shown, and whether there are more."""
+    shown: list[Sequence[Value]] = []
+    size = 0
+    for row in rows:
+        if len(shown) == ROWS or size > _SHOWN_BYTES:
+            return shown, True
+        shown.append(row)
+        size += sum(len(value) for value in row if isinstance(value, str | bytes))
+    return shown, False
 
 
 def _pieces(file: IO[bytes]) -> Iterator[bytes]:
