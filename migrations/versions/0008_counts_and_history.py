@@ -54,7 +54,7 @@ ADD_TO_HOUR = (
 SQLITE_TRIGGERS = [
     f"CREATE TRIGGER capture_counted AFTER INSERT ON capture WHEN NOT {RESTING} BEGIN {ONE_MORE}; END",
     "CREATE TRIGGER capture_counted_anew"
-    " AFTER UPDATE OF state, batch_id, excluded, subject_id, ambiguous_at ON capture"
+    " AFTER UPDATE OF season_id, site, state, batch_id, excluded, subject_id, ambiguous_at ON capture"
     f" WHEN NOT {RESTING} AND {MOVED} BEGIN {ONE_LESS}; {ONE_MORE}; END",
     f"CREATE TRIGGER event_counted AFTER INSERT ON event WHEN {COUNTED_MOVES} BEGIN {ADD_TO_HOUR}; END",
 ]
