@@ -248,7 +248,7 @@ def _merge(connection: Connection, name: str, season_id: int, run_id: int, updat
         merged.images_timed, merged.images_untimed = intake_times.merge(connection, name, update_them)
     merged.unchanged = known - differing
     highest = int(connection.execute(select(func.coalesce(func.max(capture.c.id), 0))).scalar_one())
-    merged.new = _add_captures(connection, season_id, run_id)
+    merged.new = _add_captures(connection, season_id, run_id, some_are_known=known > 0)
     _add_images(connection, capture.c.id > highest)
     touched = or_(capture.c.id > highest, capture.c.id.in_(select(_different.c.key)))
     sample(connection, season_id, touched)
@@ -395,7 +395,7 @@ def _update_captures(connection: Connection) -> None:
 _ORDER = ("season", "site", "roll", "capture_number")
 
 
-def _add_captures(connection: Connection, season_id: int, run_id: int) -> int:
+def _add_captures(connection: Connection, season_id: int, run_id: int, *, some_are_known: bool) -> int:
     """Add the captures that the ledger does not have, in their order; return how many."""
     it = incoming.c
     # All rows of a capture say alike of it (it was checked), but for the spelling of its number.
@@ -408,10 +408,11 @@ def _add_captures(connection: Connection, season_id: int, run_id: int) -> int:
     }
     new = (
         select(it.capture_id, *said.values(), *map(literal, values.values()))
-        .where(~exists().where(_SAME_CAPTURE))  # as NOT IN, PostgreSQL would compare each with all
         .group_by(it.capture_id)
         .order_by(*(said[name] for name in _ORDER), it.capture_id)
     )
+    if some_are_known:
+        new = new.where(~exists().where(_SAME_CAPTURE))  # as NOT IN, PostgreSQL would compare each with all
     return connection.execute(insert(capture).from_select(["capture_id", *said, *values], new)).rowcount
 
 
