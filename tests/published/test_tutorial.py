@@ -1,5 +1,8 @@
 """The tutorial's commands do what the tutorial says: they are taken out of it and run, in its order."""
 
+import fcntl
+import json
+import os
 import re
 import shlex
 import socket
@@ -9,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-# A busy machine takes its time; alone it is a minute and a half, so it is done once for all that look at it.
-pytestmark = [pytest.mark.timeout(900), pytest.mark.xdist_group("tutorial")]
+pytestmark = pytest.mark.timeout(900)  # a busy machine takes its time; alone it is a minute and a half
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
@@ -30,10 +32,24 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
+Told = list[tuple[str, str, int]]
+
+
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str, int]]:
-    """Each command, what it printed, and its exit code."""
-    folder = tmp_path_factory.mktemp("tutorial")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
+    """Each command, what it printed, and its exit code; played once, however many processes the tests run in."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    with (shared / "tutorial.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        kept = shared / "tutorial.json"
+        if not kept.exists():
+            kept.write_text(json.dumps(_played(tmp_path_factory.mktemp("tutorial"))), encoding="utf-8")
+        return [(command, said, code) for command, said, code in json.loads(kept.read_text(encoding="utf-8"))]
+
+
+def _played(folder: Path) -> Told:
     (folder / "bin").mkdir()
     shim = folder / "bin" / "ctstate"
     shim.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m ctstate "$@"\n', encoding="utf-8")
@@ -65,12 +81,12 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str, int]]
     ]
 
 
-def test_every_command_ends_as_the_tutorial_says(told: list[tuple[str, str, int]]) -> None:
+def test_every_command_ends_as_the_tutorial_says(told: Told) -> None:
     wrong = [(command, code, text) for command, text, code in told if code != MAY_END_WITH.get(command, 0)]
     assert wrong == []
 
 
-def test_what_the_tutorial_shows_is_what_is_seen(told: list[tuple[str, str, int]]) -> None:
+def test_what_the_tutorial_shows_is_what_is_seen(told: Told) -> None:
     seen = "\n".join(text for _, text, _ in told).replace("\r", "")
     shown = re.findall(r"^```text\n(.+?)^```", PAGE, re.MULTILINE | re.DOTALL)
     assert len(shown) > 3
@@ -82,7 +98,7 @@ def test_what_the_tutorial_shows_is_what_is_seen(told: list[tuple[str, str, int]
         assert re.search(f"^{pattern}$", seen, re.MULTILINE), line
 
 
-def test_the_killed_upload_left_captures_behind_and_the_next_took_them(told: list[tuple[str, str, int]]) -> None:
+def test_the_killed_upload_left_captures_behind_and_the_next_took_them(told: Told) -> None:
     after_the_kill = next(i for i, (command, _, _) in enumerate(told) if command.startswith("timeout")) + 1
     assert "uploading" in told[after_the_kill][1] or "batched" in told[after_the_kill][1]
     assert "uploaded (" in told[after_the_kill + 1][1]
