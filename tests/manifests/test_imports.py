@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 from test_exports import legacy_manifest, legacy_text
 
 from ctstate.errors import InputError, UsageError
-from ctstate.ledger import Ledger, claims, runs
+from ctstate.ledger import Ledger, claims, legacy_claims, runs
 from ctstate.ledger.exclusions import CLAIMED_BY_OLD_SCRIPTS
 from ctstate.verbs.batch import batch
 from ctstate.verbs.exclude import include
@@ -149,6 +150,20 @@ def test_a_tracker(season: SeasonFiles) -> None:
     done = season.run("import", "tracker", str(file))
     assert done.returncode == 1
     assert "another subject in the ledger" in done.stderr
+
+
+def test_a_batch_s_set_is_known_by_any_capture_whose_file_names_one(season: SeasonFiles) -> None:
+    file = season.folder / "TST_S1__complete__upload_tracker_file.txt"
+    file.write_text("unique_id,subject_id\n" + "".join(f"{season.capture_id(n)},{900 + n}\n" for n in (1, 2, 3)))
+    with season.open() as ledger:
+        batch(ledger, number_of_batches=1)
+        import_tracker(ledger, file)
+        with ledger.write() as connection:
+            connection.execute(text("UPDATE legacy_subject SET subject_set_id = NULL"))
+            connection.execute(text("UPDATE legacy_subject SET subject_set_id = 77 WHERE subject_id = 903"))
+        with ledger.read() as connection:
+            assert legacy_claims.subject_set_named(connection, 1) == 77
+            assert legacy_claims.subject_set_named(connection, 2) is None
 
 
 @pytest.mark.parametrize(

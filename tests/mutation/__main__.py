@@ -14,6 +14,7 @@ on an unchanged copy; one that fails there has killed nothing, and the score is 
 """
 
 import argparse
+import ast
 import contextlib
 import importlib
 import itertools
@@ -101,34 +102,67 @@ def make_map(tests: Sequence[str]) -> None:
         subprocess.run(command, cwd=ROOT, env=environment, check=False)
 
 
-def tests_for(mutant: Mutant, maps: dict[str, Map], seconds: float) -> tuple[list[str], dict[str, str]]:
-    """Choose tests that call what was changed, from as many modules as there is time for; the quickest first.
+def _words(text: str) -> set[str]:
+    return set(re.findall(r"[a-z]{4,}", text.lower()))
 
-    On PostgreSQL where none calls it on SQLite. Where none at all does: tests that call anything of the file.
+
+class Chooser:
+    """Chooses tests for mutants.
+
+    Args:
+        maps: what tests call, and how long they take, by database.
+        seconds: of tests for a mutant.
     """
-    exactly, besides = {f"{mutant.file}:{line}" for line in mutant.functions}, BESIDES.get(mutant.file, "-")
-    for fits in (exactly.__contains__, lambda name: name.startswith(f"{mutant.file}:")):
-        for kind, called in maps.items():
-            able = [name for name, of in called.items() if name.startswith(besides) or any(map(fits, of["calls"]))]
-            if able:
-                return _chosen(able, called, seconds), POSTGRES if kind == "postgres" else {}
-    return _chosen(list(maps["sqlite"]), maps["sqlite"], seconds), {}
 
+    def __init__(self, maps: dict[str, Map], seconds: float) -> None:
+        self._maps, self._seconds = maps, seconds
+        self._words: dict[str, set[str]] = {}
+        for file in {name.split("::")[0] for called in maps.values() for name in called}:
+            text = (ROOT / file).read_text()
+            for node in ast.walk(ast.parse(text)):
+                if isinstance(node, ast.FunctionDef):
+                    self._words[f"{file}::{node.name}"] = _words(ast.get_source_segment(text, node) or "")
+        self._rare = Counter(word for words in self._words.values() for word in words)
 
-def _chosen(able: Sequence[str], called: Map, left: float) -> list[str]:
-    def seconds(name: str) -> float:
-        return float(called[name]["seconds"])
+    def tests_for(self, mutant: Mutant) -> tuple[list[str], dict[str, str]]:
+        """Return tests that call what was changed, the quickest first, and what is to be in the environment.
 
-    by_module = itertools.groupby(sorted(able, key=lambda name: (name.split("::")[0], seconds(name))),
-                                  key=lambda name: name.split("::")[0])  # fmt: skip
-    rounds = itertools.zip_longest(*(list(names) for _, names in by_module))
-    chosen: list[str] = []
-    for each in ([name for name in FIRST if name in able], *rounds):
-        for name in sorted(filter(None, each), key=seconds):
-            if seconds(name) <= left and name not in chosen:
+        On PostgreSQL where none calls it on SQLite. Where none at all does: tests that call anything of the file.
+        """
+        exactly, besides = {f"{mutant.file}:{line}" for line in mutant.functions}, BESIDES.get(mutant.file, "-")
+        for fits in (exactly.__contains__, lambda name: name.startswith(f"{mutant.file}:"), bool):
+            for kind, called in self._maps.items():
+                able = [name for name, of in called.items() if any(map(fits, of["calls"]))]
+                able += [name for name in called if name.startswith(besides)]
+                if able:
+                    return self._chosen(mutant, able, called), POSTGRES if kind == "postgres" else {}
+        raise AssertionError("no tests at all")
+
+    def _chosen(self, mutant: Mutant, able: Sequence[str], called: Map) -> list[str]:
+        lines = (ROOT / "ctstate" / mutant.file).read_text().splitlines()
+        here = _words(" ".join(lines[max(0, mutant.line - 4) : mutant.line + 4]))
+
+        def module(name: str) -> str:
+            return name.split("::")[0]
+
+        def seconds(name: str) -> float:
+            return float(called[name]["seconds"])
+
+        def speaks_of_it(name: str) -> float:
+            return sum(1 / self._rare[word] for word in here & self._words.get(name.split("[")[0], set()))
+
+        # A few that the simulator or their words recommend, and then of every module of tests the quickest.
+        by_module = itertools.groupby(sorted(able, key=lambda name: (module(name), seconds(name))), key=module)
+        rounds = itertools.zip_longest(*(list(names) for _, names in by_module))
+        quickest = [name for each in rounds for name in sorted(filter(None, each), key=seconds)]
+        recommended = sorted(able, key=speaks_of_it, reverse=True)[:10]
+        chosen: list[str] = []
+        left = self._seconds
+        for name in dict.fromkeys([*(name for name in FIRST if name in able), *recommended, *quickest]):
+            if seconds(name) <= left:
                 chosen.append(name)
                 left -= seconds(name)
-    return sorted(chosen, key=seconds)
+        return sorted(chosen, key=seconds)
 
 
 @dataclass
@@ -285,10 +319,8 @@ def main() -> None:
     if not (KEPT / "sqlite.json").exists():
         make_map([])
     maps = {name: json.loads((KEPT / f"{name}.json").read_text()) for name in ("sqlite", "postgres")}
-    jobs, began = (
-        [(number, mutant, *tests_for(mutant, maps, told.seconds)) for number, mutant in wanted],
-        time.monotonic(),
-    )
+    chooser, began = Chooser(maps, told.seconds), time.monotonic()
+    jobs = [(number, mutant, *chooser.tests_for(mutant)) for number, mutant in wanted]
     controls = [(number, None, tests, more) for number, _, tests, more in jobs[::CONTROL_EVERY]]
     outcomes = run_all([*jobs, *controls], told.processes)
     (KEPT / "outcomes.json").write_text(json.dumps([asdict(each) for each in outcomes], indent=1))

@@ -10,6 +10,7 @@ import pytest
 from ctstate.errors import LedgerError, UsageError
 from ctstate.ledger import Ledger, history
 from ctstate.ledger.clock import age
+from ctstate.ledger.sqlite import _take_name
 from ctstate.verbs import backup as backup_module
 from ctstate.verbs.backup import backup
 from ctstate.verbs.survey import Share
@@ -112,6 +113,28 @@ def test_a_run_says_what_it_sent(world: UploadedSeason) -> None:
 
 
 # -- copies of the ledger --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_copy_never_takes_the_place_of_a_file(
+    links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the file system knows no hard links."""
+
+    def no_links(*_: object) -> None:
+        raise PermissionError("no hard links here")
+
+    if not links:
+        monkeypatch.setattr("os.link", no_links)
+    part, target = tmp_path / "copy.part", tmp_path / "copy.db"
+    part.write_text("new")
+    _take_name(part, target)
+    assert target.read_text() == "new"
+    part.unlink(missing_ok=True)
+    part.write_text("newer")
+    with pytest.raises(FileExistsError):
+        _take_name(part, target)
+    assert target.read_text() == "new"
 
 
 @of_files

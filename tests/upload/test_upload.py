@@ -21,6 +21,8 @@ from ctstate.images import ImageOptions
 from ctstate.ledger import Ledger, Selection, claims, runs
 from ctstate.ledger.states import State
 from ctstate.verbs.batch import batch
+from ctstate.verbs.demo import make_season
+from ctstate.verbs.manifest import manifest
 from ctstate.verbs.upload import StopSignal
 from ctstate.verbs.upload.progress import Counts
 from ctstate.zooniverse import Backoff
@@ -48,6 +50,28 @@ def test_a_season_that_was_never_split_is_one_batch_named_complete(new_season) -
     season.check()
     (made,) = season.rows("SELECT name, subject_set_name FROM batch")
     assert tuple(made) == ("complete", f"{season.name}_complete")
+
+
+def test_another_season_of_the_ledger_is_left_alone(new_season, tmp_path) -> None:
+    season = new_season(2)
+    other = make_season(tmp_path / "other", 3, season="OTHER_S1", size=(48, 32))
+    with Ledger.open(season.path) as ledger:
+        manifest(ledger, other, attribution="a", license="l", images_root=tmp_path / "other" / "images")
+    assert season.upload(season=season.name).counts.uploaded == 2
+    assert set(season.rows("SELECT season, state, count(batch_id) FROM capture GROUP BY season, state")) == {
+        (season.name, "uploaded", 2), ("OTHER_S1", "manifested", 0)
+    }  # fmt: skip
+
+
+def test_a_batch_stays_in_the_project_that_it_was_begun_in(new_season) -> None:
+    season = new_season(2)
+    season.upload(limit=1)
+    with Ledger.open(season.path) as ledger, ledger.write() as connection:
+        connection.exec_driver_sql("UPDATE batch SET project_id = 4711")
+    season.z.reset_requests()
+    with pytest.raises(UsageError, match=f"batch complete belongs to project 4711, not to {season.z.project_id}"):
+        season.upload()
+    assert "create subject" not in season.z.requests()["routes"]
 
 
 def test_what_a_subject_carries(new_season) -> None:

@@ -73,6 +73,12 @@ def test_a_refusal_in_any_form_is_a_refusal(body: object, web: Web, connect) -> 
         create(connect(web.url))
 
 
+def test_a_refusal_without_a_word_is_told_by_its_number(web: Web, connect) -> None:
+    web.answers["GET /api/projects/1"] = Reply(418)
+    with pytest.raises(RequestRefusedError, match=r"^GET /projects/1: 418$"):
+        connect(web.url).project(1)
+
+
 def test_a_proxys_page_is_told_by_its_title(web: Web, connect) -> None:
     page = b"<html><head><title>504 Gateway Time-out</title></head><body>nginx</body></html>"
     web.answers["POST /api/subjects"] = Reply(504, {"Content-Type": "text/html"}, page)
