@@ -8,10 +8,14 @@ import pytest
 
 from ctstate.errors import NotFoundError, UsageError
 from ctstate.ledger import Ledger
+from ctstate.verbs.adopt import adopt
+from ctstate.verbs.backup import backup
 from ctstate.verbs.batch import batch
+from ctstate.verbs.exclude import exclude, include
 from ctstate.verbs.reconcile import accept, reconcile
 from ctstate.verbs.retry import retry
 from ctstate.verbs.survey import ACTED_ON, ALL, Survey, survey
+from ctstate.verbs.survey.sets import _another_s
 from ctstate.zooniverse import Zooniverse
 from tests.builders.season_on_sandbox import JPEG, MD5, Season, delete_set, foreign_subject, mark_of, set_of
 
@@ -318,6 +322,38 @@ def test_in_another_batch_s_set(new_season) -> None:
     z.link_subjects(other, [subject_id])
     found = look(season)
     assert found.findings, "a subject in the wrong set is not silently fine"
+
+
+def test_a_copy_of_before_a_batch_is_put_back_and_what_went_up_since_is_not_overlooked(
+    new_season, tmp_path: Path
+) -> None:
+    season = new_season(4)
+    with Ledger.open(season.path) as ledger:
+        exclude(ledger, where="capture = '4'", reason="people")
+        batch(ledger, number_of_batches=1)
+    season.upload()
+    copy = tmp_path / "copy.db"
+    with Ledger.open(season.path) as ledger:
+        backup(ledger, copy)
+        include(ledger, where="capture = '4'")
+        batch(ledger, number_of_batches=1)
+    season.upload()
+    ((set_id,),) = season.rows("SELECT DISTINCT b.subject_set_id FROM batch b JOIN capture c ON c.batch_id = b.id"
+                               " WHERE c.capture = '4'")  # fmt: skip
+    with Ledger.open(copy) as older:
+        found = survey(older, season.connect(), int(season.z.project_id), share=ALL)
+        assert [f.kind for f in found.findings] == ["unknown set"], "a picture of people is up; all is not well"
+        assert f"`ctstate adopt --subject-set-id {set_id}`" in found.findings[0].detail
+        adopt(older, season.connect(), int(season.z.project_id), subject_set_id=set_id)
+        assert survey(older, season.connect(), int(season.z.project_id), share=ALL).all_is_well
+    assert look(season, share=ALL).all_is_well, "the newer ledger knows its sets"
+
+
+@pytest.mark.parametrize(
+    ("name", "theirs"), [("A_B_batch_1", True), ("A_batch_1", False), ("AB_batch_1", False), ("A_B", False)]
+)
+def test_a_set_of_another_season_of_the_same_ledger_is_told_by_its_name(name: str, theirs: bool) -> None:
+    assert _another_s(name, "A", ["A_B", "C"]) is theirs
 
 
 def test_only_a_batch_or_a_set(new_season) -> None:

@@ -13,7 +13,7 @@ from ctstate.errors import UsageError
 from ctstate.ledger import Ledger, comparison, history
 from ctstate.verbs.survey.findings import ACTED_ON, KINDS, Finding, Notes, Survey
 from ctstate.verbs.survey.lost import find_lost
-from ctstate.verbs.survey.sets import Comparison, unknown_set
+from ctstate.verbs.survey.sets import Comparison, sets_of_no_batch, unknown_set
 from ctstate.verbs.survey.share import ALL, DOUBTFUL, Share
 from ctstate.verbs.survey.subjects import deletable, image_problem
 from ctstate.words import counted
@@ -85,6 +85,7 @@ def survey(
         sets.batch(each)
     find_lost(ledger, zooniverse, project_id, looked_at, notes)
     if batch_name is None and subject_set_id is None:
+        sets_of_no_batch(ledger, zooniverse, project_id, row.name, looked_at, notes)
         _unbatched(ledger, row.id, notes.survey)
     _spare_what_is_not_ours(ledger, zooniverse, project_id, notes.survey)
     return notes.survey

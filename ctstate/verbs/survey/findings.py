@@ -20,8 +20,8 @@ KINDS: Mapping[str, str] = {
     "images": "uploaded, but images are missing or not as sent: to batched, the next upload puts them again",
     "metadata": "metadata differs from the ledger's: update it",
     "stranger": "in the set, but not this ledger's: never touched; --accept SUBJECT says that it is fine there",
-    "unknown set": "a set of the batch's name has subjects that the ledger does not know: `ctstate adopt` takes "
-    "it in",
+    "unknown set": "a set of the batch's name, or made from this ledger, has subjects that the ledger does not "
+    "know: `ctstate adopt` takes it in",
     "not uploaded": "not on Zooniverse yet",
 }
 """What a survey can find, and what is done about it."""

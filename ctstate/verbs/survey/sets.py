@@ -1,11 +1,11 @@
 """A batch's captures held against its subject set."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ctstate.capture import Batch, CaptureContent, Snapshot, pages
 from ctstate.errors import NotFoundError
-from ctstate.ledger import Ledger, State, captures, claims, comparison, subject_sets
+from ctstate.ledger import Ledger, State, captures, claims, comparison, live, subject_sets
 from ctstate.machine import machine
 from ctstate.verbs.survey.findings import Notes
 from ctstate.verbs.survey.share import Share
@@ -16,6 +16,7 @@ from ctstate.zooniverse.rows import Subject
 from ctstate.zooniverse.subject import CAPTURE_ID, LEDGER_KEY, read_mark, subject_set_name
 
 HEADS_AT_ONCE = 8
+_NO_BATCH = Batch(0, 0, "", None, None, None)
 
 
 def unknown_set(
@@ -37,6 +38,40 @@ def unknown_set(
             detail = f"{counted(count, 'subject')} in set {set_id}: `ctstate adopt --subject-set-id {set_id}`"
             notes.found("unknown set", item, detail=detail)
     return item
+
+
+def sets_of_no_batch(
+    ledger: Ledger, zooniverse: Zooniverse, project_id: int, season: str, looked_at: Sequence[Batch], notes: Notes
+) -> None:
+    """Look for sets with subjects that were made from this ledger for the season, and that no batch of it has.
+
+    An older copy was put back, of before the batch was: what is in the set may be excluded here, and so no upload
+    would ask for it.
+    """
+    made_here = [row for row in zooniverse.sets(project_id) if row.metadata.get(LEDGER_KEY) == ledger.ledger_id]
+    # The ledger is read after Zooniverse: a set that an upload makes meanwhile is in both.
+    with ledger.read() as connection:
+        known = {mine.set_id for mine in subject_sets.of_project(connection, project_id)}
+        others = set(live.seasons(connection).values()) - {season}
+    known.update(item.subject_set_id for item in looked_at if item.subject_set_id is not None)
+    spoken_of = {item.subject_set_name or subject_set_name(season, item.name) for item in looked_at}
+    for row in sorted(made_here, key=lambda row: row.id):
+        if row.id in known or row.display_name in spoken_of or _another_s(row.display_name, season, others):
+            continue
+        count = zooniverse.count_in_set(row.id)
+        if count:
+            notes.found(
+                "unknown set",
+                _NO_BATCH,
+                detail=f"{counted(count, 'subject')} in set {row.id}, {row.display_name!r}, made from this ledger: "
+                f"`ctstate adopt --subject-set-id {row.id}`",
+            )
+
+
+def _another_s(set_name: str, season: str, others: Iterable[str]) -> bool:
+    """Tell whether a set's name is that of another season's batch."""
+    owner = max((name for name in (season, *others) if set_name.startswith(f"{name}_")), key=len, default=season)
+    return owner != season
 
 
 class Comparison:
