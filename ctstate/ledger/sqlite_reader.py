@@ -31,6 +31,10 @@ _LOOK_AT_CLOCK = 10_000
 """So many steps of SQLite's machine, well under a millisecond, are done between two looks at the clock."""
 
 
+_LONGEST = 1_000_000
+"""Bytes of a value or a row where time is limited, too: one `zeroblob(1e9)` fills a shared machine's memory."""
+
+
 @contextlib.contextmanager
 def reading(path: Path, timeout: float, seconds: float | None = None) -> Iterator["SqliteReader"]:
     """Open a ledger's file so that it can only be read, even where this process may write.
@@ -52,6 +56,7 @@ def reading(path: Path, timeout: float, seconds: float | None = None) -> Iterato
         connection.set_authorizer(_authorize)
         if seconds is not None:
             until = machine().monotonic() + seconds
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST)
             connection.set_progress_handler(lambda: machine().monotonic() > until, _LOOK_AT_CLOCK)
         yield SqliteReader(connection, path, seconds)
 

@@ -1,5 +1,6 @@
 """What the pages show, of a ledger whose sites have names that nobody should give them."""
 
+import errno
 import io
 import re
 from html import escape, unescape
@@ -115,6 +116,31 @@ def test_sql_as_a_file(served: Served) -> None:
     lines = reply.content.decode().splitlines()
     assert lines[0] == "capture_id,site"
     assert len(lines) == CAPTURES + 1
+
+
+def test_one_huge_value_does_not_fill_the_machine(served: Served) -> None:
+    for question in ("SELECT zeroblob(900000000)", "SELECT hex(zeroblob(2000000)) FROM v_captures"):
+        assert "string or blob too big" in served.get("/sql?" + urlencode({"q": question})).text
+        assert served.get("/sql.csv?" + urlencode({"q": question})).status_code == 400
+
+
+def test_an_answer_that_fills_the_disk_is_given_up(hostile: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(questions, "_FILE_BYTES", 100_000)
+    with Ledger.open(hostile, read_only=True) as ledger, SharedReader(ledger) as reader:
+        reader.ask("x", lambda _: None)
+        asked = Questions(ledger, reader)
+        file = asked.file(ENDLESS.replace("max(k)", "k"))
+        assert (file.status_code, bytes(file.body)) == (
+            400,
+            b"SQL: more than 0.0001 GB; `ctstate sql --csv` gives it whole\n",
+        )
+        assert asked.file("SELECT 1 AS one").status_code == 200
+
+        def full(*_: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(questions, "_bounded", full)
+        assert asked.file("SELECT 1 AS one").status_code == 507
 
 
 def test_sql_is_stopped_in_time(hostile: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,12 +4,12 @@ import csv
 import io
 import itertools
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import IO, NamedTuple
 
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
-from ctstate.errors import CtstateError
+from ctstate.errors import CtstateError, InputError
 from ctstate.ledger import Ledger
 from ctstate.ledger.dialect import Value
 from ctstate.machine import machine
@@ -24,6 +24,8 @@ _HELD_UP_S = 1.0
 """Where nobody can commit while somebody reads, a question may take no longer than this."""
 
 _SPOOLED = 1 << 20
+_FILE_BYTES = 1_000_000_000
+"""A file is no larger than that: it waits on this machine's disk until it is sent."""
 
 
 class Limits(NamedTuple):
@@ -79,11 +81,14 @@ class Questions:
                 text = io.TextIOWrapper(spooled, encoding="utf-8", newline="", write_through=True)
                 writer = csv.writer(text, lineterminator="\n")
                 writer.writerow(answer.columns)
-                writer.writerows(answer.rows)
+                writer.writerows(_bounded(answer.rows, spooled))
                 text.detach()
         except CtstateError as error:
             spooled.close()
             return PlainTextResponse(f"{error}\n", 400)
+        except OSError as error:
+            spooled.close()
+            return PlainTextResponse(f"no room for the answer here ({error.strerror}): `ctstate sql --csv`\n", 507)
         except BaseException:
             spooled.close()
             raise
@@ -91,6 +96,14 @@ class Questions:
         spooled.seek(0)
         named = {"Content-Disposition": 'attachment; filename="answer.csv"', "Content-Length": str(size)}
         return StreamingResponse(_pieces(spooled), media_type="text/csv; charset=utf-8", headers=named)
+
+
+def _bounded(rows: Iterable[Sequence[Value]], file: IO[bytes]) -> Iterator[Sequence[Value]]:
+    """Yield rows for as long as what they are written to stays small enough for a disk that others share."""
+    for row in rows:
+        yield row
+        if file.tell() > _FILE_BYTES:
+            raise InputError(f"SQL: more than {_FILE_BYTES / 1e9:g} GB; `ctstate sql --csv` gives it whole")
 
 
 def _pieces(file: IO[bytes]) -> Iterator[bytes]:
