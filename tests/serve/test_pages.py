@@ -4,6 +4,7 @@ import errno
 import io
 import re
 from html import escape, unescape
+from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
@@ -13,7 +14,7 @@ from ctstate.ledger import Ledger
 from ctstate.verbs.reading import SharedReader
 from ctstate.verbs.serve import questions
 from ctstate.verbs.serve.questions import Questions
-from tests.builders.live_page import CAPTURES, EMOJI, LONG, SCRIPT, Served
+from tests.builders.live_page import CAPTURES, EMOJI, LONG, SCRIPT, Served, make_ledger, serving
 
 ENDLESS = "WITH RECURSIVE n(k) AS (SELECT 1 UNION ALL SELECT k + 1 FROM n) SELECT max(k) FROM n"
 
@@ -92,6 +93,19 @@ def test_no_other_file_is_shown(served: Served, image: str, words: str) -> None:
     reply = served.get(f"/capture/{image}")
     assert reply.headers["Content-Type"] == "image/svg+xml"
     assert words in reply.text
+
+
+def test_an_image_that_was_moved_is_still_on_zooniverse(tmp_path: Path) -> None:
+    path = make_ledger(tmp_path / "season")
+    with Ledger.open(path) as ledger, ledger.write() as connection:
+        connection.exec_driver_sql(
+            "UPDATE image SET arrived_at = '2026-11-01T10:00:00.000000Z', bytes = 1000 WHERE capture_id = 4"
+        )
+    with serving(path) as page:
+        page.enter()
+        shown = page.get("/capture/4").text
+    assert 'class="good">on Zooniverse<' in shown
+    assert ">there<" not in shown, "'there' below 'the file is not there' is no help"
 
 
 def test_sql_only_reads(served: Served) -> None:
