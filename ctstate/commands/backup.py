@@ -23,7 +23,7 @@ def backup(where: Places, note: str | None, to: str | None, as_json: bool) -> No
     Example:
       ctstate backup --note "before the second batch"
     """
-    with where.open() as ledger:
+    with where.open_to_look() as ledger:
         made = carry_out(ledger, to, note=note)
     if as_json:
         echo_json(made)

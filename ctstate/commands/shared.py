@@ -98,10 +98,19 @@ def known_project(ctx: click.Context, param: click.Parameter, given: int | None)
         return None
 
 
+def _why_no_project(where: Places | None) -> str:
+    if where is not None:
+        try:
+            Ledger.open(where.ledger, read_only=True).close()
+        except LedgerMissingError as error:  # the wrong folder, more often than not
+            return str(error)
+    return "the ledger has no subject set yet that tells"
+
+
 def _needed_project(ctx: click.Context, param: click.Parameter, given: int | None) -> int | None:
     found = known_project(ctx, param, given)
     if found is None and not ctx.resilient_parsing:
-        raise UsageError("say which project: --project-id (the ledger has no subject set yet that tells)")
+        raise UsageError(f"say which project: --project-id ({_why_no_project(ctx.find_object(Places))})")
     return found
 
 

@@ -62,11 +62,11 @@ def verify(
     else:
         echo_survey(found)
         if found.all_is_well:
-            images = (
-                "every image whole"
-                if found.part is None
-                else f"of {counted(found.images_asked, 'image')} each whole"
-            )
+            images = "every image whole"
+            if found.part is not None and found.images_asked:
+                images = f"every image whole of the {found.images_asked:,} that were asked for ({found.part})"
+            elif found.part is not None:
+                images = f"but no image was asked for ({found.part})"
             click.echo(f"All is well: {counted(found.agree, 'capture')}, each exactly once, {images}.")
         else:
             click.echo(f"Not all is well. {found.advice}")

@@ -171,5 +171,6 @@ def _notes(picture: Picture) -> list[str]:
     if picture.verified is not None:
         seen = picture.verified
         said = counted(seen.findings, "finding") if seen.findings else "all was well"
-        notes.append(f"Verified {lasting(age(seen.ended_at))} ago ({seen.season}): {said}.")
+        of = f", only {seen.of}" if seen.of else ""
+        notes.append(f"Verified {lasting(age(seen.ended_at))} ago ({seen.season}{of}): {said}.")
     return ["", *notes] if notes else []

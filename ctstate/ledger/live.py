@@ -201,6 +201,11 @@ class Verified(NamedTuple):
     captures: int
     findings: int
 
+    @property
+    def of(self) -> str:
+        """What alone was compared, such as `batch_1, 5%`; empty: the whole season, and every image."""
+        return ", ".join(what for what in (self.batch, self.part) if what is not None)
+
 
 _v_verifications = table("v_verifications", *map(column, Verified._fields))
 

@@ -96,18 +96,28 @@ class Looked(NamedTuple):
     findings: int
     found: Mapping[str, int]
 
+    @property
+    def whole(self) -> bool:
+        """Whether the whole season was compared, and every image."""
+        return self.verb == "verify" and self.batch is None and self.part is None
+
 
 def last_looks(connection: Connection, season_id: int, most: int) -> list[Looked]:
-    """Return the last comparisons of a season with Zooniverse, the latest first."""
+    """Return the last comparisons of a season with Zooniverse, the latest first; and the last that was whole."""
     v = verification.c
-    found = connection.execute(
-        select(run.c.verb, v.batch, v.ended_at, v.part, v.captures, v.images_asked, v.findings, v.found)
+    asked = (
+        select(v.run_id, run.c.verb, v.batch, v.ended_at, v.part, v.captures, v.images_asked, v.findings, v.found)
         .join(run, run.c.id == v.run_id)
         .where(v.season_id == season_id)
         .order_by(v.run_id.desc())
-        .limit(most)
     )
-    return [Looked(*row[:-1], found=json.loads(row.found)) for row in found]
+    whole = asked.where(v.batch.is_(None), v.part.is_(None), run.c.verb == "verify").limit(1)
+    found = {row.run_id: row for row in (*connection.execute(asked.limit(most)), *connection.execute(whole))}
+    return [
+        Looked(row.verb, row.batch, row.ended_at, row.part, row.captures, row.images_asked, row.findings,
+               json.loads(row.found))
+        for row in found.values()
+    ]  # fmt: skip
 
 
 class Poll(NamedTuple):

@@ -4,15 +4,18 @@ A copy that is put back knows nothing of what was uploaded since: `upload` notic
 `reconcile` brings it up to date (docs/disaster.md).
 """
 
+import logging
 import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ctstate.errors import UsageError
+from ctstate.errors import LedgerError, UsageError
 from ctstate.ledger import Ledger, history
 from ctstate.ledger.clock import age
 from ctstate.ledger.migrate import HEAD
+
+log = logging.getLogger(__name__)
 
 ENOUGH_S = 3600.0
 """No copy is made of itself where one is that is younger."""
@@ -38,7 +41,8 @@ class Backup:
 def backup(ledger: Ledger, to: str | os.PathLike[str] | None = None, *, note: str | None = None) -> Backup:
     """Copy a ledger that is a file, beside live uploads or not, and look whether the copy is whole.
 
-    The copy is there as a whole or not at all; what it holds is one moment's picture. A row of `v_backups` says so.
+    The copy is there as a whole or not at all; what it holds is one moment's picture. A row of `v_backups` says so,
+    unless the ledger can only be read.
 
     Args:
         ledger: the ledger.
@@ -60,8 +64,11 @@ def backup(ledger: Ledger, to: str | os.PathLike[str] | None = None, *, note: st
         raise UsageError(f"{target} is there already: name a new file for the copy")
     captures = ledger.back_up(target)
     made = Backup(str(target.absolute()), target.stat().st_size, captures, note)
-    with ledger.atomic_run("backup", {"note": note}) as (connection, run_id):
-        history.note_backup(connection, run_id, made.path, made.bytes, made.captures, made.note)
+    try:
+        with ledger.atomic_run("backup", {"note": note}) as (connection, run_id):
+            history.note_backup(connection, run_id, made.path, made.bytes, made.captures, made.note)
+    except LedgerError as error:  # the copy is worth more than the note of it
+        log.warning("the copy is not noted in the ledger: %s", error)
     return made
 
 

@@ -133,6 +133,8 @@ def contact_sheet(
         for side in sides:
             side.see(scored)
     root = os.fspath(images_root) if images_root is not None else found.images_root
+    if images_root is not None and not os.path.isdir(images_root):
+        raise UsageError(f"--images-root {root}: no such folder")
     root = os.path.realpath(root) if root is not None else None
     sections = []
     for side in sides:

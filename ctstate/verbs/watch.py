@@ -42,7 +42,7 @@ class WatchedRun(NamedTuple):
         uploaded, failed: captures that it brought there, or gave up.
         uploading: that it has under way.
         rate: captures a second, of late; None: not known, or it uploads nothing.
-        lasted: seconds since it began, or from its begin to its end.
+        lasted: seconds since it began, or from its begin to its end; of a lost run to its last heartbeat.
     """
 
     facts: RunFacts
@@ -151,7 +151,7 @@ class Watcher:
                     failed=tally.failed,
                     uploading=at_work.uploading,
                     rate=self._rate(run, brought),
-                    lasted=_lasted(run),
+                    lasted=_lasted(run, run.id in gone),
                 )
             )
         self._seen = {run.id: self._seen[run.id] for run in facts if run.id in self._seen and run.ended_at is None}
@@ -211,8 +211,10 @@ def _state(run: RunFacts, gone: bool) -> str:
     return "live" if age(run.heartbeat_at) < 4 * QUIET_S else "silent"
 
 
-def _lasted(run: RunFacts) -> float:
-    if run.ended_at is None:
+def _lasted(run: RunFacts, gone: bool = False) -> float:
+    # When a run was lost nobody wrote down: its end is when another found that out, its heartbeat when it lived.
+    ended = run.heartbeat_at if gone or run.outcome == LOST else run.ended_at
+    if ended is None:
         return max(age(run.started_at), 0.0)
-    begin, end = (datetime.fromisoformat(moment.rstrip("Z")) for moment in (run.started_at, run.ended_at))
+    begin, end = (datetime.fromisoformat(moment.rstrip("Z")) for moment in (run.started_at, ended))
     return (end - begin).total_seconds()

@@ -216,11 +216,12 @@ def in_words(parts: Sequence[Part]) -> str:
 
 
 def ceiling(value: float) -> float:
-    """Return a round number that is not below a value, for the top of an axis."""
+    """Return a round number that is not below a value, for the top of an axis: each quarter of it is whole."""
     if value <= 4:
         return 4
-    step: float = 10 ** math.floor(math.log10(value))
-    return next(step * times for times in (1, 1.2, 1.6, 2, 3, 4, 5, 6, 8, 10) if step * times >= value)
+    tenth: int = 10 ** math.floor(math.log10(value))
+    tops = (tenth * times // 10 for times in (10, 12, 16, 20, 24, 30, 40, 50, 60, 80, 100, 120))
+    return next(top for top in tops if top >= value and top % 4 == 0)
 
 
 # What is a quarter of the height apart.

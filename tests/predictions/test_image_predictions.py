@@ -344,3 +344,9 @@ def test_files_of_any_number_of_entries(season: SeasonFiles, monkeypatch: pytest
     monkeypatch.setattr(verb, "CHUNK", 2)
     report = attach(season, megadetector([seen(season.path(number + 1)) for number in range(images)]))
     assert (report.entries, report.captures, report.changed) == (images, images, images)
+
+
+def test_a_threshold_of_a_fifth_is_a_fifth(season: SeasonFiles) -> None:
+    found = [{"file": season.path(1, 1), "detections": [{"category": "1", "conf": 0.8, "bbox": [0, 0, 1, 1]}]}]
+    attach(season, megadetector(found))
+    assert scores(season, 1)[3] == 0.2, "0.19999999999999996 is below `machine_blank >= 0.2`"

@@ -203,6 +203,8 @@ def test_it_is_written_whole_or_not_at_all(seen: SeasonFiles, tmp_path: Path) ->
         with pytest.raises(UsageError, match="does not exist"):
             write_contact_sheet(ledger, tmp_path / "none" / "sheet.html")
         before = seen.contents()
+        with pytest.raises(UsageError, match="no such folder"):
+            write_contact_sheet(ledger, place, images_root=tmp_path / "moved")
         write_contact_sheet(ledger, place)
     assert place.read_text("utf-8").startswith("<!doctype html>")
     assert seen.contents() == before

@@ -83,6 +83,22 @@ def test_a_ledger_that_cannot_be_written_is_verified_all_the_same(
     assert "the result is not kept in the ledger" in caplog.text
 
 
+def test_a_look_at_a_part_does_not_pass_for_a_look_at_all(world: UploadedSeason, tmp_path: Path) -> None:
+    page = str(tmp_path / "season.html")
+    said = world.on_project("verify", "--part", "1/2").stdout
+    assert "every image whole of the " in said
+    assert "that were asked for (1/2)" in said
+    assert "never as a whole" in world.run("report", "-o", page).stdout
+    world.on_project("verify")
+    assert "as a whole" not in world.run("report", "-o", page).stdout
+    for _ in range(6):  # more than a page shows
+        nothing = world.on_project("verify", "--batch", "batch_1", "--sample", "0.000001%")
+    assert "but no image was asked for (0.000001%)" in nothing.stdout
+    sentence = world.run("report", "-o", page).stdout
+    assert "(batch batch_1, 0 images, 0.000001%): all was well, as a whole " in sentence
+    assert "only batch_1, 0.000001%): all was well" in world.run("watch", "--once").stdout
+
+
 def test_progress_keeps_what_was_before(world: UploadedSeason) -> None:
     link = ("--batch", "batch_1", "--workflow-id", world.sandbox.workflow_id)
     assert world.on_project("link", *link).returncode == 0
@@ -155,6 +171,16 @@ def test_a_copy_is_whole_and_stands_in_the_ledger(world: UploadedSeason) -> None
         2,
         f"Error: {path} is there already: name a new file for the copy\n",
     )
+
+
+@of_files
+def test_a_ledger_that_cannot_be_written_is_copied_all_the_same(
+    world: UploadedSeason, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Ledger.open(world.path, read_only=True) as ledger:
+        made = backup(ledger, tmp_path / "copy.db")
+    assert made.captures == 12
+    assert "the copy is not noted in the ledger" in caplog.text
 
 
 @of_files

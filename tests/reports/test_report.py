@@ -390,7 +390,8 @@ def test_a_strip_has_one_path_a_shade() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "top"), [(0, 4), (3, 4), (4, 4), (5, 5), (11, 12), (99, 100), (101, 120), (1_000_001, 1_200_000)]
+    ("value", "top"),
+    [(0, 4), (3, 4), (4, 4), (5, 8), (9, 12), (11, 12), (27, 40), (99, 100), (101, 120), (1_000_001, 1_200_000)],
 )
 def test_an_axis_ends_with_a_round_number(value: float, top: float) -> None:
     assert charts.ceiling(value) == top
@@ -402,3 +403,8 @@ def test_words() -> None:
     )  # fmt: skip
     assert when(NOW) == "23 Nov 2026, 19:30 UTC"
     assert code("run `a <b>` now <i>") == "run <code>a &lt;b&gt;</code> now &lt;i&gt;"
+
+
+def test_a_full_disk_is_told_of_the_file_that_was_named(told: Path, call_ctstate) -> None:
+    done = call_ctstate("--ledger", str(told / "ledger.db"), "report", "-o", "/dev/full")
+    assert (done.code, done.stderr) == (1, "Error: /dev/full: No space left on device\n")

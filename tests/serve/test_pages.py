@@ -1,8 +1,10 @@
 """What the pages show, of a ledger whose sites have names that nobody should give them."""
 
+import errno
 import io
 import re
 from html import escape, unescape
+from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
@@ -12,7 +14,7 @@ from ctstate.ledger import Ledger
 from ctstate.verbs.reading import SharedReader
 from ctstate.verbs.serve import questions
 from ctstate.verbs.serve.questions import Questions
-from tests.builders.live_page import CAPTURES, EMOJI, LONG, SCRIPT, Served
+from tests.builders.live_page import CAPTURES, EMOJI, LONG, SCRIPT, Served, make_ledger, serving
 
 ENDLESS = "WITH RECURSIVE n(k) AS (SELECT 1 UNION ALL SELECT k + 1 FROM n) SELECT max(k) FROM n"
 
@@ -93,6 +95,19 @@ def test_no_other_file_is_shown(served: Served, image: str, words: str) -> None:
     assert words in reply.text
 
 
+def test_an_image_that_was_moved_is_still_on_zooniverse(tmp_path: Path) -> None:
+    path = make_ledger(tmp_path / "season")
+    with Ledger.open(path) as ledger, ledger.write() as connection:
+        connection.exec_driver_sql(
+            "UPDATE image SET arrived_at = '2026-11-01T10:00:00.000000Z', bytes = 1000 WHERE capture_id = 4"
+        )
+    with serving(path) as page:
+        page.enter()
+        shown = page.get("/capture/4").text
+    assert 'class="good">on Zooniverse<' in shown
+    assert ">there<" not in shown, "'there' below 'the file is not there' is no help"
+
+
 def test_sql_only_reads(served: Served) -> None:
     for statement in (
         "DELETE FROM image",
@@ -115,6 +130,31 @@ def test_sql_as_a_file(served: Served) -> None:
     lines = reply.content.decode().splitlines()
     assert lines[0] == "capture_id,site"
     assert len(lines) == CAPTURES + 1
+
+
+def test_one_huge_value_does_not_fill_the_machine(served: Served) -> None:
+    for question in ("SELECT zeroblob(900000000)", "SELECT hex(zeroblob(2000000)) FROM v_captures"):
+        assert "string or blob too big" in served.get("/sql?" + urlencode({"q": question})).text
+        assert served.get("/sql.csv?" + urlencode({"q": question})).status_code == 400
+
+
+def test_an_answer_that_fills_the_disk_is_given_up(hostile: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(questions, "_FILE_BYTES", 100_000)
+    with Ledger.open(hostile, read_only=True) as ledger, SharedReader(ledger) as reader:
+        reader.ask("x", lambda _: None)
+        asked = Questions(ledger, reader)
+        file = asked.file(ENDLESS.replace("max(k)", "k"))
+        assert (file.status_code, bytes(file.body)) == (
+            400,
+            b"SQL: more than 0.0001 GB; `ctstate sql --csv` gives it whole\n",
+        )
+        assert asked.file("SELECT 1 AS one").status_code == 200
+
+        def full(*_: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(questions, "_bounded", full)
+        assert asked.file("SELECT 1 AS one").status_code == 507
 
 
 def test_sql_is_stopped_in_time(hostile: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,6 +51,18 @@ def test_a_picture_tells_rates_and_what_is_left(tmp_path: Path) -> None:
         assert next(pictures).workers == []
 
 
+def test_a_run_that_was_lost_lasted_until_its_last_heartbeat(tmp_path: Path) -> None:
+    with Ledger.open(make_ledger(tmp_path / "season")) as ledger:
+        with ledger.write() as connection:
+            runs.end(connection, 1, "lost")  # as the next upload finds out, a night later
+            connection.execute(
+                text("UPDATE run SET started_at = '2026-11-01T10:00:00.000000Z', heartbeat_at ="
+                     " '2026-11-01T10:00:05.000000Z', ended_at = '2026-11-02T10:00:00.000000Z' WHERE id = 1")
+            )  # fmt: skip
+        (lost,) = [run for run in next(watch(ledger)).runs if run.facts.id == 1]
+    assert (lost.state, lost.lasted) == ("lost", 5)
+
+
 def test_once_prints_one_picture(hostile: str, call_ctstate: object) -> None:
     for arguments in (("watch", "--once"), ("watch",)):  # where no terminal takes it, one is enough
         done = call_ctstate("--ledger", hostile, *arguments)  # type: ignore[operator]

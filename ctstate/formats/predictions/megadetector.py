@@ -183,7 +183,7 @@ def combined(reader: Reader, named: Mapping[str, float], classified: Sequence[tu
             animal=of_kind.get("animal"),
             person=of_kind.get("person"),
             vehicle=of_kind.get("vehicle"),
-            blank=1 - max(of_kind.values()) if of_kind else 1.0,
+            blank=round(1 - max(of_kind.values()), 6) if of_kind else 1.0,
             species=None if species is None else species[0],
             species_confidence=None if species is None else species[1],
         ),

@@ -109,7 +109,7 @@ class SpeciesNet(Reader):
         elif chosen is not None:
             blank = chosen[1]
         else:
-            blank = 1 - max(found.values(), default=0.0)
+            blank = round(1 - max(found.values(), default=0.0), 6)
         return Combined(
             metadata,
             Scores(

@@ -26,14 +26,30 @@ def sentence(facts: Facts) -> str:
 
 
 def verified(looks: Sequence[Looked]) -> str:
-    """Return when Zooniverse was last compared with the ledger, and what came of it."""
+    """Return when Zooniverse was last compared with the ledger, and what came of it.
+
+    A comparison of a batch or of some images says nothing of the rest: when all was last compared is said with it.
+    """
     found = next((look for look in looks if look.verb == "verify"), None)
     if found is None:
         return "not verified yet"
-    of = f" (batch {found.batch})" if found.batch is not None else ""
-    part = f" ({found.part} of the images)" if found.part is not None else ""
-    result = "all was well" if not found.findings else f"{counted(found.findings, 'finding')} to mend"
-    return f"last verified {when(found.ended_at)}{of}{part}: {result}"
+    last = f"last verified {when(found.ended_at)}{_of(found)}: {_result(found)}"
+    if found.whole:
+        return last
+    whole = next((look for look in looks if look.whole), None)
+    return f"{last}, " + (
+        "never as a whole" if whole is None else f"as a whole {when(whole.ended_at)}: {_result(whole)}"
+    )
+
+
+def _of(look: Looked) -> str:
+    of = [f"batch {look.batch}"] if look.batch is not None else []
+    of += [f"{counted(look.images_asked, 'image')}, {look.part}"] if look.part is not None else []
+    return f" ({', '.join(of)})" if of else ""
+
+
+def _result(look: Looked) -> str:
+    return "all was well" if not look.findings else f"{counted(look.findings, 'finding')} to mend"
 
 
 def to_come(ahead: UploadsAhead) -> str:

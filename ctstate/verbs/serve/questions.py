@@ -80,14 +80,14 @@ class Questions:
                 text = io.TextIOWrapper(spooled, encoding="utf-8", newline="", write_through=True)
                 writer = csv.writer(text, lineterminator="\n")
                 writer.writerow(answer.columns)
-                for row in answer.rows:
-                    writer.writerow(row)
-                    if spooled.tell() > _FILE_BYTES:
-                        raise InputError("SQL: that is over 500 MB; `ctstate sql` writes files of any size")
+                writer.writerows(_bounded(answer.rows, spooled))
                 text.detach()
         except CtstateError as error:
             spooled.close()
             return PlainTextResponse(f"{error}\n", 400)
+        except OSError as error:
+            spooled.close()
+            return PlainTextResponse(f"no room for the answer here ({error.strerror}): `ctstate sql --csv`\n", 507)
         except BaseException:
             spooled.close()
             raise
@@ -107,6 +107,14 @@ def _first(rows: Iterable[Sequence[Value]]) -> tuple[list[Sequence[Value]], bool
         shown.append(row)
         size += sum(len(value) for value in row if isinstance(value, str | bytes))
     return shown, False
+
+
+def _bounded(rows: Iterable[Sequence[Value]], file: IO[bytes]) -> Iterator[Sequence[Value]]:
+    """Yield rows for as long as what they are written to stays small enough for a disk that others share."""
+    for row in rows:
+        yield row
+        if file.tell() > _FILE_BYTES:
+            raise InputError(f"SQL: more than {_FILE_BYTES / 1e9:g} GB; `ctstate sql --csv` gives it whole")
 
 
 def _pieces(file: IO[bytes]) -> Iterator[bytes]:
