@@ -17,6 +17,7 @@ from ctstate.verbs.retry import retry
 from ctstate.verbs.survey import ACTED_ON, ALL, Survey, survey
 from ctstate.verbs.survey.sets import _another_s
 from ctstate.zooniverse import Zooniverse
+from tests.builders.ledgers import of_files
 from tests.builders.season_on_sandbox import JPEG, MD5, Season, delete_set, foreign_subject, mark_of, set_of
 
 
@@ -324,6 +325,7 @@ def test_in_another_batch_s_set(new_season) -> None:
     assert found.findings, "a subject in the wrong set is not silently fine"
 
 
+@of_files
 def test_a_copy_of_before_a_batch_is_put_back_and_what_went_up_since_is_not_overlooked(
     new_season, tmp_path: Path
 ) -> None:
