@@ -406,5 +406,5 @@ def test_words() -> None:
 
 
 def test_a_full_disk_is_told_of_the_file_that_was_named(told: Path, call_ctstate) -> None:
-    done = call_ctstate("--ledger", str(told / "ledger.db"), "report", "-o", "/dev/full")
+    done = call_ctstate("--ledger", str(no_ledger_at(told / "ledger.db")), "report", "-o", "/dev/full")
     assert (done.code, done.stderr) == (1, "Error: /dev/full: No space left on device\n")
