@@ -284,12 +284,6 @@ class BatchName(NamedTuple):
     batch: str
 
 
-def seasons(connection: Connection) -> dict[int, str]:
-    """Return the seasons' names by key, by name."""
-    rows = connection.execute(select(season.c.id, season.c.name).order_by(season.c.name))
-    return {int(key): str(name) for key, name in rows}
-
-
 def batches(connection: Connection) -> list[BatchName]:
     """Return all batches, by season, as they were made."""
     of_season = batch.join(season, season.c.id == batch.c.season_id)

@@ -152,33 +152,6 @@ def polls(connection: Connection, season_id: int) -> list[Poll]:
 # -- runs ------------------------------------------------------------------------------------------------------
 
 
-class RunSeen(NamedTuple):
-    """A run; `uploaded` and `failed` are counted apart (`count_moves`)."""
-
-    id: int
-    verb: str
-    outcome: str | None
-    started_at: str
-    heartbeat_at: str
-    ended_at: str | None
-    stop_requested_at: str | None
-    host: str
-    slurm_job: str | None
-    slurm_task: str | None
-    message: str | None
-
-
-def newest_runs(connection: Connection, most: int) -> list[RunSeen]:
-    """Return the runs that have not ended and the newest that have, the latest first."""
-    ended = select(run.c.id).where(run.c.ended_at.is_not(None)).order_by(run.c.id.desc()).limit(most)
-    found = connection.execute(
-        select(*(run.c[name] for name in RunSeen._fields))
-        .where(run.c.ended_at.is_(None) | run.c.id.in_(ended))
-        .order_by(run.c.id.desc())
-    )
-    return [RunSeen(*row) for row in found]
-
-
 _MOVES = 50_000
 
 

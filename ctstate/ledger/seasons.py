@@ -75,3 +75,9 @@ def put_season(
         )
     connection.execute(update(season).where(season.c.id == known.id).values(wanted))
     return SeasonPut(known.id, True)
+
+
+def names(connection: Connection) -> dict[int, str]:
+    """Return the seasons' names by key, by name."""
+    rows = connection.execute(select(season.c.id, season.c.name).order_by(season.c.name))
+    return {int(key): str(name) for key, name in rows}

@@ -11,7 +11,6 @@ import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
 from ctstate.errors import BrokenImageError, UsageError
@@ -19,11 +18,10 @@ from ctstate.formats.predictions.records import kind_of
 from ctstate.images.thumbnail import thumbnail
 from ctstate.ledger import Ledger, contact
 from ctstate.ledger.contact import Candidate, Scored, Shown
-from ctstate.verbs.files import written
-from ctstate.web.contact_sheet import Box, Card, ContactSheet, Picture, Section, page
+from ctstate.web.contact_sheet import Box, Card, ContactSheet, Picture, Section
 from ctstate.words import counted
 
-__all__ = ["ContactSheet", "Threshold", "contact_sheet", "write_contact_sheet"]
+__all__ = ["ContactSheet", "Threshold", "contact_sheet"]
 
 BAND = 0.1
 """So far from a threshold a score may be to be shown: a tenth of all that there is."""
@@ -147,43 +145,6 @@ def contact_sheet(
         cards = _cards(ledger, root, sample.chosen(), None)
         sections.append(Section("sample", title, meaning, cards, sample.wanted))
     return ContactSheet(found.name, ledger.moment(), captures, sections, notes)
-
-
-def write_contact_sheet(
-    ledger: Ledger,
-    file: str | os.PathLike[str],
-    season: str | None = None,
-    *,
-    per_site: int = 3,
-    around: Sequence[str | Threshold] = (),
-    band: float = BAND,
-    most: int = MOST,
-    seed: int | None = None,
-    images_root: str | os.PathLike[str] | None = None,
-) -> ContactSheet:
-    """Write a contact sheet as one file of HTML, whole or not at all; see `contact_sheet`.
-
-    Args:
-        ledger, season, per_site, around, band, most, seed, images_root: as for `contact_sheet`.
-        file: where to.
-
-    Raises:
-        UsageError: also no such folder.
-        LedgerError: as for `contact_sheet`.
-    """
-    with written(Path(file), private=True) as stream:  # people are on it who are to be left out
-        sheet = contact_sheet(
-            ledger,
-            season,
-            per_site=per_site,
-            around=around,
-            band=band,
-            most=most,
-            seed=seed,
-            images_root=images_root,
-        )
-        stream.write(page(sheet))
-    return sheet
 
 
 def _thresholds(ledger: Ledger, around: Sequence[str | Threshold], notes: list[str]) -> list[Threshold]:

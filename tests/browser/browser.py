@@ -29,7 +29,8 @@ WAYS = [pytest.param(scheme, width, id=f"{scheme}-{width}") for scheme in SCHEME
 """How a page is looked at: `@pytest.mark.parametrize(("scheme", "width"), WAYS)`."""
 
 in_browser = pytest.mark.xdist_group("browser")
-"""Marks the modules of such tests: one process starts one browser."""
+"""Marks the modules of such tests, for one process to start the one browser. With pytest 9.2, pytest-xdist 3.8
+keeps no group together, and each process starts its own."""
 
 RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
 

@@ -11,9 +11,10 @@ import pytest
 
 from ctstate.errors import UsageError
 from ctstate.ledger import contact
-from ctstate.verbs.contact_sheet import Threshold, contact_sheet, thresholds_in, write_contact_sheet
+from ctstate.verbs.contact_sheet import Threshold, contact_sheet, thresholds_in
 from ctstate.verbs.exclude import exclude
 from ctstate.verbs.predict import PredictionFile, predict
+from ctstate.verbs.report import report_before_upload
 from ctstate.web.contact_sheet import Box, Card, ContactSheet, Picture, Section, page
 from tests.builders.image_files import SECRET, UNDO, corners, frame, opened, saved, secret_exif, with_every_secret
 from tests.builders.season_files import SeasonFiles
@@ -142,7 +143,7 @@ def test_no_thumbnail_says_where_it_was_taken(seen: SeasonFiles, tmp_path: Path)
     for row in seen.rows:
         (seen.root / row["path"]).write_bytes(with_every_secret(picture()))
     with seen.open() as ledger:
-        write_contact_sheet(ledger, tmp_path / "sheet.html", around=["machine_person=0.2"])
+        report_before_upload(ledger, tmp_path / "sheet.html", around=["machine_person=0.2"])
     found = re.findall(r'href="data:image/jpeg;base64,([^"]+)"', (tmp_path / "sheet.html").read_text("utf-8"))
     assert len(found) == 5 + 6
     for text in found:
@@ -164,7 +165,8 @@ def test_names_are_escaped_and_nothing_runs_or_is_fetched(tmp_path: Path) -> Non
     attach(other, [{"file": other.path(1), "detections": found}], **{"9": EVIL})
     with other.open() as ledger:
         exclude(ledger, where="machine_species_confidence > 0.85", reason=EVIL)
-        sheet = write_contact_sheet(ledger, tmp_path / "sheet.html")
+        report_before_upload(ledger, tmp_path / "sheet.html")
+        sheet = contact_sheet(ledger)
     assert [card.excluded for card in sheet.sections[0].cards] == [EVIL]
     text = (tmp_path / "sheet.html").read_text("utf-8")
     assert "<script" not in text
@@ -198,14 +200,14 @@ def test_it_is_written_whole_or_not_at_all(seen: SeasonFiles, tmp_path: Path) ->
     place = tmp_path / "sheet.html"
     with seen.open() as ledger:
         with pytest.raises(UsageError, match="--around"):
-            write_contact_sheet(ledger, place, around=["machine_lion=0.2"])
+            report_before_upload(ledger, place, around=["machine_lion=0.2"])
         assert list(tmp_path.glob("*.html*")) == list(tmp_path.glob(".*.part")) == []
         with pytest.raises(UsageError, match="does not exist"):
-            write_contact_sheet(ledger, tmp_path / "none" / "sheet.html")
+            report_before_upload(ledger, tmp_path / "none" / "sheet.html")
         before = seen.contents()
         with pytest.raises(UsageError, match="no such folder"):
-            write_contact_sheet(ledger, place, images_root=tmp_path / "moved")
-        write_contact_sheet(ledger, place)
+            report_before_upload(ledger, place, images_root=tmp_path / "moved")
+        report_before_upload(ledger, place)
     assert place.read_text("utf-8").startswith("<!doctype html>")
     assert seen.contents() == before
 

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ctstate.ledger import Ledger
-from ctstate.verbs.contact_sheet import write_contact_sheet
+from ctstate.verbs.contact_sheet import contact_sheet
 from ctstate.verbs.files import written
 from ctstate.verbs.report.facts import gather
 from ctstate.verbs.report.page import draw
 from ctstate.verbs.report.sentence import sentence
+from ctstate.web.contact_sheet import page as contact_sheet_page
 from ctstate.words import counted
 
 
@@ -72,7 +73,9 @@ def report_before_upload(
     Raises:
         UsageError: as for `report` and `contact_sheet`.
     """
-    sheet = write_contact_sheet(ledger, file, season, around=around, per_site=per_site, images_root=images_root)
+    with written(Path(file), private=True) as stream:  # people are on it who are to be left out
+        sheet = contact_sheet(ledger, season, around=around, per_site=per_site, images_root=images_root)
+        stream.write(contact_sheet_page(sheet))
     without = (
         f", {counted(sheet.without_picture, 'capture')} of them without a picture" if sheet.without_picture else ""
     )

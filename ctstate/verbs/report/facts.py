@@ -15,7 +15,8 @@ from ctstate.ledger import Ledger, counts, overview, runs, scans
 from ctstate.ledger.clock import age
 from ctstate.ledger.counts import StateCount
 from ctstate.ledger.dialect import Finding, Stored
-from ctstate.ledger.overview import Copy, Hour, Looked, RunSeen
+from ctstate.ledger.live import RunFacts, newest_runs
+from ctstate.ledger.overview import Copy, Hour, Looked
 from ctstate.ledger.scans import CapturesSeen, Guess, ImagesSeen
 from ctstate.ledger.states import PENDING, State
 from ctstate.verbs.pages import Pages
@@ -84,7 +85,7 @@ class Totals(NamedTuple):
 class RunTold(NamedTuple):
     """A run, whether it lives, and what it brought."""
 
-    run: RunSeen
+    run: RunFacts
     state: str  # live, lost, or its outcome
     seconds: float
     uploaded: int
@@ -222,7 +223,7 @@ def _runs(ledger: Ledger, at: dict[str, str]) -> list[RunTold]:
     at["runs"] = ledger.moment()
     with ledger.read() as connection:
         gone = set(ledger.dead_runs(connection))
-        rows = overview.newest_runs(connection, RUNS)
+        rows = newest_runs(connection, RUNS)
     told = []
     for row in rows:
         live = row.ended_at is None and row.id not in gone

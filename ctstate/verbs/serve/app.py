@@ -14,6 +14,7 @@ from ctstate.errors import CtstateError, LedgerError
 from ctstate.ledger import Ledger, live, live_captures
 from ctstate.ledger.clock import age
 from ctstate.ledger.live_captures import EXCLUDED, NO_BATCH, Wanted
+from ctstate.ledger.seasons import names as season_names
 from ctstate.ledger.states import FailureKind
 from ctstate.ledger.views import events_of, facts_of, images_of
 from ctstate.machine import machine
@@ -141,7 +142,7 @@ class LivePage:
         def question(connection: live.Reading) -> tuple[live_captures.Found, list[live.BatchName], dict[int, str]]:
             shortly = live_captures.SHORT_LOOK_S if self._reader.holds_up_writers else None
             found = live_captures.find(connection, wanted, after, shortly)
-            return found, live.batches(connection), live.seasons(connection)
+            return found, live.batches(connection), season_names(connection)
 
         answer = self._reader.ask(("captures", wanted, after), question, _SHORT_S)
         found, batches, seasons = answer.value

@@ -5,7 +5,7 @@ from typing import Any
 
 from ctstate.capture import Batch, CaptureContent, Snapshot, pages
 from ctstate.errors import NotFoundError
-from ctstate.ledger import Ledger, State, captures, claims, comparison, live, subject_sets
+from ctstate.ledger import Ledger, State, captures, claims, comparison, seasons, subject_sets
 from ctstate.machine import machine
 from ctstate.verbs.survey.findings import Notes
 from ctstate.verbs.survey.share import Share
@@ -52,7 +52,7 @@ def sets_of_no_batch(
     # The ledger is read after Zooniverse: a set that an upload makes meanwhile is in both.
     with ledger.read() as connection:
         known = {mine.set_id for mine in subject_sets.of_project(connection, project_id)}
-        others = set(live.seasons(connection).values()) - {season}
+        others = set(seasons.names(connection).values()) - {season}
     known.update(item.subject_set_id for item in looked_at if item.subject_set_id is not None)
     spoken_of = {item.subject_set_name or subject_set_name(season, item.name) for item in looked_at}
     for row in sorted(made_here, key=lambda row: row.id):
