@@ -21,7 +21,11 @@ WhenWritten = Callable[[Any, CtstateError | None], None]
 MOST_IN_ONE_COMMIT = 500
 
 GATHER_S = 0.04
-"""How long a commit waits for more to carry: one story waits for it, and the others go on meanwhile."""
+"""How long a commit waits at most for more to carry: one story waits for it, and the others go on meanwhile."""
+
+ENOUGH = 8
+"""So many writes are worth a commit at once. Over a network fewer come while one waits, so that many workers of one
+ledger share its lock as before; where writes come faster, it is the wait that would hold them up."""
 
 
 class _Handed(NamedTuple):
@@ -56,7 +60,8 @@ class Committer:
         """
         with self._condition:
             self._queue.append(_Handed(operation, when_written))
-            self._condition.notify_all()
+            if len(self._queue) in (1, ENOUGH):  # else the thread has no reason to wake
+                self._condition.notify_all()
 
     def close(self) -> None:
         """Write what was handed in and end the thread."""
@@ -69,9 +74,12 @@ class Committer:
         with self._condition:
             while not self._queue and not self._closing:
                 self._condition.wait()
-        if not self._closing:
-            machine().sleep(GATHER_S)
-        with self._condition:
+            until = machine().monotonic() + GATHER_S
+            while len(self._queue) < ENOUGH and not self._closing:
+                left = until - machine().monotonic()
+                if left <= 0:
+                    break
+                self._condition.wait(left)
             return [self._queue.popleft() for _ in range(min(len(self._queue), MOST_IN_ONE_COMMIT))]
 
     def _run(self) -> None:

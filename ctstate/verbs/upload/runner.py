@@ -144,7 +144,7 @@ class Runner:
         self._stories: dict[int, StoryUnderWay] = {}
         self._to_encode: deque[StoryUnderWay] = deque()
         self._holding = 0
-        self._capacity = 2 * assignment.processes + 2 * assignment.connections
+        self._capacity = 2 * assignment.processes + 4 * assignment.connections
         self._recovered_at = machine().monotonic()
         self._committer = Committer(ledger, self._die)
         self._lost = LostCreates(ledger, zooniverse, assignment.settle, self._looked, self._die)
