@@ -3,6 +3,7 @@
 The file may contradict itself, or the ledger; both are found before anything is written, and named by row.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from sqlalchemy import (
     ColumnExpressionArgument,
     Insert,
     Integer,
+    Row,
     Select,
     Text,
     and_,
@@ -48,11 +50,6 @@ _LIMITS = {name: characters(capture.c[name]) for name in ("capture_id", "season"
 # -- what the file says, by itself -----------------------------------------------------------------------------
 
 
-def incoming_seasons(connection: Connection) -> list[str]:
-    """Return the seasons that the file names."""
-    return list(connection.execute(select(incoming.c.season).distinct().order_by(incoming.c.season)).scalars())
-
-
 class Problem(NamedTuple):
     """An image that cannot be uploaded, and why."""
 
@@ -64,6 +61,7 @@ class Problem(NamedTuple):
 class Contents(NamedTuple):
     """What a file holds, its duplicate rows apart."""
 
+    seasons: list[str]
     duplicates: int
     usable: int
     excluded: int
@@ -84,42 +82,57 @@ def check_incoming(connection: Connection, name: str) -> Contents:
     Raises:
         InputError: two rows contradict each other, or a name is too long.
     """
-    _check_lengths(connection, name)
-    _check_facts_agree(connection, name)
+    seen = connection.execute(_AT_A_GLANCE).one()
+    if seen.too_long is not None:
+        most = ", ".join(f"{column} {number}" for column, number in _LIMITS.items())
+        raise InputError(f"{name}, row {seen.too_long}: a name is too long (characters at most: {most})")
     duplicates = 0
-    if connection.execute(_ANYTHING_TWICE).first():
+    if any(connection.execute(question).first() for question in _ANYTHING_AMISS):
+        _check_facts_agree(connection, name)
         _check_images_agree(connection, name)
         first = select(func.min(incoming.c.row)).group_by(incoming.c.capture_id, incoming.c.rank)
         duplicates = connection.execute(delete(incoming).where(incoming.c.row.not_in(first))).rowcount
-    found = connection.execute(
-        select(
-            incoming.c.problem, func.count(), func.count(incoming.c.taken_at), func.count(incoming.c.taken_text)
-        ).group_by(incoming.c.problem)
-    ).all()
-    number: dict[str | None, int] = {problem: images for problem, images, _, _ in found}
-    shown = connection.execute(
-        select(incoming.c.row, incoming.c.path, incoming.c.problem_reason)
-        .where(incoming.c.problem.in_(["missing", "empty"]))
-        .order_by(incoming.c.row)
-        .limit(MOST_EXAMPLES)
-    )
+        seen = connection.execute(_AT_A_GLANCE).one()
+    seasons = [seen.first_season]
+    if seen.first_season != seen.last_season:
+        seasons = [*connection.execute(select(incoming.c.season).distinct().order_by(incoming.c.season)).scalars()]
+    number: dict[str, int] = {}
+    shown: Sequence[Row[int, str, str]] = ()
+    if seen.problems:
+        is_problem = incoming.c.problem.is_not(None)
+        by_problem = select(incoming.c.problem, func.count()).where(is_problem).group_by(incoming.c.problem)
+        number = dict(connection.execute(by_problem).tuples().all())
+        shown = connection.execute(
+            select(incoming.c.row, incoming.c.path, incoming.c.problem_reason)
+            .where(incoming.c.problem.in_(["missing", "empty"]))
+            .order_by(incoming.c.row)
+            .limit(MOST_EXAMPLES)
+        ).all()
     return Contents(
+        seasons,
         duplicates,
-        usable=number.get(None, 0),
+        usable=seen.images - seen.problems,
         excluded=number.get("excluded", 0),
         missing=number.get("missing", 0),
         empty=number.get("empty", 0),
-        timeless=sum(images - timed for _, images, timed, _ in found),
-        no_times=sum(texts for *_, texts in found),
+        timeless=seen.images - seen.timed,
+        no_times=seen.texts,
         examples=[Problem(*row) for row in shown],
     )
 
 
-def _check_lengths(connection: Connection, name: str) -> None:
-    too_long = or_(*(func.length(incoming.c[column]) > most for column, most in _LIMITS.items()))
-    if (row := connection.execute(select(func.min(incoming.c.row)).where(too_long)).scalar()) is not None:
-        most = ", ".join(f"{column} {number}" for column, number in _LIMITS.items())
-        raise InputError(f"{name}, row {row}: a name is too long (characters at most: {most})")
+_AT_A_GLANCE = select(
+    func.count().label("images"),
+    func.count(incoming.c.problem).label("problems"),
+    func.count(incoming.c.taken_at).label("timed"),
+    func.count(incoming.c.taken_text).label("texts"),
+    func.min(incoming.c.season).label("first_season"),
+    func.max(incoming.c.season).label("last_season"),
+    func.min(
+        case((or_(*(func.length(incoming.c[column]) > most for column, most in _LIMITS.items())), incoming.c.row))
+    ).label("too_long"),
+)
+"""All that one pass over the rows can tell; most files hold nothing that is worth another."""
 
 
 def _differs(column: ColumnElement[Any]) -> ColumnElement[bool]:
@@ -127,14 +140,22 @@ def _differs(column: ColumnElement[Any]) -> ColumnElement[bool]:
     return func.min(column) != func.max(column)
 
 
-_TWICE = (func.count(incoming.c[name].distinct()) < func.count() for name in ("rank", "path"))
-_ANYTHING_TWICE = (
-    select(incoming.c.capture_id).group_by(incoming.c.capture_id).having(func.count() > 1, or_(*_TWICE)).limit(1)
-)
-"""Finds whether there may be anything twice, in one pass: what it is, is asked only then."""
-
 _other = incoming.alias("other")
 _FACTS = ("season", "site", "roll", "capture_number", "metadata")
+_facts_differ = or_(*(incoming.c[name].is_distinct_from(_other.c[name]) for name in _FACTS))
+_same_capture = incoming.c.capture_id == _other.c.capture_id
+_ANYTHING_AMISS = (
+    select(incoming.c.capture_id)
+    .group_by(incoming.c.capture_id, incoming.c.rank)
+    .having(func.count() > 1)
+    .limit(1),
+    select(incoming.c.capture_id)
+    .join(_other, and_(_same_capture, incoming.c.rank < _other.c.rank))
+    .where(or_(_facts_differ, incoming.c.path == _other.c.path))
+    .limit(1),
+)
+"""Find whether two rows have one rank of a capture, or its images differ in what is said of it, or are the same.
+What it is, is asked only then."""
 
 
 def _check_facts_agree(connection: Connection, name: str) -> None:
@@ -151,7 +172,7 @@ def _check_facts_agree(connection: Connection, name: str) -> None:
         .select_from(first)
         .join(incoming, and_(it.capture_id == first.c.capture_id, it.row == first.c.row))
         .join(_other, and_(other.capture_id == first.c.capture_id, other.row != first.c.row))
-        .where(or_(*(it[name].is_distinct_from(other[name]) for name in _FACTS)))
+        .where(_facts_differ)
         .order_by(other.row)
         .limit(1)
     ).first()

@@ -300,10 +300,9 @@ def _load(
                 staging.add_images(reading, images)
                 on_progress(reader.rows)
             staging.end_images(reading)
-            seasons = intake_captures.incoming_seasons(reading)
-            if manifest_id is None:
-                manifest_id = _the_one_season(reader.name, seasons)
             contents = intake_captures.check_incoming(reading, reader.name)
+            if manifest_id is None:
+                manifest_id = _the_one_season(reader.name, contents.seasons)
             if not allow_missing:
                 _check_that_they_are_there(reader, contents, texts.images_root)
         with ledger.atomic_run("manifest", {**arguments, "manifest_id": manifest_id}, connection) as (write, run):
