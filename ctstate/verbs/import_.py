@@ -25,6 +25,7 @@ from ctstate.ledger import (
     Ledger,
     Transaction,
     intake_captures,
+    intake_checks,
     intake_legacy,
     intake_predictions,
     runs,
@@ -124,7 +125,7 @@ def import_manifest(
         with ledger.read(connection) as reading:
             _read_manifest(reading, LegacyManifest(name, root))
             report.captures = intake_legacy.count_entries(reading)
-            intake_captures.check_incoming(reading, name)
+            intake_checks.check_incoming(reading, name)
             texts = intake_legacy.season_texts(reading, name, known)
         arguments = {"manifest": name, "manifest_id": manifest_id, "batch": batch}
         with ledger.atomic_run("import", arguments, connection) as (writing, run_id):

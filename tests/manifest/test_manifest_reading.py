@@ -167,6 +167,9 @@ def test_text_is_never_taken_for_a_number(load: Any) -> None:
     assert [image[0] for image in found] == ["007#1e5#NA#0012", "007#nan#-0#1.0"]
 
 
+MANY = "".join(f"S,A,1,1,{rank},{rank}.jpg,0\n" for rank in range(1, 151))
+"""More images of one capture than are held each against each."""
+
 BAD = {
     "header only": (HEADER, "holds no rows"),
     "blank rows only": (HEADER + "\n,,,\n\n", "holds no rows"),
@@ -202,6 +205,14 @@ BAD = {
     "one id, two sites": (
         "capture_id,season,site,roll,capture,image,path\nX,S,A,1,1,1,a.jpg\nX,S,B,1,1,2,b.jpg\n",
         "rows 2 and 3",
+    ),
+    "many images, one rank twice": (HEADER + MANY + "S,A,1,1,77,b.jpg,0\n", "rows 78 and 152"),
+    "many images, one of them twice": (HEADER + MANY + "S,A,1,1,151,77.jpg,0\n", "rows 78 and 152"),
+    "many images, two sites": (
+        "capture_id,season,site,roll,capture,image,path,invalid\n"
+        + MANY.replace("S,A", "X,S,A")
+        + "X,S,B,1,1,151,b.jpg,0\n",
+        "rows 2 and 152",
     ),
     "one id by crafty names": (HEADER + "S,A#1,2,3,1,a.jpg,0\nS,A,1#2,3,2,b.jpg,0\n", "rows 2 and 3"),
 }

@@ -17,7 +17,7 @@ from ctstate.formats.deployments import read_deployments
 from ctstate.formats.reader import CaptureReader, short
 from ctstate.formats.times import zone_named
 from ctstate.images.cores import usable_cores
-from ctstate.ledger import Ledger, intake_captures, intake_times, runs, staging
+from ctstate.ledger import Ledger, intake_captures, intake_checks, intake_times, runs, staging
 from ctstate.ledger.seasons import put_season
 from ctstate.verbs.manifest.checks import check_manifest_id, real_root
 from ctstate.verbs.manifest.folder import LONGEST_GAP_S, FolderOptions
@@ -300,7 +300,7 @@ def _load(
                 staging.add_images(reading, images)
                 on_progress(reader.rows)
             staging.end_images(reading)
-            contents = intake_captures.check_incoming(reading, reader.name)
+            contents = intake_checks.check_incoming(reading, reader.name)
             if manifest_id is None:
                 manifest_id = _the_one_season(reader.name, contents.seasons)
             if not allow_missing:
@@ -339,7 +339,7 @@ def _load(
 
 
 def _check_that_they_are_there(
-    reader: CaptureReader, contents: intake_captures.Contents, images_root: str | None
+    reader: CaptureReader, contents: intake_checks.Contents, images_root: str | None
 ) -> None:
     """Refuse a season most of whose images are not there: the folder is not the right one, or not mounted."""
     looked_for = contents.usable + contents.missing + contents.empty
