@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import insert, update
+from sqlalchemy import bindparam, insert, update
 from sqlalchemy.engine import Connection
 
 from ctstate.ledger import Ledger
@@ -132,14 +132,13 @@ def _move(connection: Connection, rng: random.Random, captures: list[dict[str, A
     assert worker is not None
     ended = int(worker[0])
     connection.execute(insert(run).values(_run(here, "upload", shifted(at, -900), at, None, host="node18")))
+    each = update(capture).where(capture.c.id == bindparam("key"))  # an old SQLite takes 999 of them in one list
     for name, keys in ((1, going[:split]), (2, going[split:])):
-        connection.execute(
-            update(capture).where(capture.c.id.in_(keys)).values(state="batched", batch_id=name, moved_at=began)
-        )
+        batched = each.values(state="batched", batch_id=name, moved_at=began)
+        connection.execute(batched, [{"key": key} for key in keys])
     up = going[: round(len(going) * 0.85)]
-    connection.execute(
-        update(capture).where(capture.c.id.in_(up)).values(state="uploading", claim=1, run_id=ended, moved_at=began)
-    )
+    claimed = each.values(state="uploading", claim=1, run_id=ended, moved_at=began)
+    connection.execute(claimed, [{"key": key} for key in up])
     for number, key in enumerate(up):
         moved_at = shifted(began, 600 + 10 * 3600 * (number / len(up)) ** 0.9)
         if key % 50 in (1, 2, 3):
