@@ -13,11 +13,11 @@ demo: $(VENV)/installed
 	$(BIN)/ctstate demo
 
 test: $(VENV)/installed $(STOCK)/installed $(AXE)
-	$(BIN)/python -m pytest -n 3 --dist loadgroup
+	$(BIN)/python -m pytest -n 4 --dist worksteal
 
 # What of the tests is about the ledger, on PostgreSQL: a server of their own, on loopback, in a temporary folder.
 test-postgres: $(VENV)/installed
-	CTSTATE_TEST_LEDGER=postgres $(BIN)/python -m pytest -n 3 --dist loadgroup tests/ledger tests/library tests/batch \
+	CTSTATE_TEST_LEDGER=postgres $(BIN)/python -m pytest -n 4 --dist worksteal tests/ledger tests/library tests/batch \
 		tests/manifest tests/manifests tests/predictions tests/exclusion tests/reports tests/reconcile \
 		tests/upload/test_upload.py tests/upload/test_workers.py tests/upload/test_postgres_uploads.py \
 		tests/simulation tests/crash/test_database_network.py

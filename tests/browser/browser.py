@@ -28,10 +28,6 @@ WIDTHS = (360, 1400)
 WAYS = [pytest.param(scheme, width, id=f"{scheme}-{width}") for scheme in SCHEMES for width in WIDTHS]
 """How a page is looked at: `@pytest.mark.parametrize(("scheme", "width"), WAYS)`."""
 
-in_browser = pytest.mark.xdist_group("browser")
-"""Marks the modules of such tests, for one process to start the one browser. With pytest 9.2, pytest-xdist 3.8
-keeps no group together, and each process starts its own."""
-
 RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
 
 

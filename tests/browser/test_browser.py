@@ -6,9 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.browser import browser
-from tests.browser.browser import Seen, assert_clean, in_browser, missing, started
-
-pytestmark = in_browser
+from tests.browser.browser import Seen, assert_clean, missing, started
 
 GOOD = "<!doctype html><html lang=en><meta charset=utf-8><title>t</title><main><h1>t</h1>{}</main></html>"
 

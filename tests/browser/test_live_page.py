@@ -11,10 +11,8 @@ import pytest
 from sqlalchemy import text
 
 from ctstate.ledger import Ledger
-from tests.browser.browser import WAYS, Seen, in_browser, overflow, violations
+from tests.browser.browser import WAYS, Seen, overflow, violations
 from tests.builders.live_page import SCRIPT, Served, make_ledger, serving
-
-pytestmark = in_browser
 
 PAGES = (
     "/", "/sites", "/captures", "/captures?state=failed", "/capture/4", "/capture/13", "/runs", "/runs/1",

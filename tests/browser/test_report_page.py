@@ -6,11 +6,9 @@ import pytest
 
 from ctstate.ledger import Ledger
 from ctstate.verbs.report import report
-from tests.browser.browser import WAYS, Seen, assert_clean, in_browser, overflow
+from tests.browser.browser import WAYS, Seen, assert_clean, overflow
 from tests.builders.ledgers import no_ledger_at
 from tests.builders.told_season import MARKUP, ODD, make
-
-pytestmark = in_browser
 
 
 @pytest.fixture(scope="module")
