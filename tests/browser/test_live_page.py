@@ -149,6 +149,7 @@ def test_images_are_shown(browser: Any, live: tuple[Served, Any], tmp_path: Path
     tab = Watched(browser, live)
     tab.open("/capture/4")
     widths = "[...document.querySelectorAll('.images img')].map((image) => image.naturalWidth)"
+    tab.page.wait_for_function(f"{widths}.every((width) => width > 0)")  # images far down come later
     assert tab.page.evaluate(widths) == [360]
     assert tab.wrong == []
     tab.context.close()
