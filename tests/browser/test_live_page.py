@@ -148,8 +148,8 @@ def test_all_can_be_read_without_javascript(browser: Any, live: tuple[Served, An
 def test_images_are_shown(browser: Any, live: tuple[Served, Any], tmp_path: Path) -> None:
     tab = Watched(browser, live)
     tab.open("/capture/4")
-    widths = "[...document.querySelectorAll('.images img')].map((image) => image.naturalWidth)"
-    tab.page.wait_for_function(f"{widths}.every((width) => width > 0)")  # images far down come later
-    assert tab.page.evaluate(widths) == [360]
+    images = "[...document.querySelectorAll('.images img')]"
+    tab.page.evaluate(f"Promise.all({images}.map((image) => image.decode()))")  # they may come after the page
+    assert tab.page.evaluate(f"{images}.map((image) => image.naturalWidth)") == [360]
     assert tab.wrong == []
     tab.context.close()
