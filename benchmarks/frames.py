@@ -46,7 +46,7 @@ def photograph(kind: str, size: tuple[int, int], subsampling: str, seed: int) ->
     """A file of one of KINDS; the same for the same arguments."""
     rng = np.random.default_rng(seed)
     width, height = size
-    pixels = np.asarray(scene(size, rng), np.float32)
+    pixels: np.ndarray = np.asarray(scene(size, rng), np.float32)
     noise, quality = 3.0, 90
     if kind in ("infrared", "night"):
         noise = 8.0

@@ -110,7 +110,7 @@ def compare(folder: Path, each: int) -> None:
             figures: list[float] = []
             for quality in QUALITIES:
                 made = run(path, quality)
-                image = Image.open(io.BytesIO(made))
+                image: Image.Image = Image.open(io.BytesIO(made))
                 if image.size != reference.size:  # ctstate turned it as its orientation says
                     image = image.transpose(Image.Transpose.ROTATE_90)
                 figures += (ssim(grey(image), grey(reference)), len(made) / 1000)
@@ -139,7 +139,7 @@ def main() -> None:
     """See the module's text."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("files", metavar="FILE", nargs="*", type=Path, help="images whose cost is measured")
-    parser.add_argument("--sizes", nargs="+", default=SIZES, metavar="WxH", help="sizes of made-up frames")
+    parser.add_argument("--sizes", nargs="*", default=SIZES, metavar="WxH", help="of made-up frames, if any")
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--each", type=int, default=9, help="made-up frames of every kind; 0: no look at looks")
     args = parser.parse_args()
