@@ -1,11 +1,16 @@
 """What it costs to make camera-trap images fit for Zooniverse, and what it does to their look.
 
-    python benchmarks/images.py [--repeats 9] [--longest 1440] [--quality 50] [--sizes WxH ...] [FILE ...]
+    python benchmarks/images.py [--repeats 15] [--sizes WxH ...] [--each 9] [FILE ...]
 
-One process, one thread, all ways of doing it in turn and that several times, so that whatever else the machine
-does hits all alike; reported is the median of the CPU times (system time included). FILEs are used instead of
-the made-up frames. The look is compared before the JPEG encoding takes its toll (saved at quality 100) and after
-it, both against the full-size frame scaled down with LANCZOS.
+Of every image is made a JPEG of 1440 px: by the textbook (decode in full, LANCZOS), by ctstate over Pillow alone
+and with `ctstate[fast]`, and by the floor (benchmarks/floors/images.py).
+
+Cost: one process, one thread, all ways in turn and that several times, so that whatever else the machine does hits
+all alike; reported is the median of the CPU times (system time included). FILEs are used instead of made-up
+frames.
+
+Look: structural similarity to the full-size frame scaled down with LANCZOS, of `--each` made-up frames of every
+kind (benchmarks/frames.py): before JPEG's own loss (saved at quality 100) and after it.
 """
 
 import argparse
@@ -14,139 +19,143 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
-from PIL import Image, ImageFilter
+from floors.images import small
+from frames import KINDS, photograph, photographs
+from PIL import Image
 
 from ctstate.images import ImageOptions, encode_image, encoder_name
 
 SIZES = ("2048x1536", "2304x1296", "3264x2448", "4608x3456")
-BIG = 10**9
+LONGEST = 1440
+QUALITIES = (100, 50, 80)  # 100 stands for what the picture is before JPEG's own loss
+
+Way = Callable[[Path, int], bytes]
 
 
-def frame(width: int, height: int, seed: int = 1) -> bytes:
-    """A JPEG as a camera trap might take it: soft light, grass, an animal, sensor noise, an info strip."""
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-    light = 95 + 45 * np.sin(x / width * 5 + 1) * np.cos(y / height * 4)
-    pixels = np.stack([light + 8, light + 4, light - 18], -1)
-    for cell, strength in ((64, 16), (16, 12), (5, 12)):  # ground, bushes, grass
-        texture = rng.normal(0, 1, (height // cell + 2, width // cell + 2)).astype(np.float32)
-        big = Image.fromarray(texture).resize((width, height), Image.Resampling.BICUBIC)
-        pixels += strength * np.asarray(big)[..., None] * (0.4 + 0.6 * y / height)[..., None]
-    for _ in range(4):
-        cx, cy, r = rng.uniform(0.1, 0.9) * width, rng.uniform(0.4, 0.9) * height, rng.uniform(0.03, 0.12) * height
-        animal = ((x - cx) / 1.8) ** 2 + (y - cy) ** 2 < r * r
-        pixels[animal] = pixels[animal] * 0.3 + rng.uniform(30, 170, 3)
-    pixels += rng.normal(0, 4.5, (height, width, 3))
-    pixels[-height // 24 :] = 12
-    image = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).filter(ImageFilter.UnsharpMask(1, 60, 0))
+def textbook(path: Path, quality: int) -> bytes:
+    """Decode in full, scale down with LANCZOS, save."""
     saved = io.BytesIO()
-    image.save(saved, "JPEG", quality=88, subsampling="4:2:2")
+    _reference(path).save(saved, "JPEG", quality=quality)
     return saved.getvalue()
 
 
-def baseline(path: Path, options: ImageOptions) -> bytes:
-    """The textbook: decode in full, thumbnail with LANCZOS, save."""
-    with Image.open(path) as image:
-        image.load()
-        longest = max(image.size) if options.max_pixels is None else min(options.max_pixels, max(image.size))
-        factor = longest / max(image.size)
-        size = round(image.width * factor), round(image.height * factor)
-        saved = io.BytesIO()
-        image.resize(size, Image.Resampling.LANCZOS).save(saved, "JPEG", quality=options.quality)
-        return saved.getvalue()
+def ctstate(encoder: str) -> Way:
+    """`encode_image` with one of its encoders; the empty name is for the fast one."""
 
-
-def over(encoder: str) -> Callable[[Path, ImageOptions], bytes]:
-    def run(path: Path, options: ImageOptions) -> bytes:
+    def run(path: Path, quality: int) -> bytes:
         os.environ["CTSTATE_IMAGES"] = encoder
-        return encode_image(path, options).data
+        return encode_image(path, ImageOptions(max_pixels=LONGEST, quality=quality, max_bytes=10**9)).data
 
     return run
 
 
-def grey(data: bytes) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(data)).convert("L"), dtype=np.float64)
+def floor(path: Path, quality: int) -> bytes:
+    return small(path, LONGEST, quality)
 
 
-def psnr(one: np.ndarray, other: np.ndarray) -> float:
-    return float(10 * np.log10(255**2 / max(((one - other) ** 2).mean(), 1e-9)))
+WAYS: dict[str, Way] = {"LANCZOS": textbook, "plain": ctstate("pillow"), "fast": ctstate(""), "floor": floor}
 
 
-def local_mean(values: np.ndarray, side: int = 8) -> np.ndarray:
-    sums = np.pad(values, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
-    total = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
-    mean: np.ndarray = total / side**2
-    return mean
+def _reference(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        factor = min(1.0, LONGEST / max(image.size))
+        return image.resize((round(image.width * factor), round(image.height * factor)), Image.Resampling.LANCZOS)
 
 
 def ssim(one: np.ndarray, other: np.ndarray) -> float:
     """Mean structural similarity (Wang et al. 2004) in windows of 8 x 8 pixels; 1 is the same picture."""
-    mean_one, mean_other = local_mean(one), local_mean(other)
-    var_one = local_mean(one * one) - mean_one**2
-    var_other = local_mean(other * other) - mean_other**2
-    both = local_mean(one * other) - mean_one * mean_other
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        return cv2.blur(values, (8, 8))
+
+    mean_one, mean_other = mean(one), mean(other)
+    var_one, var_other = mean(one * one) - mean_one**2, mean(other * other) - mean_other**2
+    both = mean(one * other) - mean_one * mean_other
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
     top = (2 * mean_one * mean_other + c1) * (2 * both + c2)
     return float((top / ((mean_one**2 + mean_other**2 + c1) * (var_one + var_other + c2))).mean())
 
 
-def measure(path: Path, options: ImageOptions, repeats: int) -> None:
-    """Print the table of one image."""
-    os.environ["CTSTATE_IMAGES"] = ""
-    fast = encoder_name()
-    ways: dict[str, Callable[[Path, ImageOptions], bytes]] = {"LANCZOS": baseline, "pillow": over("pillow")}
-    if fast != "pillow":
-        ways[fast] = over("")
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    made = {name: run(path, options) for name, run in ways.items()}  # not timed: imports and warming up
-    for _ in range(repeats):
-        for name, run in ways.items():
+def grey(image: Image.Image) -> np.ndarray:
+    return np.asarray(image.convert("L"), dtype=np.float64)
+
+
+def measure(path: Path, repeats: int) -> None:
+    """Print what one image costs."""
+    times: dict[str, list[float]] = {name: [] for name in WAYS}
+    for turn in range(repeats + 1):  # the first is not counted: imports and warming up
+        for name, run in WAYS.items():
             start = time.process_time()
-            run(path, options)
-            times[name].append(time.process_time() - start)
-    with Image.open(path) as image:
-        width, height = image.size
-        size = Image.open(io.BytesIO(made["pillow"])).size
-        reference = np.asarray(image.convert("L").resize(size, Image.Resampling.LANCZOS), dtype=np.float64)
-    print(f"\n{path.name}: {width} x {height}, {path.stat().st_size:,} bytes -> {size[0]} x {size[1]}")
+            run(path, 50)
+            if turn:
+                times[name].append(time.process_time() - start)
+    middle = {name: statistics.median(taken) for name, taken in times.items()}
+    cells = "".join(f"{middle[name] * 1000:>9.1f}{middle[name] / middle['floor']:>6.2f}" for name in WAYS)
+    print(f"  {path.stem:<12}{path.stat().st_size:>11,}{cells}", flush=True)
+
+
+def compare(folder: Path, each: int) -> None:
+    """Print what becomes of the look of many images, and how large they get."""
+    seen: dict[tuple[str, str], list[list[float]]] = {}
+    for kind, data in photographs(each):
+        path = folder / "frame.jpg"
+        path.write_bytes(data)
+        reference = _reference(path)
+        for name, run in WAYS.items():
+            figures: list[float] = []
+            for quality in QUALITIES:
+                made = run(path, quality)
+                image: Image.Image = Image.open(io.BytesIO(made))
+                if image.size != reference.size:  # ctstate turned it as its orientation says
+                    image = image.transpose(Image.Transpose.ROTATE_90)
+                figures += (ssim(grey(image), grey(reference)), len(made) / 1000)
+            seen.setdefault((kind, name), []).append(figures)
+    print(f"\nSSIM against LANCZOS and kB, {each * len(KINDS)} images: median / worst\n")
     print(
-        f"  {'':<18}{'CPU ms':>8}{'ratio':>8}{'bytes':>10}"
-        f"{'SSIM q100':>11}{'PSNR q100':>11}{f'SSIM q{options.quality}':>10}{f'PSNR q{options.quality}':>10}"
+        f"  {'':<18}{'SSIM before JPEG':<18}"
+        + "".join(f"{f'SSIM q{q}':<18}{f'kB q{q}':<14}" for q in QUALITIES[1:])
     )
-    first = statistics.median(times["LANCZOS"])
-    best = ImageOptions(max_pixels=options.max_pixels, quality=100, max_bytes=BIG)
-    for name, run in ways.items():
-        middle = statistics.median(times[name])
-        fine, coarse = grey(run(path, best)), grey(made[name])
-        print(
-            f"  {name:<18}{middle * 1000:>8.1f}{first / middle:>8.2f}{len(made[name]):>10,}"
-            f"{ssim(fine, reference):>11.4f}{psnr(fine, reference):>11.1f}"
-            f"{ssim(coarse, reference):>10.4f}{psnr(coarse, reference):>10.1f}"
-        )
+    for kind in ("all", *KINDS):
+        for name in WAYS:
+            rows = [
+                row for (of, way), found in seen.items() if way == name and kind in ("all", of) for row in found
+            ]
+            before, _, *after = map(spread, zip(*rows, strict=True), (min, max) * len(QUALITIES))
+            cells = "".join(f"{cell:<{18 if at % 2 == 0 else 14}}" for at, cell in enumerate(after))
+            print(f"  {kind:<10}{name:<8}{before:<18}{cells}")
+
+
+def spread(values: Sequence[float], worst: Callable[[Sequence[float]], float]) -> str:
+    digits = 4 if worst is min else 0
+    return f"{statistics.median(values):.{digits}f} / {worst(values):.{digits}f}"
 
 
 def main() -> None:
     """See the module's text."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("files", metavar="FILE", nargs="*", type=Path, help="images to use")
-    parser.add_argument("--sizes", nargs="+", default=SIZES, metavar="WxH", help="sizes of made-up frames")
-    parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--longest", type=int, default=1440)
-    parser.add_argument("--quality", type=int, default=50)
+    parser.add_argument("files", metavar="FILE", nargs="*", type=Path, help="images whose cost is measured")
+    parser.add_argument("--sizes", nargs="*", default=SIZES, metavar="WxH", help="of made-up frames, if any")
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--each", type=int, default=9, help="made-up frames of every kind; 0: no look at looks")
     args = parser.parse_args()
-    options = ImageOptions(max_pixels=args.longest, quality=args.quality, max_bytes=BIG)
-    with tempfile.TemporaryDirectory() as folder:
-        files = list(args.files)
+    os.environ["CTSTATE_IMAGES"] = ""
+    print(f"CPU ms and ratio to the floor; fast is {encoder_name()}\n")
+    print(f"  {'':<12}{'bytes':>11}" + "".join(f"{name:>9}{'':>6}" for name in WAYS))
+    with tempfile.TemporaryDirectory() as name:
+        folder, files = Path(name), list(args.files)
         for size in [] if files else args.sizes:
             width, height = map(int, size.split("x"))
-            files.append(Path(folder) / f"{width * height / 1e6:.1f} megapixels {size}.jpg")
-            files[-1].write_bytes(frame(width, height))
+            files.append(folder / f"{size}.jpg")
+            files[-1].write_bytes(photograph("foliage", (width, height), "4:2:2", 1))
         for path in files:
-            measure(path, options, args.repeats)
+            measure(path, args.repeats)
+        if args.each:
+            compare(folder, args.each)
 
 
 if __name__ == "__main__":

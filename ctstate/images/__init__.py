@@ -297,7 +297,8 @@ def _read(path: str, below: str | None) -> tuple[bytes, str]:
     What is looked at is the file that was opened: its name may have become a link, or a pipe, since the manifest.
     """
     try:
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        # Unbuffered: a buffer would make the whole file be copied once more.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", 0) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise MissingImageError(path, "it is no regular file")
             if below is not None and not _is_below(_place_of(file.fileno(), path), below):

@@ -28,6 +28,7 @@ _NEXT_MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")
 # How many codes of each length the JPEG standard's example table for luminance has, and its first symbols.
 _USUAL_TABLE = bytes.fromhex("0002010303020403050504040000017d0102030004110512")
 _LOST = bytes(256)
+_STRIDE = len(_LOST) // 2
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # Critical chunks stay, and those that change how the pixels look. All text, time, EXIF and private chunks go.
@@ -135,11 +136,19 @@ def check_jpeg(data: bytes) -> None:
         raise DamagedError(CUT_SHORT)
     # A card or a transfer that loses a block often leaves zeros, which decode to stripes. With the usual tables
     # (cameras use no others) no real picture has more than a few zeros in a row; with others it may.
-    # (Two zeros in a row among every 128th byte: the quick way to say that there is no such row.)
-    if b"\0\0" not in data[at:end:128] or _USUAL_TABLE not in data[:begin]:
+    # Every such row has two neighbours among every 128th byte: that is where it is looked for.
+    sparse = data[at:end:_STRIDE]
+    pair = sparse.find(b"\0\0")
+    if pair < 0 or _USUAL_TABLE not in data[:begin]:
         return
-    if data.find(_LOST, at, data.find(_END, at)) >= 0:  # what fills the gap behind an MPO's first picture is fine
-        raise DamagedError("a part of it is missing, with zeros in its place")
+    while pair >= 0:
+        first = at + pair * _STRIDE
+        lost = data.find(_LOST, max(at, first - _STRIDE + 1), first + len(_LOST))
+        if lost >= 0:
+            if lost + len(_LOST) <= data.find(_END, at):  # what fills the gap behind an MPO's first picture is fine
+                raise DamagedError("a part of it is missing, with zeros in its place")
+            return
+        pair = sparse.find(b"\0\0", pair + 1)
 
 
 def _plain_jpeg_piece(marker: int, piece: bytes) -> bytes:

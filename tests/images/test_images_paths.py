@@ -157,6 +157,35 @@ def test_both_decode_at_the_same_fraction(tmp_path: Path, part: int, monkeypatch
         assert fast.size() == codecs._decode_with_pillow(data, "JPEG", wanted).size()
 
 
+@pytest.mark.parametrize("eighths", range(1, 9))
+@pytest.mark.parametrize("size", [(1601, 1203), (2304, 1296), (803, 9)])
+def test_decoded_at_the_smallest_fraction_that_will_do(
+    tmp_path: Path, eighths: int, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And by simplejpeg, which refuses a buffer that is not of just the size that it makes."""
+    choose("fast", monkeypatch)
+    data = save(tmp_path / "a.jpg", frame(*size)).read_bytes()
+    wanted = (max(1, size[0] * eighths // 8), max(1, size[1] * eighths // 8))
+    fast = codecs._decode_fast(data, wanted, codecs._import_tools())
+    assert fast is not None
+    sizes = [(-(-size[0] * part // 8), -(-size[1] * part // 8)) for part in codecs._EIGHTHS]
+    assert fast.size() == next(at for at in sizes if at[0] >= wanted[0] and at[1] >= wanted[1])
+
+
+@pytest.mark.parametrize(
+    ("width", "subsampling", "orientation"), pairs([1440, 2048, 2304], ["4:2:0", "4:2:2", "4:4:4"], [1, 6])
+)
+def test_colours_survive(tmp_path: Path, encoder: str, width: int, subsampling: str, orientation: int) -> None:
+    """However coarse a camera stores colours: what remains is what LANCZOS would leave of them."""
+    image = frame(width, width * 3 // 4, noise=0)
+    path = save(tmp_path / "a.jpg", image, quality=92, subsampling=subsampling, exif=secret_exif(orientation))
+    made = opened(encode_image(path, ImageOptions(quality=100, max_bytes=10**8)).data)
+    if orientation == 6:
+        made = made.transpose(Image.Transpose.ROTATE_90)
+    reference = image.resize((1440, 1080), Image.Resampling.LANCZOS)
+    assert psnr(made, reference) > 38
+
+
 def test_import_is_light() -> None:
     said = subprocess.run(
         [sys.executable, "-c", "import ctstate.images, sys; print(*sorted(sys.modules))"],
