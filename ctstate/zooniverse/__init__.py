@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 from ctstate.zooniverse.addresses import DEFAULT_ENDPOINT
 
 if TYPE_CHECKING:
-    from ctstate.zooniverse.api import MOST_IDS_IN_PATH, PAGE_SIZE, Account, Created, Zooniverse
+    from ctstate.zooniverse.api import MOST_IDS_IN_PATH, PAGE_SIZE, PAGES_AT_ONCE, Account, Created, Zooniverse
     from ctstate.zooniverse.backoff import Backoff, Patience, Timeouts
     from ctstate.zooniverse.credentials import Credentials, read_credentials
 
 __all__ = [
     "DEFAULT_ENDPOINT",
     "MOST_IDS_IN_PATH",
+    "PAGES_AT_ONCE",
     "PAGE_SIZE",
     "Account",
     "Backoff",
@@ -26,7 +27,7 @@ __all__ = [
 
 
 _HOME = {
-    **dict.fromkeys(("MOST_IDS_IN_PATH", "PAGE_SIZE", "Account", "Created", "Zooniverse"), "api"),
+    **dict.fromkeys(("MOST_IDS_IN_PATH", "PAGE_SIZE", "PAGES_AT_ONCE", "Account", "Created", "Zooniverse"), "api"),
     **dict.fromkeys(("Backoff", "Patience", "Timeouts"), "backoff"),
     **dict.fromkeys(("Credentials", "read_credentials"), "credentials"),
 }

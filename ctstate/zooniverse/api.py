@@ -6,12 +6,12 @@ from ctstate.errors import NotFoundError
 from ctstate.zooniverse.images import Images
 from ctstate.zooniverse.replies import only
 from ctstate.zooniverse.resources.subject_sets import MOST_IDS_IN_PATH, SubjectSets
-from ctstate.zooniverse.resources.subjects import Created, Subjects
+from ctstate.zooniverse.resources.subjects import PAGES_AT_ONCE, Created, Subjects
 from ctstate.zooniverse.resources.workflows import Workflows
 from ctstate.zooniverse.rows import Project, ProjectRole, User
 from ctstate.zooniverse.session import PAGE_SIZE
 
-__all__ = ["MOST_IDS_IN_PATH", "PAGE_SIZE", "Account", "Created", "Zooniverse"]
+__all__ = ["MOST_IDS_IN_PATH", "PAGES_AT_ONCE", "PAGE_SIZE", "Account", "Created", "Zooniverse"]
 
 
 @dataclass(frozen=True)

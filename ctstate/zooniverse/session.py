@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import requests
 
 from ctstate.errors import StrangeReplyError, UnavailableError
+from ctstate.machine import machine
 from ctstate.zooniverse.backoff import Backoff, Patience, Timeouts, keep_trying
 from ctstate.zooniverse.connections import Connections
 from ctstate.zooniverse.credentials import Credentials
@@ -190,29 +191,52 @@ class Session(LogIn):
             return False
         raise refusal_of(response, "GET /me")
 
-    def _listed(self, row: type[R], filters: Mapping[str, Any], page_size: int = PAGE_SIZE) -> Iterator[R]:
-        """Yield the rows of a list, page by page.
+    def _listed(
+        self, row: type[R], filters: Mapping[str, Any], page_size: int = PAGE_SIZE, at_once: int = 1
+    ) -> Iterator[R]:
+        """Yield the rows of a list, page by page, in their order.
 
         A list asked for with a token that the server no longer knows is empty and looks like a true one: each
         page is believed only if `/me` knows its token, unless it shows rows (nobody is shown them).
+
+        Args:
+            row, filters, page_size: what is listed.
+            at_once: so many pages are asked for side by side, as far as the list's count goes.
 
         Raises:
             StrangeReplyError: the list has no end, or its rows are not what Panoptes says.
         """
         begun: set[str] = set()
-        repeated = 0
-        for page in range(1, MOST_PAGES + 1):
-            params = {**filters, "page": page, "page_size": page_size}
-            rows, more = self._keep_trying(lambda p=params: self._page(row, p))  # type: ignore[misc]
-            yield from rows
-            if more is None:
+        repeated = asked = 0
+        width = 1  # how long the list is, the first page tells
+        while asked < MOST_PAGES:
+            numbers = range(asked + 1, asked + 1 + width)
+            asked += width
+            counted = 0
+            ends = False
+            for rows, more in machine().each(
+                lambda page: self._numbered(row, filters, page_size, page), numbers, width
+            ):
+                yield from rows
+                if more is None:
+                    ends = True
+                    continue
+                counted = max(counted, more)
+                first = str(rows[0])
+                repeated += first in begun
+                begun.add(first)
+            if ends:
                 return
-            first = str(rows[0])
-            repeated += first in begun
-            begun.add(first)
-            if repeated >= MOST_REPEATED or page > more // page_size + SPARE_PAGES:
+            if repeated >= MOST_REPEATED or asked > counted // page_size + SPARE_PAGES:
                 break
-        raise StrangeReplyError(f"GET /{KIND[row]}: a list without end, {page:,} pages so far")
+            width = max(1, min(at_once, -(-counted // page_size) - asked))
+        raise StrangeReplyError(f"GET /{KIND[row]}: a list without end, {asked:,} pages so far")
+
+    def _numbered(
+        self, row: type[R], filters: Mapping[str, Any], page_size: int, page: int
+    ) -> tuple[list[R], int | None]:
+        params = {**filters, "page": page, "page_size": page_size}
+        return self._keep_trying(lambda: self._page(row, params))
 
     def _page(self, row: type[R], params: Mapping[str, Any]) -> tuple[list[R], int | None]:
         """Return the rows of a page; and how many there are in all by its word, or None where it is the last."""

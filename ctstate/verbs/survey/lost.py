@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from ctstate.capture import Batch, Snapshot, pages
 from ctstate.ledger import Ledger, State, captures, clock, comparison, uploads
 from ctstate.verbs.survey.findings import Notes
-from ctstate.zooniverse import PAGE_SIZE, Zooniverse
+from ctstate.zooniverse import PAGE_SIZE, PAGES_AT_ONCE, Zooniverse
 from ctstate.zooniverse.rows import Subject
 from ctstate.zooniverse.subject import CAPTURE_ID, read_mark
 
@@ -28,7 +28,7 @@ def find_lost(
     since = min(
         filter(None, (notes.first_set_made, clock.shifted(began, -clock.SKEW_S) if began else None)), default=None
     )
-    newest = zooniverse.newest_subjects(project_id, page_size=PAGE_SIZE)
+    newest = zooniverse.newest_subjects(project_id, page_size=PAGE_SIZE, at_once=PAGES_AT_ONCE)
     if since is None:  # nothing was ever uploaded, as far as this ledger knows; it may be an older copy
         recent: Iterable[Subject] = itertools.islice(newest, PAGE_SIZE)
     else:

@@ -17,6 +17,10 @@ MOST_NEWEST = 1000
 lie below them. What is in the ledger's sets is counted besides."""
 
 
+PAGES_AT_ONCE = 8
+"""So many pages of a long list are asked for side by side: a page takes the server a second or more."""
+
+
 @dataclass(frozen=True)
 class Created:
     """A subject just made: its id, and where to put its images, in their order."""
@@ -29,7 +33,13 @@ class Subjects(Session):
     """What a connection can do with subjects."""
 
     def newest_subjects(
-        self, project_id: int, uploader_id: int | None = None, *, down_to: int = 0, page_size: int = 1
+        self,
+        project_id: int,
+        uploader_id: int | None = None,
+        *,
+        down_to: int = 0,
+        page_size: int = 1,
+        at_once: int = 1,
     ) -> Iterator[Subject]:
         """Yield an uploader's (or everybody's) subjects in a project, newest first, above the id `down_to`.
 
@@ -38,7 +48,7 @@ class Subjects(Session):
         filters: dict[str, Any] = {"project_id": project_id, "sort": "-id"}
         if uploader_id is not None:
             filters["upload_user_id"] = uploader_id
-        for row in self._listed(Subject, filters, page_size):
+        for row in self._listed(Subject, filters, page_size, at_once):
             if row.id <= down_to:
                 return
             yield row
@@ -72,7 +82,7 @@ class Subjects(Session):
 
     def subjects_in_set(self, set_id: int) -> Iterator[Subject]:
         """Yield the subjects of a subject set, by id."""
-        return self._listed(Subject, {"subject_set_id": set_id, "sort": "id"})
+        return self._listed(Subject, {"subject_set_id": set_id, "sort": "id"}, at_once=PAGES_AT_ONCE)
 
     def subjects_by_id(self, subject_ids: Sequence[int]) -> dict[int, Subject]:
         """Return those of these subjects that are active, by id."""
