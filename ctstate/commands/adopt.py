@@ -77,6 +77,7 @@ def _as_json(report: AdoptReport) -> answers.Adopted:
         to_finish=report.to_finish,
         released=report.released,
         without_id=report.without_id,
+        excluded=report.excluded,
         left=None if report.left is None else surveyed(report.left),
     )
 
@@ -99,6 +100,13 @@ def _echo(report: AdoptReport) -> None:
         )
     if report.without_id:
         click.echo(f"{counted(report.without_id, 'subject', 'have')} no #capture_id: left alone.")
+    if report.excluded:
+        named = ", ".join(report.examples) + (", ..." if report.excluded > len(report.examples) else "")
+        click.echo(
+            f"{counted(report.excluded, 'capture', 'are')} on Zooniverse though excluded here ({named}): "
+            "`ctstate remove` takes such captures out.",
+            err=True,
+        )
     if report.left is not None and report.left.findings:
         click.echo("Left for `ctstate reconcile`:")
         echo_survey(report.left)

@@ -77,6 +77,7 @@ class Adopted(Struct):
         to_finish: captures whose subject is not whole or not linked; the next upload finishes them.
         released: captures that files claimed, but that are not on Zooniverse.
         without_id: subjects without `#capture_id`: left alone.
+        excluded: captures that are on Zooniverse though they are excluded here.
         left: what is left for `reconcile`; None: nothing was compared.
     """
 
@@ -87,6 +88,7 @@ class Adopted(Struct):
     to_finish: int
     released: int
     without_id: int
+    excluded: int
     left: Surveyed | None
 
 

@@ -186,6 +186,11 @@ def captures_there(connection: Connection, which: ColumnExpressionArgument[bool]
     return _captures(connection, which, there, most)
 
 
+def excluded_there(connection: Connection, season_id: int, most: int) -> TooLate:
+    """Say which captures of a season have a subject on Zooniverse though excluded; `most` of them by name."""
+    return captures_there(connection, (capture.c.season_id == season_id) & capture.c.excluded.is_not(None), most)
+
+
 def captures_on_their_way(connection: Connection, which: ColumnExpressionArgument[bool], most: int) -> TooLate:
     """Say which captures are being uploaded, or may have a subject; arguments as for `captures_there`."""
     return _captures(connection, which, _ON_ITS_WAY, most)

@@ -24,6 +24,7 @@ from ctstate.ledger import (
     transitions,
 )
 from ctstate.ledger.set_lease import turn
+from ctstate.ledger.staging import MOST_EXAMPLES
 from ctstate.verbs.pages import note_project
 from ctstate.verbs.reconcile import reconcile
 from ctstate.verbs.survey import Survey, survey
@@ -52,6 +53,8 @@ class AdoptReport:
         to_finish: captures whose subject exists but is not whole or not linked; the next upload finishes them.
         released: captures that files claimed, but that are not on Zooniverse: free to be uploaded.
         without_id: subjects of a set that have no `#capture_id`; reported, never touched.
+        excluded: captures of the season that are on Zooniverse though they are excluded here.
+        examples: a few of these by name.
         left: the findings that `ctstate reconcile` is for.
     """
 
@@ -62,6 +65,8 @@ class AdoptReport:
     to_finish: int = 0
     released: int = 0
     without_id: int = 0
+    excluded: int = 0
+    examples: list[str] = field(default_factory=list)
     left: Survey | None = None
 
 
@@ -122,6 +127,9 @@ def adopt(
         _settle_claims(ledger, claimed, report)
         found.findings = [f for f in found.findings if f.kind not in (*_TAKEN, "not uploaded")]
         report.left = found
+        with ledger.read() as connection:
+            season_id = ledger.season(report.season).id
+            report.excluded, report.examples = exclusions.excluded_there(connection, season_id, MOST_EXAMPLES)
     return report
 
 

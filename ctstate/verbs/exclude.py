@@ -16,9 +16,8 @@ from ctstate.ledger import Ledger, Transaction, exclusions, runs, sampling
 from ctstate.ledger.counts import counted_once
 from ctstate.ledger.listed import CHOSEN_CAPTURES, CHOSEN_IMAGES, Entry, choose, image_roots, unknown
 from ctstate.ledger.read_only_sql import captures_where
+from ctstate.ledger.staging import MOST_EXAMPLES
 from ctstate.words import counted
-
-MOST_EXAMPLES = 5
 
 
 @dataclass

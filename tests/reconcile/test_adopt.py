@@ -12,7 +12,9 @@ from ctstate.errors import LedgerBehindError, NotFoundError, UsageError
 from ctstate.ledger import Ledger, Selection
 from ctstate.ledger.states import State
 from ctstate.verbs.adopt import adopt
+from ctstate.verbs.exclude import exclude
 from ctstate.verbs.import_ import import_manifest, import_tracker
+from ctstate.verbs.manifest import manifest
 from tests.builders.ledgers import no_ledger_at
 from tests.builders.season_on_sandbox import JPEG, MD5, Season
 
@@ -75,6 +77,15 @@ class Legacy:
         tracker = self.folder / f"{self.name}__complete__upload_tracker_file.txt"
         tracker.write_text("unique_id,subject_id\n" + "".join(f"{k},{v}\n" for k, v in self.tracked.items()))
         return manifest, tracker
+
+    def csv(self) -> Path:
+        """The season as a cleaned captures CSV."""
+        rows = ["season,site,roll,capture,image,path"]
+        for number, record in enumerate(self.records.values(), start=1):
+            rows += [f"{self.name},B04,1,{number},{rank},{path}" for rank, path in enumerate(record["images"], 1)]
+        file = self.folder / "captures.csv"
+        file.write_text("\n".join(rows))
+        return file
 
     def active(self) -> Counter[str]:
         """How many active subjects each capture has."""
@@ -166,24 +177,38 @@ def test_a_subject_whose_capture_is_a_number_without_end_is_adopted(legacy: Lega
 
 
 def test_a_set_that_is_only_half_there_lets_a_csv_complete_it(legacy: Legacy) -> None:
-    from ctstate.verbs.manifest import manifest
-
     legacy.upload(1)
     legacy.upload(2)
-    rows = ["season,site,roll,capture,image,path"]
-    for number, record in enumerate(legacy.records.values(), start=1):
-        rows += [f"{legacy.name},B04,1,{number},{rank},{path}" for rank, path in enumerate(record["images"], 1)]
-    (legacy.folder / "c.csv").write_text("\n".join(rows))
+    captures_csv = legacy.csv()
     with Ledger.open(legacy.path, create=True) as ledger:
         adopt(
             ledger, legacy.season.connect(), legacy.project, subject_set_id=legacy.set_id,
             images_root=str(legacy.folder / "images"),
         )  # fmt: skip
-        report = manifest(
-            ledger, legacy.folder / "c.csv", attribution="a", license="l", images_root=legacy.folder / "images"
-        )
+        report = manifest(ledger, captures_csv, attribution="a", license="l", images_root=legacy.folder / "images")
         assert (report.captures_new, report.captures_unchanged) == (6, 2)
     finish(legacy)
+
+
+def test_what_is_excluded_and_there_all_the_same_is_told(legacy: Legacy, call_ctstate: Any) -> None:
+    shown = f"{legacy.name}#B04#1#2"
+    legacy.upload(1)
+    legacy.upload(2)
+    with Ledger.open(legacy.path, create=True) as ledger:
+        manifest(ledger, legacy.csv(), attribution="a", license="l", images_root=legacy.folder / "images")
+        exclude(ledger, reason="people", where=f"capture_id = '{shown}'")
+        options = {"subject_set_id": legacy.set_id, "images_root": str(legacy.folder / "images")}
+        report = adopt(ledger, legacy.season.connect(), legacy.project, **options)
+        assert (report.adopted, report.excluded, report.examples) == (2, 1, [shown])
+        row = next(ledger.captures(Selection(capture_ids=[shown])))
+        assert (row.state, row.excluded) == (State.UPLOADED, "people")
+    z = legacy.season.z
+    account = legacy.folder / "passwords.ini"
+    account.write_text(f"[zooniverse]\nusername = {z.login}\npassword = {z.password}\n")
+    account.chmod(0o600)
+    where = ("--ledger", str(legacy.path), "--endpoint", z.url)
+    told = call_ctstate(*where, "adopt", "--project-id", str(legacy.project), "--password-file", str(account))
+    assert f"1 capture is on Zooniverse though excluded here ({shown})" in told.stderr
 
 
 def test_what_cannot_be_adopted_is_said_in_a_line(legacy: Legacy) -> None:
