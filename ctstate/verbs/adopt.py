@@ -127,8 +127,8 @@ def adopt(
         _settle_claims(ledger, claimed, report)
         found.findings = [f for f in found.findings if f.kind not in (*_TAKEN, "not uploaded")]
         report.left = found
+        season_id = ledger.season(report.season).id
         with ledger.read() as connection:
-            season_id = ledger.season(report.season).id
             report.excluded, report.examples = exclusions.excluded_there(connection, season_id, MOST_EXAMPLES)
     return report
 
