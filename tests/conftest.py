@@ -33,6 +33,31 @@ ACCOUNT = ("--attribution", "University of Minnesota", "--license", "Snapshot Sa
 IMAGE = b"\xff\xd8\xff\xd9"  # enough for `manifest`, which looks at names and sizes only
 
 
+WAITING = (
+    ("tests/slurm/test_slurm_losses.py", "tests/slurm/test_slurm_waiting.py"),
+    ("tests/slurm/", "tests/browser/test_live_page.py"),
+)
+"""Tests that take long and compute little: they wait for a queue's next look, or for a page's."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let two processes begin with what waits, and the others compute meanwhile: each gets a run of neighbours
+    (`--dist worksteal`), and who is done first takes over from the end of another's."""
+    processes = getattr(config, "workerinput", {}).get("workercount", 1)
+    if processes <= len(WAITING):
+        return
+    rest = list(items)
+    items.clear()
+    share = len(rest) // processes
+    for files in WAITING:
+        waiting = [item for item in rest if item.nodeid.startswith(files)]
+        rest = [item for item in rest if not item.nodeid.startswith(files)]
+        beside = max(0, share - len(waiting))
+        items += waiting + rest[:beside]
+        rest = rest[beside:]
+    items += rest
+
+
 class Result(NamedTuple):
     """How a call of the command line ended."""
 
