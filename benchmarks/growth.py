@@ -368,7 +368,8 @@ def main() -> None:
                 measured(table, folder, size)
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
-        table.show(sizes)
+        if sizes:
+            table.show(sizes)
 
 
 if __name__ == "__main__":
