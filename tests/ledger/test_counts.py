@@ -28,11 +28,14 @@ def counted(ledger: Ledger) -> dict[tuple[str | None, str], tuple[int, int, int]
     return {(row.batch, row.state): (row.captures, row.excluded, row.in_doubt) for row in found}
 
 
-@pytest.mark.parametrize("many", [1, 10**6], ids=["at once", "one by one"])
+@pytest.mark.parametrize(
+    ("many", "at_once"), [(1, 100), (1, 2), (10**6, 100)], ids=["at once", "in parts", "one by one"]
+)
 def test_a_season_is_counted_as_it_is_prepared(
-    season: SeasonFiles, monkeypatch: pytest.MonkeyPatch, many: int
+    season: SeasonFiles, monkeypatch: pytest.MonkeyPatch, many: int, at_once: int
 ) -> None:
     monkeypatch.setattr(counts, "MANY", many)
+    monkeypatch.setattr(counts, "AT_ONCE", at_once)
     season.load()
     with season.open() as ledger:
         assert counted(ledger) == {(None, "manifested"): (6, 0, 0)}
