@@ -6,7 +6,7 @@ A season is read, predicted, batched, taken to have been uploaded, looked at, ex
 by its command line in a process of its own; then the verbs that hold it against Zooniverse, whose part a sandbox
 plays that has the subjects already. CPU is user and system, less that of a process that opens an empty ledger and
 looks at it; MB is the peak of the process. `growth` is of the CPU time from the last size but one to the last, over
-what n log n would take: above 1 is worse than that. A million captures need 16 GB and most of an hour.
+what n log n would take: above 1 is worse than that. A million captures need some 12 GB and 20 minutes.
 """
 
 import argparse
@@ -304,7 +304,7 @@ class Table:
 
 def _growth(costs: Mapping[int, Cost], sizes: Sequence[int]) -> str:
     """Return how CPU time grew over what n log n would take; nothing where it is too short to say."""
-    if len(sizes) < 2 or costs[sizes[-2]].cpu < 0.1:
+    if len(sizes) < 2 or costs[sizes[-2]].cpu < 0.2:
         return ""
     few, many = sizes[-2:]
     return f"{costs[many].cpu / costs[few].cpu / (many * math.log(many) / few / math.log(few)):.2f}"
