@@ -10,6 +10,7 @@ from typing import NamedTuple
 NAMES_OF_A_FILE = 50_000  # a file has at most 65,000 names
 CLASSES = ("blank", "zebra", "lion", "impala", "elephant", "giraffe", "human", "vehicle")
 DETECTOR = {"1": "animal", "2": "person", "3": "vehicle"}
+VARIANTS = 200  # of predictions: to roll a million dice takes longer than what is measured
 
 
 class Files(NamedTuple):
@@ -26,6 +27,12 @@ def make(folder: Path, captures: int) -> Files:
     """Write a season with 1 to 3 images a capture; the images are hard links to a few files."""
     files = Files(*(folder / name for name in ("captures.csv", "images", "md.json", "empty.json", "species.json")))
     dice = random.Random(captures)
+    detected_as = [json.dumps(_detected("@0", dice)) for _ in range(VARIANTS)]
+    legacy_as = {
+        (label, count): [json.dumps(_legacy(_PLACES[:count], label, dice)) for _ in range(VARIANTS)]
+        for label in ("empty", "species")
+        for count in (1, 2, 3)
+    }
     rows = 0
     with (
         files.csv.open("w") as csv,
@@ -50,11 +57,11 @@ def make(folder: Path, captures: int) -> Files:
                 csv.write(
                     f"SER_S1,{site},{roll},{capture},{rank},{paths[-1]},{when},{when},{site}_R{roll},{name},0,,\n"
                 )
-                detected.write(f"{',' if rows else ''}\n{json.dumps(_detected(paths[-1], dice))}")
+                detected.write(f"{',' if rows else ''}\n{_of(dice.choice(detected_as), paths[-1:])}")
                 rows += 1
             start = f"{',' if number else '{'}\n{json.dumps(f'SER_S1#{site}#{roll}#{capture}')}: "
             for out, label in ((empty, "empty"), (species, "species")):
-                out.write(start + json.dumps(_legacy(paths, label, dice)))
+                out.write(start + _of(dice.choice(legacy_as[label, len(paths)]), paths))
         detected.write("]}")
         empty.write("}")
         species.write("}")
@@ -71,6 +78,16 @@ def _places(images: Path, captures: int) -> Iterator[str]:
             (images / place).mkdir(parents=True)
             last = place
         yield place
+
+
+_PLACES = ["@0", "@1", "@2"]
+
+
+def _of(text: str, paths: list[str]) -> str:
+    """Put the images' paths into a text of predictions."""
+    for place, path in zip(_PLACES, paths, strict=False):
+        text = text.replace(place, path)
+    return text
 
 
 def _detected(path: str, dice: random.Random) -> dict[str, object]:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from sqlalchemy import ColumnElement, Select, and_, case, delete, func, insert, literal, select, true
 from sqlalchemy.engine import Connection
 
+from ctstate.ledger.database import upsert
 from ctstate.ledger.schema import batch, capture, meta, season, state_count
 
 _REST = "counts_rest"
@@ -18,6 +19,9 @@ _REST = "counts_rest"
 
 MANY = 10_000
 """Of so many captures it is cheaper to count all than to count each as it moves."""
+
+AT_ONCE = 100_000
+"""So many captures are counted by one statement: it sorts them, and more would not stay in its memory."""
 
 
 @contextmanager
@@ -36,9 +40,23 @@ def counted_once(connection: Connection, captures: int, season_id: int | None = 
     yield
     of_season = true() if season_id is None else state_count.c.season_id == season_id
     connection.execute(delete(state_count).where(of_season))
-    counted = _recount(true() if season_id is None else capture.c.season_id == season_id)
-    connection.execute(insert(state_count).from_select([column.name for column in state_count.c], counted))
+    # In words that keep a database off the index by season: by that, each part would read the whole season.
+    _count_in_parts(connection, true() if season_id is None else capture.c.season_id + 0 == season_id)
     connection.execute(delete(meta).where(meta.c.name == _REST))
+
+
+def _count_in_parts(connection: Connection, which: ColumnElement[bool]) -> None:
+    """Add captures to `state_count`, a part at a time, as they lie."""
+    last = 0
+    while True:
+        first = connection.execute(select(func.min(capture.c.id)).where(capture.c.id > last)).scalar()
+        if first is None:
+            return
+        last = int(first) + AT_ONCE - 1
+        counted = _recount(and_(which, capture.c.id.between(first, last)))
+        add = upsert(connection, state_count).from_select([column.name for column in state_count.c], counted)
+        more = {"captures": state_count.c.captures + add.excluded.captures}
+        connection.execute(add.on_conflict_do_update(index_elements=list(state_count.primary_key), set_=more))
 
 
 def _recount(which: ColumnElement[bool]) -> Select[tuple[int, int, str, str, int, int, int]]:

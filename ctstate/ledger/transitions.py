@@ -51,8 +51,9 @@ _place = temporary(
 )
 """Where captures are to be, by their primary key."""
 
-_STAGED = 10_000
-"""So many rows in one call of a prepared statement."""
+_STAGED = 100_000
+"""So many places are put in order before they are staged: one by one, in a shuffled order, each would be written to
+another page of the table, and once that is larger than what the database keeps in memory, read anew for it."""
 
 
 # -- many captures at once -------------------------------------------------------------------------------------
@@ -108,7 +109,7 @@ def note_placed(connection: Connection, run_id: int, places: Iterable[tuple[int,
     # order, takes three times as long and is not linear.
     fresh(connection, _place)
     for page in pages(places, _STAGED):
-        fill(connection, _place, page)
+        fill(connection, _place, sorted(page))
     there = exists().where(
         capture.c.id == _place.c.key,
         capture.c.state == State.BATCHED.value,

@@ -3,9 +3,11 @@
 import contextlib
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
+from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DatabaseError
 
 from ctstate.errors import LedgerError
@@ -26,11 +28,14 @@ def counted(ledger: Ledger) -> dict[tuple[str | None, str], tuple[int, int, int]
     return {(row.batch, row.state): (row.captures, row.excluded, row.in_doubt) for row in found}
 
 
-@pytest.mark.parametrize("many", [1, 10**6], ids=["at once", "one by one"])
+@pytest.mark.parametrize(
+    ("many", "at_once"), [(1, 100), (1, 2), (10**6, 100)], ids=["at once", "in parts", "one by one"]
+)
 def test_a_season_is_counted_as_it_is_prepared(
-    season: SeasonFiles, monkeypatch: pytest.MonkeyPatch, many: int
+    season: SeasonFiles, monkeypatch: pytest.MonkeyPatch, many: int, at_once: int
 ) -> None:
     monkeypatch.setattr(counts, "MANY", many)
+    monkeypatch.setattr(counts, "AT_ONCE", at_once)
     season.load()
     with season.open() as ledger:
         assert counted(ledger) == {(None, "manifested"): (6, 0, 0)}
@@ -132,3 +137,34 @@ def test_every_view_that_counts_says_the_same(new_ledger: Callable[..., Ledger])
     hours = ledger.query("SELECT * FROM v_hourly")
     assert (hours["uploaded"].sum(), hours["failed"].sum()) == (2, 1)
     assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:00:00Z", hours["hour"][0])
+
+
+def tables_read(connection: Connection, question: str, values: Any = ()) -> set[str]:
+    """The tables that a question is answered from, by its plan."""
+    if connection.dialect.name == "postgresql":
+        plan = connection.exec_driver_sql(f"EXPLAIN {question}", values).scalars()
+        return {
+            name for step in plan for name in re.findall(r"(?<!Subquery)(?<!Bitmap Index) Scan.* on (\w+)", step)
+        }
+    # EXPLAIN QUERY PLAN says what a table is called in the question, which may be anything.
+    of_page = dict(tuple(row) for row in connection.exec_driver_sql("SELECT rootpage, tbl_name FROM sqlite_master"))
+    program = connection.exec_driver_sql(f"EXPLAIN {question}", values)
+    return {of_page[row.p2] for row in program if row.opcode == "OpenRead"}
+
+
+def test_what_counts_reads_no_captures_however_many_there_are(season: SeasonFiles) -> None:
+    season.load()
+    kept = {"state_count", "hour_count", "season", "batch"}
+    with season.open() as ledger, ledger.read() as connection:
+        for view in ("v_progress", "v_sites", "v_hourly"):
+            read = tables_read(connection, f"SELECT * FROM {view}")
+            assert read & {"state_count", "hour_count"}
+            assert read <= kept, view
+        assert "capture" in tables_read(connection, "SELECT * FROM v_captures")
+        asked: list[tuple[str, Any]] = []
+        listen = lambda c, cursor, sql, values, context, many: asked.append((sql, values))  # noqa: E731
+        event.listen(connection.engine, "before_cursor_execute", listen)
+        counts.count_states(connection, "SER_S1", None)
+        event.remove(connection.engine, "before_cursor_execute", listen)
+        assert asked
+        assert all(tables_read(connection, *each) <= kept for each in asked), asked
