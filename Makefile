@@ -13,7 +13,7 @@ demo: $(VENV)/installed
 	$(BIN)/ctstate demo
 
 test: $(VENV)/installed $(STOCK)/installed $(AXE)
-	$(BIN)/python -m pytest -n 5 --dist worksteal
+	$(BIN)/python -m pytest -n 4 --dist worksteal
 
 # What of the tests is about the ledger, on PostgreSQL: a server of their own, on loopback, in a temporary folder.
 test-postgres: $(VENV)/installed

@@ -64,7 +64,8 @@ def test_no_password_reaches_a_job(rehearsal: Rehearsal) -> None:
 def test_time_limit_stops_cleanly_and_the_chain_goes_on(rehearsal: Rehearsal) -> None:
     captures = 150
     rehearsal.season(captures)
-    rehearsal.sandbox.set_faults({"latency_ms": {"create subject": 1000, "*": 50}})
+    # So slow that there is still something to do when Slurm looks at its clock, every half minute.
+    rehearsal.sandbox.set_faults({"latency_ms": {"create subject": 4000, "*": 50}})
     # One minute of wall time, and the signal nearly as long before its end: as soon as Slurm looks at its clock.
     job = rehearsal.submit("--workers", "2", "--time", "1", "--stop-before", "59")
     first = wait_until(
