@@ -156,6 +156,7 @@ def main() -> None:
     parser.add_argument("--pause", type=float, default=0.3, help="seconds between two rounds of a writer")
     parser.add_argument("--pages", type=int, default=10)
     parser.add_argument("--folder", help="where the ledger is made")
+    parser.add_argument("--only", help="of the kinds of ledgers those whose names hold this, such as rollback")
     parser.add_argument("--server", help="a database of a PostgreSQL server")
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="bench-live-", dir=arguments.folder))
@@ -167,6 +168,8 @@ def main() -> None:
         print(f"{arguments.captures:,} captures, {arguments.writers} writers, {arguments.pages} pages; ms a commit")
         print(f"{'':26}  without p50     p99    with p50     p99   ratio p99   page median", flush=True)
         for ledgers in made:
+            if arguments.only and arguments.only not in ledgers.name:
+                continue
             rollback = isinstance(ledgers, RollbackFiles)
             ratios, alone, beside, pages = [], [], [], []
             for number in range(arguments.rounds):

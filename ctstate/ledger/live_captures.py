@@ -19,11 +19,12 @@ from ctstate.words import whole_number
 ROWS = 50
 """A page."""
 
-LOOK_S, SHORT_LOOK_S = 0.12, 0.03
-"""So long one look takes, about; the shorter one is for where nobody can commit meanwhile."""
+LOOK_S = 0.12
+"""So long one look takes, about."""
 
-_WINDOW = 10_000
-"""So many captures in a row are looked through by one statement."""
+_WINDOW, _SHORT_WINDOW = 10_000, 2_000
+"""So many captures in a row are looked through by one statement; the fewer, in some 3 ms, where nobody can commit
+meanwhile."""
 
 _MOST_CELLS = 60
 """With more places than these in which they may be, going through all captures is as good."""
@@ -103,16 +104,16 @@ class Cell(NamedTuple):
     captures: int
 
 
-def find(connection: Connection, wanted: Wanted, after: int = 0, seconds: float | None = None) -> Found:
+def find(connection: Connection, wanted: Wanted, after: int = 0, *, shortly: bool = False) -> Found:
     """Return a page of captures.
 
     Args:
         connection: a transaction.
         wanted: which.
         after: those with a higher key.
-        seconds: so long it looks, about; None: `LOOK_S`.
+        shortly: look through as little as can be told of at a time; see `onward`.
     """
-    until = machine().monotonic() + (LOOK_S if seconds is None else seconds)
+    until = machine().monotonic() + (0.0 if shortly else LOOK_S)
     exact = _exactly(connection, wanted) if wanted.text else []
     if exact:
         return Found([row for row in exact if row.key > after], None, False, 0)
@@ -126,7 +127,7 @@ def find(connection: Connection, wanted: Wanted, after: int = 0, seconds: float 
         size = PAGE if wanted.text or wanted.reason or wanted.site else ROWS + 1
         parts = _of_cells(connection, cells, and_(of_site, words), after, size)
     else:
-        parts = _of_all(connection, wanted, cells, words, after)
+        parts = _of_all(connection, wanted, cells, words, after, _SHORT_WINDOW if shortly else _WINDOW)
     rows: list[Row] = []
     looked = 0
     for some, upto, number in parts:
@@ -139,6 +140,15 @@ def find(connection: Connection, wanted: Wanted, after: int = 0, seconds: float 
         if machine().monotonic() > until:
             return Found(rows, upto, len(rows) < ROWS, looked)
     return Found(rows, None, False, looked)
+
+
+def onward(before: Found, further: Found) -> Found:
+    """Return one page of a look and of the one that went on after it."""
+    rows, looked = [*before.rows, *further.rows], before.looked + further.looked
+    if len(rows) > ROWS:
+        return Found(rows[:ROWS], rows[ROWS - 1].key, False, looked)
+    stopped = further.next is not None and len(rows) < ROWS
+    return Found(rows, further.next, stopped, looked)
 
 
 Part = tuple[list[Row], int | None, int]
@@ -271,7 +281,12 @@ def _next_name(connection: Connection, season_id: int, after: str | None) -> str
 
 
 def _of_all(
-    connection: Connection, wanted: Wanted, cells: Sequence[Cell], words: ColumnElement[bool], after: int
+    connection: Connection,
+    wanted: Wanted,
+    cells: Sequence[Cell],
+    words: ColumnElement[bool],
+    after: int,
+    window: int,
 ) -> Iterator[Part]:
     """Go through all captures in the order of their key, window by window."""
     which = [words]
@@ -291,14 +306,14 @@ def _of_all(
         return
     highest = connection.execute(select(func.max(capture.c.id))).scalar() or 0
     while after < highest:
-        upto = after + _WINDOW
+        upto = after + window
         found = connection.execute(
             select(*_COLUMNS)
             .where(capture.c.id > after, capture.c.id <= upto, *which)
             .order_by(capture.c.id)
             .limit(ROWS + 1)
         )
-        yield [Row._make(row) for row in found], upto if upto < highest else None, _WINDOW
+        yield [Row._make(row) for row in found], upto if upto < highest else None, window
         after = upto
 
 

@@ -70,6 +70,25 @@ def test_it_stops_and_says_where(hostile: str, monkeypatch: pytest.MonkeyPatch) 
         assert leafed(connection, Wanted(text="1#24")) == plainly(connection, Wanted(text="1#24"))
 
 
+def test_short_looks_add_up_to_a_page(hostile: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live_captures, "ROWS", 7)
+    monkeypatch.setattr(live_captures, "_SHORT_WINDOW", 10)
+    with Ledger.open(hostile, read_only=True) as ledger, ledger.read() as connection:
+        for wanted in (Wanted(), Wanted(text="1#1"), Wanted(text="no such words"), Wanted(site=EMOJI)):
+            keys: list[int] = []
+            after: int | None = 0
+            while after is not None:
+                found = find(connection, wanted, after, shortly=True)
+                while found.stopped:
+                    assert found.next is not None
+                    assert len(found.rows) < live_captures.ROWS
+                    found = live_captures.onward(found, find(connection, wanted, found.next, shortly=True))
+                assert len(found.rows) <= live_captures.ROWS
+                keys += [row.key for row in found.rows]
+                after = found.next
+            assert keys == plainly(connection, wanted), wanted
+
+
 @pytest.mark.parametrize("text", ["%", "_", "/", "100%"])
 def test_signs_of_a_pattern_are_text(hostile: str, text: str) -> None:
     with Ledger.open(hostile, read_only=True) as ledger, ledger.read() as connection:

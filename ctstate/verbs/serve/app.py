@@ -34,6 +34,8 @@ _ENDED_RUNS = 50
 _MOST_SITES = 2000
 _MOST_FAILED = 2000
 _SHORT_S = 1.0
+_LOOKS, _BETWEEN_S = 12, 0.02
+"""So many more short looks has a page, with so long between them."""
 """What somebody asks for by himself, and not a page on its own, is asked anew after this."""
 
 _REFRESHED = ("overview", "sites", "runs", "failures")
@@ -139,13 +141,10 @@ class LivePage:
         wanted = Wanted(**{name: request.query_params.get(name, "")[:300] for name in Wanted._fields})
         after = whole_number(request.query_params.get("after", "")) or 0
 
-        def question(connection: live.Reading) -> tuple[live_captures.Found, list[live.BatchName], dict[int, str]]:
-            shortly = live_captures.SHORT_LOOK_S if self._reader.holds_up_writers else None
-            found = live_captures.find(connection, wanted, after, shortly)
-            return found, live.batches(connection), season_names(connection)
-
-        answer = self._reader.ask(("captures", wanted, after), question, _SHORT_S)
-        found, batches, seasons = answer.value
+        answer = self._found(wanted, after)
+        found = answer.value
+        names = self._reader.ask("names", lambda reading: (live.batches(reading), season_names(reading)), _SHORT_S)
+        batches, seasons = names.value
         given = {name: value for name, value in wanted._asdict().items() if value}
         return self._page(
             request,
@@ -164,6 +163,26 @@ class LivePage:
             first="/captures?" + urlencode(given) if after else None,
             following=None if found.next is None else "/captures?" + urlencode({**given, "after": found.next}),
         )
+
+    def _found(self, wanted: Wanted, after: int) -> Answer[live_captures.Found]:
+        """Look for captures; where nobody can commit meanwhile, in short looks with time for others in between."""
+
+        def look(after: int) -> Answer[live_captures.Found]:
+            def question(connection: live.Reading) -> live_captures.Found:
+                # Known only once there is a connection.
+                return live_captures.find(connection, wanted, after, shortly=self._reader.holds_up_writers)
+
+            return self._reader.ask(("captures", wanted, after), question, _SHORT_S)
+
+        answer = look(after)
+        for _ in range(_LOOKS if self._reader.holds_up_writers else 0):
+            found = answer.value
+            if not found.stopped or found.next is None:
+                break
+            machine().sleep(_BETWEEN_S)
+            further = look(found.next)
+            answer = further._replace(value=live_captures.onward(found, further.value))
+        return answer
 
     def capture(self, request: Request) -> Response:
         """All that is known of a capture."""
