@@ -1,7 +1,9 @@
 """Several workers on one ledger: together, frozen through a lease, and one after another's death."""
 
+import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 
 from ctstate.ledger import Ledger
+from tests.builders.ledgers import ON_POSTGRES, raw
 from tests.builders.season_on_sandbox import Season
 
 LEASE_S = 4.0
@@ -64,12 +67,34 @@ def test_workers_share_a_season(new_season: Any, start: Any) -> None:
     assert len(season.subjects()) >= 30
 
 
+def freeze(process: subprocess.Popen[str], season: Season) -> None:
+    """Stop a process while it holds no lock of the ledger: whoever holds one, everybody would wait for."""
+    process.send_signal(signal.SIGSTOP)
+    while somebody_writes(season):
+        process.send_signal(signal.SIGCONT)
+        time.sleep(0.01)
+        process.send_signal(signal.SIGSTOP)
+
+
+def somebody_writes(season: Season) -> bool:
+    if not ON_POSTGRES:
+        with contextlib.closing(sqlite3.connect(season.path, timeout=0.2, isolation_level=None)) as connection:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return True
+            return False
+    held = "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database WHERE locktype = 'advisory'"
+    with raw(season.path, read_only=True) as connection:
+        return connection.execute(f"{held} AND granted AND datname = current_database()").fetchall() != [(0,)]
+
+
 def test_who_was_frozen_through_its_lease_commits_nothing_over_its_successor(new_season: Any, start: Any) -> None:
     season = new_season(12)
     season.z.set_faults({"latency_ms": {"create subject": 150, "put image": 50}})
     frozen = start(season, "--link-batch-size", "50")
     wait_for(season, "SELECT count(*) FROM capture WHERE subject_id IS NOT NULL")
-    frozen.send_signal(signal.SIGSTOP)
+    freeze(frozen, season)
     # Where a process is gone is told at once; that a live one sleeps, only by its lease.
     with Ledger.open(season.path) as ledger, ledger.write() as connection:
         connection.exec_driver_sql("UPDATE run SET host_id = 'another host' WHERE verb = 'upload'")
