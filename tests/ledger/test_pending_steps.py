@@ -7,20 +7,15 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from ctstate.ledger import Ledger, claims, clock, pending_steps, runs
-from ctstate.ledger.states import State
+from ctstate.ledger import Ledger, pending_steps, runs
+from tests.builders.uploads import uploaded_by
 
 
 def uploaded(ledger: Ledger, number: int, seconds: float, verb: str = "upload") -> None:
     """Let a run bring captures up, and end after so many seconds."""
     with ledger.write() as connection:
         run = runs.start(connection, verb, {})
-        began = {"r": run, "at": clock.shifted(clock.now(), -seconds)}
-        connection.execute(text("UPDATE run SET started_at = :at WHERE id = :r"), began)
-        for claim in claims.claim(connection, run, 1, 1, number):
-            claims.note_created(connection, claim, 1000 + claim.row.id)
-            claims.note_moved(connection, claim, State.UPLOADED)
-        runs.end(connection, run, "done")
+    uploaded_by(ledger, run, number, seconds)
 
 
 def test_the_last_upload_that_came_far_enough_says_how_fast_the_next_will_be(

@@ -15,6 +15,7 @@ from ctstate.errors import FencedError
 from ctstate.ledger import Ledger, Selection, claims, clock, processes, runs, set_lease, speeds
 from ctstate.ledger.states import State
 from ctstate.machine import Machine, running_on
+from tests.builders.uploads import uploaded_by
 
 
 def one(ledger: Ledger, sql: str, **parameters: object):
@@ -333,17 +334,6 @@ def test_so_many_of_those_that_ended_are_told_however_many_are_alive(new_ledger)
             runs.end(connection, run, "done")
     with ledger.read() as connection:
         assert [row.id for row in runs.newest(connection, 2)] == some[1:]
-
-
-def uploaded_by(ledger: Ledger, run_id: int, number: int, seconds: float) -> None:
-    """Let a run have brought so many captures up in so many seconds, and end."""
-    with ledger.write() as connection:
-        began = {"r": run_id, "at": clock.shifted(clock.now(), -seconds)}
-        connection.execute(text("UPDATE run SET started_at = :at WHERE id = :r"), began)
-        for claim in claims.claim(connection, run_id, 1, 1, number):
-            claims.note_created(connection, claim, 1000 + claim.row.id)
-            claims.note_moved(connection, claim, State.UPLOADED)
-        runs.end(connection, run_id, "done")
 
 
 def test_how_fast_uploads_were_is_said_by_those_that_were_long_enough(new_ledger) -> None:

@@ -20,7 +20,7 @@ def sentence(facts: Facts) -> str:
             up = "The one capture that is to go up is on Zooniverse"
     else:
         share = percent(totals.uploaded, totals.wanted)
-        up = f"{number(totals.uploaded)} of {counted(totals.wanted, 'capture')} are on Zooniverse ({share})"
+        up = f"{number(totals.uploaded)} of {counted(totals.wanted, 'capture', 'are')} on Zooniverse ({share})"
     failed = f"{number(totals.failed)} failed" if totals.failed else "none failed"
     return f"{up}, {failed}; {verified(facts.looks)}; {to_come(facts.uploads)}."
 
