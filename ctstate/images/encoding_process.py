@@ -2,15 +2,17 @@
 
 import contextlib
 import os
+import pickle
 import signal
 import threading
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
+from queue import SimpleQueue
 
 from ctstate.errors import BrokenImageError
 from ctstate.images import EncodedImage, ImageOptions, encode_image
 
-__all__ = ["PRELOAD", "SIGNALS", "Encoded", "begin", "encode_all"]
+__all__ = ["PRELOAD", "SIGNALS", "Encoded", "encode_all", "work"]
 
 Encoded = EncodedImage | BrokenImageError
 
@@ -32,19 +34,35 @@ def encode_all(paths: Sequence[str], options: ImageOptions, below: str | None = 
     return results
 
 
-def begin(alive: Connection) -> None:
-    """Begin an encoding process; it ends when nobody holds the other end of `alive` any more."""
+def work(pipe: Connection, options: ImageOptions) -> None:
+    """Encode captures as a pipe says, in their order, until nobody holds its other end any more.
+
+    What comes is what `encode_all` takes, pickled; what goes is what it returns, or the exception. An empty word
+    goes first: the process has begun.
+    """
     # A Ctrl-C reaches the whole process group, and Slurm may signal every process of a step: only the run
     # itself decides when to stop.
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     # Encoding takes every core it gets; requests need little, but at once. The upload goes first.
     os.nice(10)
+    told: SimpleQueue[tuple[list[str], str | None]] = SimpleQueue()
 
-    def watch() -> None:
-        # Nothing is ever sent: the pipe ends when the run does, also when it is killed.
+    def listen() -> None:
+        # Whatever the other thread is at: the pipe ends when the run does, also when it is killed.
         with contextlib.suppress(EOFError, OSError):
-            alive.recv()
+            while True:
+                told.put(pickle.loads(pipe.recv_bytes()))
         os._exit(1)
 
-    threading.Thread(target=watch, daemon=True).start()
+    threading.Thread(target=listen, daemon=True).start()
+    pipe.send_bytes(b"")
+    while True:
+        paths, below = told.get()
+        made: list[Encoded] | Exception
+        try:
+            made = encode_all(paths, options, below)
+        except Exception as error:  # noqa: BLE001 - the run's to deal with
+            made = error
+        with contextlib.suppress(BrokenPipeError):
+            pipe.send_bytes(pickle.dumps(made))

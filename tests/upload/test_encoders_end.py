@@ -1,5 +1,6 @@
 """Encoding processes: light at their beginning, and not waited for for ever at their end."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from PIL import Image
 
 from ctstate.images import ImageOptions
 from ctstate.verbs.upload import encoding
+from ctstate.verbs.upload.story import EncoderDiedError
 
 
 def test_a_process_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,8 +24,8 @@ def test_a_process_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.Monke
     encoders.encode([str(tmp_path / "a.jpg")], None, lambda made, error: answers.append(made or error))
     while not answers:
         time.sleep(0.05)
-    (pid,) = encoders._pool._processes
-    os.kill(pid, signal.SIGSTOP)
+    (process,) = multiprocessing.active_children()
+    os.kill(process.pid or 0, signal.SIGSTOP)
     encoders.encode([str(tmp_path / "a.jpg")], None, lambda made, error: answers.append(made or error))
     began = time.monotonic()
     encoders.close()
@@ -31,9 +33,42 @@ def test_a_process_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.Monke
     assert len(answers) == 2
 
 
+def test_a_process_that_dies_takes_one_capture_with_it(tmp_path: Path) -> None:
+    """What the others are at goes on, and what it had not begun is encoded by the next."""
+    Image.new("RGB", (32, 24)).save(tmp_path / "a.jpg")
+    encoders = encoding.Encoders(2, ImageOptions())
+    answers: list[object] = []
+
+    def give() -> None:
+        encoders.encode([str(tmp_path / "a.jpg")], None, lambda made, error: answers.append(made or error))
+
+    def wait_for(many: int) -> None:
+        until = time.monotonic() + 30.0
+        while len(answers) < many and time.monotonic() < until:
+            time.sleep(0.02)
+        assert len(answers) == many
+
+    give()
+    wait_for(1)
+    until = time.monotonic() + 30.0
+    while len(multiprocessing.active_children()) < 2 and time.monotonic() < until:
+        time.sleep(0.02)
+    one, other = (process.pid or 0 for process in multiprocessing.active_children())
+    os.kill(one, signal.SIGSTOP)
+    os.kill(other, signal.SIGSTOP)
+    for _ in range(5):
+        give()
+    time.sleep(0.3)
+    os.kill(one, signal.SIGKILL)
+    os.kill(other, signal.SIGCONT)
+    wait_for(6)
+    encoders.close()
+    assert [type(answer) for answer in answers if not isinstance(answer, list)] == [EncoderDiedError]
+
+
 LOADED = """
 import multiprocessing, sys
-from ctstate.images.encoding_process import PRELOAD, begin
+from ctstate.images.encoding_process import PRELOAD, work
 def heavy():
     return [name for name in ("sqlalchemy", "requests", "click", "pandas") if name in sys.modules]
 """
