@@ -25,6 +25,10 @@ class Condition(Protocol):
         """Give the lock away until notified, or so many seconds."""
         ...
 
+    def notify(self) -> None:
+        """Wake one that waits."""
+        ...
+
     def notify_all(self) -> None:
         """Wake all that wait."""
         ...

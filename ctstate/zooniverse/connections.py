@@ -2,10 +2,12 @@
 
 import contextlib
 import os
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import requests
+from requests.cookies import extract_cookies_to_jar
 
 from ctstate.errors import StrangeReplyError, WrongAddressError
 from ctstate.zooniverse.backoff import Timeouts
@@ -33,8 +35,6 @@ class Connections(requests.Session):
         adapter = WatchedAdapter(pool_connections=4, pool_maxsize=connections + 4, max_retries=0)
         self.mount("https://", adapter)
         self.mount("http://", adapter)
-        # With an auth of its own, requests looks into no ~/.netrc: an entry there would replace the token.
-        self.auth = _as_it_is
         self._environment: dict[tuple[str, str], Any] = {}
 
     def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
@@ -51,11 +51,6 @@ class Connections(requests.Session):
             self._environment[key] = found
         return {**self._environment[key], "stream": bool(stream)}
 
-    def get_redirect_target(self, resp: Any) -> None:
-        # requests would follow a POST as a GET, hand the password of a log-in to whom it is sent on to, and fail
-        # on a malformed Location after the work was done.
-        return None
-
     def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
         """Send a request and read its reply; only a GET or HEAD is sent on, and only within its origin.
 
@@ -64,10 +59,10 @@ class Connections(requests.Session):
             StrangeReplyError: the reply is longer than any that could be meant.
             requests.RequestException: no reply, or none that was whole in time.
         """
-        kwargs.setdefault("timeout", self._timeout)
-        _check_address(str(url))
-        response = self._whole(method, url, *args, **kwargs)
-        if str(method).upper() not in ("GET", "HEAD"):
+        method, address = str(method).upper(), str(url)
+        _check_address(address)
+        response = self._whole(method, address, *args, **kwargs)
+        if method not in ("GET", "HEAD"):
             return response
         asked, times = response.url, 0
         while (target := _sent_on_to(response)) is not None:
@@ -84,11 +79,33 @@ class Connections(requests.Session):
             response = self._whole(method, target, *args, **{**kwargs, "params": None})
         return response
 
-    def _whole(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
-        """Send a request once, and read its reply to the end."""
+    def _whole(
+        self,
+        method: str,
+        url: str,
+        params: Any = None,
+        data: Any = None,
+        headers: Mapping[str, str] | None = None,
+        json: Any = None,
+        **_: Any,
+    ) -> requests.Response:
+        """Send a request once, and read its reply to the end.
+
+        By the parts that `requests.Session.request` is made of, without those that would do harm: an entry of
+        ~/.netrc would replace the token; a POST that is sent on would be followed as a GET, the password of a
+        log-in go to whom it is sent on to, and a malformed Location be an error after the work was done. It takes
+        two thirds of the processor time, too.
+        """
+        request = requests.PreparedRequest()
+        request.prepare_method(method)
+        request.prepare_url(url, params)
+        request.prepare_headers({**self.headers, **(headers or {})})
+        request.prepare_cookies(self.cookies)
+        request.prepare_body(data, None, json)
+        settings = self.merge_environment_settings(request.url, {}, True, None, None)
         with WATCHDOG.watching(self._whole_s) as watch:
             try:
-                response = super().request(method, url, *args, **{**kwargs, "stream": True})
+                response = self.get_adapter(str(request.url)).send(request, timeout=self._timeout, **settings)
                 with contextlib.closing(response):
                     _read(response)
             except requests.exceptions.RequestException as error:
@@ -98,6 +115,8 @@ class Connections(requests.Session):
                 raise
         if watch.cut_off:  # it may end as if it were whole
             raise requests.exceptions.ReadTimeout(f"the answer was not whole within {self._whole_s:.0f} s")
+        if "Set-Cookie" in response.headers:
+            extract_cookies_to_jar(self.cookies, request, response.raw)  # type: ignore[no-untyped-call]
         return response
 
 
@@ -141,7 +160,3 @@ def _sent_on_to(response: requests.Response) -> str | None:
 def _origin(url: str) -> tuple[str, str, int | None]:
     parts = urlsplit(url)
     return parts.scheme, parts.hostname or "", parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-
-
-def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    return request

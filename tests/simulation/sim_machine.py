@@ -86,6 +86,12 @@ class _Shared:
             self._kernel.wake(task, ticket)
         self._waiting.clear()
 
+    def _wake_one(self) -> None:
+        """Wake any one: `threading` promises no order."""
+        if self._waiting:
+            task, ticket = self._waiting.pop(self._kernel.scheduling.randrange(len(self._waiting)))
+            self._kernel.wake(task, ticket)
+
 
 class SimCondition(_Shared):
     """In place of `threading.Condition`."""
@@ -121,6 +127,12 @@ class SimCondition(_Shared):
         finally:
             task.locks += depth
             self._depth = depth
+
+    def notify(self) -> None:
+        self._me()
+        if self._depth == 0:
+            raise RuntimeError("cannot notify on un-acquired lock")
+        self._wake_one()
 
     def notify_all(self) -> None:
         self._me()

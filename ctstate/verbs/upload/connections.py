@@ -72,7 +72,7 @@ class Connections(Generic[S]):
                 heapq.heappush(self._later, (machine().monotonic() + wait, next(self._ticket), story))
             else:
                 heapq.heappush(self._due, (isinstance(story.want, Create), next(self._ticket), story))
-            self._condition.notify_all()
+            self._condition.notify()
 
     def hurry(self) -> None:
         """Let nothing wait any longer: the run is to stop."""
