@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 from sqlalchemy.engine import Connection
 
@@ -10,12 +10,20 @@ from ctstate.errors import CtstateError, FencedError, LedgerError
 from ctstate.ledger import run_figures, runs
 from ctstate.machine import machine
 
-if TYPE_CHECKING:
-    from ctstate.ledger.ledger import Ledger
-
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+
+class Writable(Protocol):
+    """Of a ledger, what a run needs."""
+
+    @property
+    def lock_seconds(self) -> float: ...
+    def do(self, work: Callable[[Connection], T]) -> T: ...
+    def begin_run(
+        self, connection: Connection, verb: str, arguments: Mapping[str, Any], log_file: str | None = None
+    ) -> int: ...
 
 
 class LiveRun:
@@ -33,7 +41,7 @@ class LiveRun:
 
     def __init__(
         self,
-        ledger: "Ledger",
+        ledger: Writable,
         verb: str,
         arguments: Mapping[str, Any],
         log_file: str | None = None,

@@ -10,7 +10,8 @@ import contextlib
 import difflib
 import re
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Protocol
 
 from ctstate.errors import InputError, LedgerError, UsageError
 from ctstate.ledger.dialect import BUSY_PATIENCE_S, Answer, Reader, SqlError, Value
@@ -18,16 +19,22 @@ from ctstate.ledger.dialect import BUSY_PATIENCE_S, Answer, Reader, SqlError, Va
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ctstate.ledger.ledger import Ledger
-
 VIEW = "v_captures"
+
+
+class Readable(Protocol):
+    """Of a ledger, what questions need; see `Ledger`."""
+
+    @property
+    def name(self) -> str: ...
+    def reader(self, seconds: float = ...) -> AbstractContextManager[Reader]: ...
 
 
 # -- whole questions -------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
-def ask(ledger: "Ledger", question: str, seconds: float = BUSY_PATIENCE_S) -> Iterator[Answer]:
+def ask(ledger: Readable, question: str, seconds: float = BUSY_PATIENCE_S) -> Iterator[Answer]:
     """Answer a question in SQL, which may take so many seconds.
 
     Raises:
@@ -53,7 +60,7 @@ def _without_surprise(rows: Iterator[Sequence[Value]]) -> Iterator[Sequence[Valu
         raise InputError(f"SQL: {error}") from None
 
 
-def table(ledger: "Ledger", question: str) -> "pd.DataFrame":
+def table(ledger: Readable, question: str) -> "pd.DataFrame":
     """Answer a question as a table; whole numbers, of which some may be missing, are pandas' `Int64`.
 
     Raises:
@@ -77,7 +84,7 @@ def _kind(values: Sequence[Value]) -> str | None:
 # -- conditions ------------------------------------------------------------------------------------------------
 
 
-def captures_where(ledger: "Ledger", condition: str, *, on_values: bool = False) -> Iterator[str]:
+def captures_where(ledger: Readable, condition: str, *, on_values: bool = False) -> Iterator[str]:
     """Yield the ids of the captures for which a condition on `v_captures` holds.
 
     All is read in one transaction that lasts until the iterator is used up: use it up before writing.
