@@ -271,7 +271,7 @@ def _given(rows: Collection[tuple[Any, ...]]) -> list[int]:
 
 
 def _plain(rows: Iterable[tuple[Any, ...]], which: Sequence[int]) -> Iterable[tuple[Any, ...]]:
-    """Return some columns of rows as plain tuples: the driver is slower with named ones, with dictionaries by far."""
+    """Return some columns of rows as plain tuples: the driver is slower with named ones, and with dictionaries."""
     if len(which) == 1:
         return [(row[which[0]],) for row in rows]
     return map(itemgetter(*which), rows)
