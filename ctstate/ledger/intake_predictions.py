@@ -120,7 +120,7 @@ def captures_named(connection: Connection, names: Sequence[str]) -> dict[str, Na
         f" WHERE capture_id IN ({','.join('?' * len(names))})",
         names,
     )
-    return {name: NamedCapture(*of) for name, *of in found}
+    return {name: NamedCapture(key, season, batch) for name, key, season, batch in found}
 
 
 def highest_key(connection: Connection) -> int:
@@ -204,11 +204,12 @@ def by_capture(connection: Connection, scope: Scope, *, keyed_by_path: bool) -> 
     rows = driver(connection).execute(
         _BY_PATH if keyed_by_path else _BY_CAPTURE, {"season": scope.season_id, "batch": scope.batch_id}
     )
-    for (key, within), group in groupby(rows, key=itemgetter(0, 1)):
+    for key, group in groupby(rows, key=itemgetter(0)):
         numbers: list[int] = []
         payloads: list[Any] = []
         seen: dict[int, str] = {}
-        for _, _, number, payload, text, of_image, counts in group:
+        within = False
+        for _, within, number, payload, text, of_image, counts in group:
             numbers.append(number)
             if within and counts and payload is not None:
                 payloads.append(_unpacked(payload))
