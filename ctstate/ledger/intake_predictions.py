@@ -28,6 +28,7 @@ from sqlalchemy import (
     func,
     insert,
     literal,
+    or_,
     select,
     true,
 )
@@ -307,13 +308,14 @@ def merge(connection: Connection, run_id: int, files: Sequence[FileOfPredictions
 
 def _find_changed(connection: Connection, sources: Sequence[str]) -> None:
     before = and_(prediction.c.capture_id == _made.c.capture, prediction.c.source == _made.c.source)
-    same_metadata = exists().where(before, prediction.c.metadata == _made.c.metadata)
-    same = exists().where(before, *(prediction.c[name].is_not_distinct_from(_made.c[name]) for name in COLUMNS))
+    differ = {name: prediction.c[name].is_distinct_from(_made.c[name]) for name in COLUMNS}  # also where none was
     fresh(connection, _changed)
     connection.execute(
         insert(_changed).from_select(
             ["capture", "source", "metadata"],
-            select(_made.c.capture, _made.c.source, ~same_metadata).where(~same),
+            select(_made.c.capture, _made.c.source, differ["metadata"])
+            .join_from(_made, prediction, before, isouter=True)
+            .where(or_(*differ.values())),
         )
     )
     for source in sources:

@@ -213,12 +213,12 @@ def _read(
     entries = 0
     intake.begin_file(connection)
     for part in pages(reader.entries(), CHUNK):
-        rows = []
-        for entry in part:
-            entries += 1
-            key = rule.apply(entry.key) if reader.keyed_by_path else entry.key
-            rows.append(FileEntry(entries, key, entry.payload, entry.boxes))
-            report.failed += entry.payload is None
+        rows = [
+            FileEntry(number, rule.apply(key) if reader.keyed_by_path else key, payload, seen)
+            for number, (_, key, payload, seen) in enumerate(part, start=entries + 1)
+        ]
+        entries += len(rows)
+        report.failed += sum(row.payload is None for row in rows)
         intake.add_entries(connection, rows)
         on_progress(entries)
     intake.end_file(connection)
