@@ -34,7 +34,7 @@ class PathRule:
     def apply(self, path: str) -> str:
         """Return the path to look for in the ledger."""
         path = normalised(path)
-        prefix = normalised(self.strip_prefix)
+        prefix = normalised(self.strip_prefix) if self.strip_prefix else ""
         if prefix and path.startswith(prefix) and (prefix.endswith("/") or path[len(prefix) :].startswith("/")):
             path = path[len(prefix) :].lstrip("/")
         elif path.startswith("/"):

@@ -17,11 +17,18 @@ from ctstate.formats.times import Mapping, exif_times, in_processes
 from ctstate.machine import machine
 from ctstate.words import and_more
 
-CHUNK = 10_000
-"""So many images at a time: memory is bounded, whatever the file's size."""
+CHUNK = PAGE
+"""So many images at a time: memory is bounded, whatever the file's size. With ten thousand, Python's collector of
+garbage goes through all of them again and again, which takes a quarter of the time of reading."""
 
 Listed = tuple[IncomingImage, str | None]
 """An image of a file, and where to look for it; None: it is not looked for."""
+
+_Verdict = tuple[int, tuple[str, str]]
+"""Which file of a list cannot be uploaded, with its problem and reason."""
+
+LOOKS = 25
+"""So many files are looked at between two looks at the clock, and by one thread at a time."""
 
 STAT_THREADS = 16
 """So many threads look at files where each look waits for a network; on a local disk they cost more than they
@@ -68,8 +75,9 @@ class CaptureReader(abc.ABC):
         with ThreadPoolExecutor(STAT_THREADS) as pool, in_processes(self._exif) as each:
             for part in pages(self._images(), CHUNK):
                 found = True
-                images = self._look(part, pool)
-                yield _timed(images, [place for _, place in part], each) if self._exif else images
+                images, places = [image for image, _ in part], [place for _, place in part]
+                self._look(images, places, pool)
+                yield _timed(images, places, each) if self._exif else images
         if self._first_error is not None:
             row, message = self._first_error
             more = and_more(self._error_count - 1, f"more {self.unit}s with errors")
@@ -119,38 +127,35 @@ class CaptureReader(abc.ABC):
             return None
         return f"{real_folder}/{base}"
 
-    def _look(self, listed: list[Listed], pool: ThreadPoolExecutor) -> list[IncomingImage]:
+    def _look(self, images: list[IncomingImage], places: list[str | None], pool: ThreadPoolExecutor) -> None:
         """Look whether the images are there, and put a problem into those that are not."""
-        images = [image for image, _ in listed]
-        wanted = [(index, place) for index, (_, place) in enumerate(listed) if place is not None]
-        parts = list(pages(wanted, PAGE))
-        for part, verdicts in zip(parts, self._verdicts(parts, pool), strict=True):
-            for (index, _), verdict in zip(part, verdicts, strict=True):
-                if verdict is None:
-                    continue
-                image = images[index]
-                if verdict == _OUTSIDE:
+        parts = list(pages(places, LOOKS))
+        for first, wrong in zip(range(0, len(places), LOOKS), self._wrong(parts, pool), strict=True):
+            for index, (problem, reason) in wrong:
+                image = images[first + index]
+                if problem == _OUTSIDE:
                     message = f"the path {short(image.path)} is a link that leads out of --images-root {self._root}"
                     self._error(image.row, message)
                 else:
-                    problem, reason = verdict
-                    images[index] = image._replace(problem=problem, problem_reason=reason)
-        return images
+                    images[first + index] = image._replace(problem=problem, problem_reason=reason)
 
-    def _verdicts(
-        self, parts: list[list[tuple[int, str]]], pool: ThreadPoolExecutor
-    ) -> Iterator[list[tuple[str, str] | None]]:
+    def _wrong(self, parts: list[list[str | None]], pool: ThreadPoolExecutor) -> Iterator[list[_Verdict]]:
         for number, part in enumerate(parts, start=1):
             began = machine().monotonic()
-            verdicts = self._look_at(part)
-            is_slow = machine().monotonic() - began > SLOW_LOOK_S * len(part)
-            yield verdicts
+            wrong = self._look_at(part)
+            is_slow = machine().monotonic() - began > SLOW_LOOK_S * (len(part) - part.count(None))
+            yield wrong
             if is_slow:
                 yield from pool.map(self._look_at, parts[number:])
                 return
 
-    def _look_at(self, part: list[tuple[int, str]]) -> list[tuple[str, str] | None]:
-        return [_verdict(place, self._root) for _, place in part]
+    def _look_at(self, part: list[str | None]) -> list[_Verdict]:
+        """Return which files cannot be uploaded, and why."""
+        return [
+            (index, verdict)
+            for index, place in enumerate(part)
+            if place is not None and (verdict := _verdict(place, self._root)) is not None
+        ]
 
 
 def _timed(images: list[IncomingImage], places: list[str | None], each: Mapping) -> list[IncomingImage]:
@@ -180,18 +185,18 @@ def _no_file_name(path: str) -> str:
     return ""
 
 
-_OUTSIDE = ("outside", "")
+_OUTSIDE = "outside"
 
 
 def _verdict(place: str, root: str | None) -> tuple[str, str] | None:
     """Return problem and reason of a file that cannot be uploaded, or None."""
     try:
         found = os.lstat(place)
-        if stat.S_IFMT(found.st_mode) == stat.S_IFREG and found.st_size:  # most are
+        if stat.S_ISREG(found.st_mode) and found.st_size:  # most are
             return None
         if stat.S_ISLNK(found.st_mode):
             if root is not None and not is_below(os.path.realpath(place), root):
-                return _OUTSIDE
+                return _OUTSIDE, ""
             found = os.stat(place)
     except (FileNotFoundError, NotADirectoryError):
         return "missing", "no such file"

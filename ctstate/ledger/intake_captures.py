@@ -244,22 +244,20 @@ _ORDER = ("season", "site", "roll", "capture_number")
 def _add_captures(connection: Connection, season_id: int, run_id: int, *, some_are_known: bool) -> int:
     """Add the captures that the ledger does not have, in their order; return how many."""
     it = incoming.c
-    # All rows of a capture say alike of it (it was checked), but for the spelling of its number.
-    said = {name: func.min(it[name]) for name in (*_ORDER, "capture", "rule", "metadata", "taken_at")}
+    # All rows of a capture say alike of it (it was checked), but for the spelling of its number. So they can be
+    # grouped as they are to be in order, which takes one sort for both.
+    order = (*(it[name] for name in _ORDER), it.capture_id)
+    said = {name: func.min(it[name]) for name in ("capture", "rule", "metadata", "taken_at")}
     values = {
         "season_id": season_id,
         "state": State.MANIFESTED.value,
         "run_id": run_id,
         "moved_at": moment(connection),
     }
-    new = (
-        select(it.capture_id, *said.values(), *map(literal, values.values()))
-        .group_by(it.capture_id)
-        .order_by(*(said[name] for name in _ORDER), it.capture_id)
-    )
+    new = select(*order, *said.values(), *map(literal, values.values())).group_by(*order).order_by(*order)
     if some_are_known:
         new = new.where(~exists().where(_SAME_CAPTURE))  # as NOT IN, PostgreSQL would compare each with all
-    return connection.execute(insert(capture).from_select(["capture_id", *said, *values], new)).rowcount
+    return connection.execute(insert(capture).from_select([*_ORDER, "capture_id", *said, *values], new)).rowcount
 
 
 _OF_IMAGE = ("rank", "path", "problem", "problem_reason", "taken_at", "taken_text")

@@ -28,6 +28,7 @@ from sqlalchemy import (
     func,
     insert,
     literal,
+    or_,
     select,
     true,
 )
@@ -120,7 +121,7 @@ def captures_named(connection: Connection, names: Sequence[str]) -> dict[str, Na
         f" WHERE capture_id IN ({','.join('?' * len(names))})",
         names,
     )
-    return {name: NamedCapture(*of) for name, *of in found}
+    return {name: NamedCapture(key, season, batch) for name, key, season, batch in found}
 
 
 def highest_key(connection: Connection) -> int:
@@ -204,11 +205,12 @@ def by_capture(connection: Connection, scope: Scope, *, keyed_by_path: bool) -> 
     rows = driver(connection).execute(
         _BY_PATH if keyed_by_path else _BY_CAPTURE, {"season": scope.season_id, "batch": scope.batch_id}
     )
-    for (key, within), group in groupby(rows, key=itemgetter(0, 1)):
+    for key, group in groupby(rows, key=itemgetter(0)):
         numbers: list[int] = []
         payloads: list[Any] = []
         seen: dict[int, str] = {}
-        for _, _, number, payload, text, of_image, counts in group:
+        within = False
+        for _, within, number, payload, text, of_image, counts in group:
             numbers.append(number)
             if within and counts and payload is not None:
                 payloads.append(_unpacked(payload))
@@ -306,13 +308,14 @@ def merge(connection: Connection, run_id: int, files: Sequence[FileOfPredictions
 
 def _find_changed(connection: Connection, sources: Sequence[str]) -> None:
     before = and_(prediction.c.capture_id == _made.c.capture, prediction.c.source == _made.c.source)
-    same_metadata = exists().where(before, prediction.c.metadata == _made.c.metadata)
-    same = exists().where(before, *(prediction.c[name].is_not_distinct_from(_made.c[name]) for name in COLUMNS))
+    differ = {name: prediction.c[name].is_distinct_from(_made.c[name]) for name in COLUMNS}  # also where none was
     fresh(connection, _changed)
     connection.execute(
         insert(_changed).from_select(
             ["capture", "source", "metadata"],
-            select(_made.c.capture, _made.c.source, ~same_metadata).where(~same),
+            select(_made.c.capture, _made.c.source, differ["metadata"])
+            .join_from(_made, prediction, before, isouter=True)
+            .where(or_(*differ.values())),
         )
     )
     for source in sources:

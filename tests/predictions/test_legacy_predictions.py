@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from ctstate.errors import InputError
+from ctstate.formats.predictions.records import as_json
 from ctstate.ledger import claims
 from ctstate.verbs.predict import PredictionFile, PredictReport, predict
 from ctstate.zooniverse.subject import subject_metadata
@@ -196,3 +197,37 @@ def test_what_is_on_zooniverse_is_pending(season: SeasonFiles) -> None:
     season.do("UPDATE capture SET metadata_pending = NULL")
     assert attach(season, PredictionFile(file)).pending == 0
     assert season.query("SELECT count(*) FROM capture WHERE metadata_pending IS NOT NULL") == [(0,)]
+
+
+def test_metadata_is_written_as_json_writes_it() -> None:
+    """What is in the ledger is compared by its text: another spelling would be a change of every capture."""
+    every_character = "".join(map(chr, (*range(0xD800), *range(0xE000, 0x11000))))
+    assert as_json({every_character: every_character}) == json.dumps(
+        {every_character: every_character}, ensure_ascii=False
+    )
+    numbers = [
+        0,
+        0.0,
+        -0.0,
+        1,
+        7,
+        -1,
+        -0.5,
+        1.0,
+        0.5,
+        0.1 + 0.2,
+        1e-4,
+        9.99e-5,
+        1e-5,
+        1e-300,
+        1e14,
+        1e15,
+        1e16,
+        1e300,
+    ]
+    numbers += [10**15, 2**62, 1 / 3, *(n / 997 for n in range(997)), *(10**-n for n in range(12))]
+    values: list[Any] = [*numbers, True, False, None, "", [1, [0.5]], {"a": {"b": 1e-7}}]
+    for value in values:
+        for metadata in ({"#a": value}, {"#a": "x, y: z", "#b": value}):
+            assert as_json(metadata) == json.dumps(metadata, ensure_ascii=False)
+    assert as_json({}) == "{}"

@@ -113,8 +113,8 @@ class SpeciesModel(_Legacy):
 
 def scores_of(metadata: Mapping[str, Any]) -> Scores:
     """Return the scores that a subject's legacy metadata comes to."""
-    species = metadata.get(f"{PREFIX}topprediction_species")
-    confidence = _number(metadata.get(f"{PREFIX}topconfidence_species"))
+    species = metadata.get(_SPECIES)
+    confidence = _number(metadata.get(_SPECIES_CONFIDENCE))
     scores = [(kind, _number(metadata[key])) for kind, key in _telling(tuple(metadata))]
     kind = kind_of(str(species))
     if kind in _PEOPLE and _number(metadata.get(f"{_OF_SPECIES}{species}")) is None:
@@ -124,16 +124,20 @@ def scores_of(metadata: Mapping[str, Any]) -> Scores:
         if score is not None:
             found[kind] = max(score, found.get(kind, score))
     blank = found.get("blank")
+    # In the order of its fields: by their names it takes twice as long.
     return Scores(
-        person=found.get("person"),
-        vehicle=found.get("vehicle"),
-        blank=_number(metadata.get(f"{_CONFIDENCE}is_empty")) if blank is None else blank,
-        species=None if species is None else str(species),
-        species_confidence=confidence,
+        None,
+        found.get("person"),
+        found.get("vehicle"),
+        _number(metadata.get(_IS_EMPTY)) if blank is None else blank,
+        None if species is None else str(species),
+        confidence,
     )
 
 
+_SPECIES, _SPECIES_CONFIDENCE = f"{PREFIX}topprediction_species", f"{PREFIX}topconfidence_species"
 _CONFIDENCE = f"{PREFIX}confidence_"
+_IS_EMPTY = f"{_CONFIDENCE}is_empty"
 _OF_SPECIES = f"{_CONFIDENCE}species_"
 _PEOPLE = ("person", "vehicle")
 

@@ -177,14 +177,12 @@ def combined(reader: Reader, named: Mapping[str, float], classified: Sequence[tu
         species = max(others, key=itemgetter(1))
     if species is not None:
         metadata[reader.key("species")], metadata[reader.key("species_confidence")] = species
-    return Combined(
-        metadata,
-        Scores(
-            animal=of_kind.get("animal"),
-            person=of_kind.get("person"),
-            vehicle=of_kind.get("vehicle"),
-            blank=round(1 - max(of_kind.values()), 6) if of_kind else 1.0,
-            species=None if species is None else species[0],
-            species_confidence=None if species is None else species[1],
-        ),
+    # In the order of its fields: by their names it takes twice as long.
+    scores = Scores(
+        of_kind.get("animal"),
+        of_kind.get("person"),
+        of_kind.get("vehicle"),
+        round(1 - max(of_kind.values()), 6) if of_kind else 1.0,
+        *((None, None) if species is None else species),
     )
+    return Combined(metadata, scores)

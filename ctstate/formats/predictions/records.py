@@ -2,10 +2,13 @@
 
 import abc
 import functools
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+
+import msgspec
 
 from ctstate.capture import Scores
 from ctstate.errors import InputError
@@ -102,6 +105,22 @@ class Reader(abc.ABC):
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
             raise self.malformed(what, f"the confidence {value!r} is not a number between 0 and 1")
         return value
+
+
+_encoded_by_json = json.JSONEncoder(ensure_ascii=False).encode
+_encoded = msgspec.json.Encoder().encode
+
+
+def as_json(metadata: Mapping[str, Any]) -> str:
+    """Return metadata as `json.dumps` writes it: what the ledger has of it is compared as a text.
+
+    Msgspec takes a third of the time, and writes all alike but tiny and huge numbers (1e-5, not 1e-05).
+    """
+    for value in metadata.values():
+        kind = type(value)
+        if kind is not str and not ((kind is float or kind is int) and (value == 0 or 0.0001 <= value < 1e15)):
+            return _encoded_by_json(metadata)
+    return msgspec.json.format(_encoded(metadata), indent=0).decode()
 
 
 _KINDS = {
