@@ -15,8 +15,7 @@ PAGE = 500
 """So many captures at a time: memory is bounded, and SQLite before 3.32 takes 999 parameters in a statement."""
 
 
-@dataclass(frozen=True)
-class CaptureImage:
+class CaptureImage(NamedTuple):
     """A usable image of a capture."""
 
     id: int
@@ -26,8 +25,7 @@ class CaptureImage:
     arrived: bool
 
 
-@dataclass(frozen=True)
-class CaptureContent:
+class CaptureContent(NamedTuple):
     """A capture with all that its subject is made of."""
 
     id: int

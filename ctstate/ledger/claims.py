@@ -7,7 +7,7 @@ the capture since. The functions take a write transaction, so that one commit ca
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import bindparam, select
 from sqlalchemy.engine import Connection
@@ -19,12 +19,12 @@ from ctstate.ledger.schema import run
 from ctstate.ledger.states import FailureKind, State
 
 
-@dataclass(frozen=True)
-class Claim:
+class Claim(NamedTuple):
     """A capture that this run alone may bring to Zooniverse, and what earlier runs knew of it."""
 
     row: CaptureContent
     token: int
+    run_id: int
     batch_id: int
     ambiguous_at: str | None
     create_run_id: int | None
@@ -51,12 +51,17 @@ def read_captures(connection: Connection, ids: Sequence[int]) -> list[CaptureCon
 
     Images that must not go up are left out.
     """
+    return [mine.row for mine in _read(connection, ids)]
+
+
+def _read(connection: Connection, ids: Sequence[int]) -> list[Claim]:
+    """Return the captures as `read_captures` does, with what is known of their claims and creates."""
     if not ids:
         return []
     marks = ",".join("?" * len(ids))
     ask = driver(connection).execute
     images: dict[int, list[CaptureImage]] = {key: [] for key in ids}
-    for key, image, rank, path, md5, arrived_at in ask(_IMAGES.format(marks), ids).fetchall():
+    for key, image, rank, path, md5, arrived_at in ask(_IMAGES.format(marks), ids):
         images[key].append(CaptureImage(image, rank, path, md5, arrived_at is not None))
     predictions: dict[int, dict[str, Any]] = {key: {} for key in ids}
     made = ask(_PREDICTIONS.format(marks), ids).fetchall()
@@ -64,31 +69,33 @@ def read_captures(connection: Connection, ids: Sequence[int]) -> list[CaptureCon
     whole = ",".join(metadata for _, metadata in made)
     for (key, _), metadata in zip(made, json.loads(f"[{whole}]"), strict=True):
         predictions[key].update(metadata)
-    by_id: dict[int, CaptureContent] = {}
-    for key, name, season, site, roll, number, attribution, license, extra, subject_id, state in ask(
-        _CONTENTS.format(marks), ids
-    ).fetchall():
-        by_id[key] = CaptureContent(
-            id=key,
-            capture_id=name,
-            season=season,
-            site=site,
-            roll=roll,
-            capture=number,
-            attribution=attribution,
-            license=license,
-            extra=json.loads(extra) if extra else {},
-            predictions=predictions[key],
-            images=tuple(images[key]),
-            subject_id=subject_id,
-            state=state,
+    found: dict[int, Claim] = {}
+    for row in ask(_CONTENTS.format(marks), ids):
+        key, name, season, site, roll, number, attribution, license, extra, subject_id, state, *claimed = row
+        # By place, not by name: names take twice as long.
+        content = CaptureContent(
+            key,
+            name,
+            season,
+            site,
+            roll,
+            number,
+            attribution,
+            license,
+            json.loads(extra) if extra else {},
+            predictions[key],
+            tuple(images[key]),
+            subject_id,
+            state,
         )
-    return [by_id[key] for key in ids if key in by_id]
+        found[key] = Claim(content, *claimed)
+    return [found[key] for key in ids if key in found]
 
 
 _CONTENTS = (
     "SELECT c.id, c.capture_id, c.season, c.site, c.roll, c.capture, s.attribution, s.license, c.metadata,"
-    " c.subject_id, c.state FROM capture c JOIN season s ON s.id = c.season_id WHERE c.id IN ({})"
+    " c.subject_id, c.state, c.claim, c.run_id, c.batch_id, c.ambiguous_at, c.create_run_id, c.create_floor"
+    " FROM capture c JOIN season s ON s.id = c.season_id WHERE c.id IN ({})"
 )
 _IMAGES = (
     "SELECT capture_id, id, rank, path, md5, arrived_at FROM image WHERE capture_id IN ({}) AND problem IS NULL"
@@ -107,7 +114,6 @@ _CLAIM = (
     "UPDATE capture SET state = 'uploading', run_id = ?, moved_at = ?, reason = NULL, claim = claim + 1"
     " WHERE id IN ({})"
 )
-_CLAIMED = "SELECT id, claim, ambiguous_at, create_run_id, create_floor FROM capture WHERE id IN ({})"
 
 
 def claim(connection: Connection, run_id: int, season_id: int, batch_id: int, limit: int) -> list[Claim]:
@@ -126,52 +132,46 @@ def claim(connection: Connection, run_id: int, season_id: int, batch_id: int, li
         return []
     marks = ",".join("?" * len(ids))
     ask(_CLAIM.format(marks), (run_id, moment(connection), *ids))
-    facts = {key: of for key, *of in ask(_CLAIMED.format(marks), ids)}
-    return [Claim(row, facts[row.id][0], batch_id, *facts[row.id][1:]) for row in read_captures(connection, ids)]
+    return _read(connection, ids)
 
 
-# The fenced writes run tens of times in one commit.
-_MINE = " WHERE id = :id AND claim = :claim AND state = 'uploading'"
-_INTENT = (
-    "UPDATE capture SET create_run_id = :run, create_sent_at = :at, create_floor = :floor, ambiguous_at = NULL"
-    + _MINE
-)
+# The fenced writes run tens of times in one commit. Each ends with the capture's key and the claim. Values go by
+# place: the driver takes longer to find them by name.
+_MINE = " WHERE id = ? AND claim = ? AND state = 'uploading'"
+_INTENT = "UPDATE capture SET create_run_id = ?, create_sent_at = ?, create_floor = ?, ambiguous_at = NULL" + _MINE
 _CREATED = (
-    "UPDATE capture SET subject_id = :subject, create_run_id = NULL, create_sent_at = NULL, create_floor = NULL,"
+    "UPDATE capture SET subject_id = ?, create_run_id = NULL, create_sent_at = NULL, create_floor = NULL,"
     " ambiguous_at = NULL" + _MINE
 )
-_SEEN_UP_TO = (
-    "UPDATE run SET watermark = :subject WHERE id = (SELECT run_id FROM capture WHERE id = :id)"
-    " AND watermark < :subject"
-)
+_SEEN_UP_TO = "UPDATE run SET watermark = ? WHERE id = ? AND watermark < ?"
 _NOT_CREATED = (
     "UPDATE capture SET create_run_id = NULL, create_sent_at = NULL, create_floor = NULL, ambiguous_at = NULL"
     + _MINE
 )
-_AMBIGUOUS = "UPDATE capture SET ambiguous_at = :at" + _MINE
+_AMBIGUOUS = "UPDATE capture SET ambiguous_at = ?" + _MINE
 _SUBJECT_GONE = "UPDATE capture SET subject_id = NULL" + _MINE
 # Whatever is given back with a create announced and no outcome known is looked for before it is sent again.
 _MOVED = (
-    "UPDATE capture SET state = :state, moved_at = :at, reason = :reason, reason_kind = :kind, ambiguous_at ="
-    " CASE WHEN create_sent_at IS NOT NULL AND ambiguous_at IS NULL THEN :at ELSE ambiguous_at END" + _MINE
+    "UPDATE capture SET state = ?, reason = ?, reason_kind = ?, moved_at = ?, ambiguous_at ="
+    " CASE WHEN create_sent_at IS NOT NULL AND ambiguous_at IS NULL THEN ? ELSE ambiguous_at END" + _MINE
 )
 _CHECK = "SELECT 1 FROM capture" + _MINE
 _ITS_IMAGE = (
-    " WHERE id = :image AND capture_id = :id AND EXISTS (SELECT 1 FROM capture c WHERE c.id = image.capture_id"
-    " AND c.claim = :claim AND c.state = 'uploading')"
+    " WHERE id = ? AND capture_id = ? AND EXISTS (SELECT 1 FROM capture c WHERE c.id = image.capture_id"
+    " AND c.claim = ? AND c.state = 'uploading')"
 )
 _ENCODED = (
-    "UPDATE image SET md5 = :md5, bytes = :bytes, note = :note, arrived_at = NULL, failure = NULL,"
-    " failure_reason = NULL" + _ITS_IMAGE
+    "UPDATE image SET md5 = ?, bytes = ?, note = ?, arrived_at = NULL, failure = NULL, failure_reason = NULL"
+    + _ITS_IMAGE
 )
-_ARRIVED = "UPDATE image SET arrived_at = :at" + _ITS_IMAGE
-_NOT_ARRIVED = "UPDATE image SET arrived_at = NULL WHERE capture_id = :id"
-_BROKEN = "UPDATE image SET problem = 'broken', problem_reason = :reason" + _ITS_IMAGE
-_TO_BLAME = "UPDATE image SET failure = :failure, failure_reason = :reason" + _ITS_IMAGE
+_ARRIVED = "UPDATE image SET arrived_at = ?" + _ITS_IMAGE
+_NOT_ARRIVED = "UPDATE image SET arrived_at = NULL WHERE capture_id = ?"
+_BROKEN = "UPDATE image SET problem = 'broken', problem_reason = ?" + _ITS_IMAGE
+_TO_BLAME = "UPDATE image SET failure = ?, failure_reason = ?" + _ITS_IMAGE
 
 
-def _fenced(connection: Connection, mine: Claim, statement: object, **values: Any) -> None:
-    found = driver(connection).execute(str(statement), {"id": mine.row.id, "claim": mine.token, **values})
+def _fenced(connection: Connection, mine: Claim, statement: str, *values: Any) -> None:
+    found = driver(connection).execute(statement, (*values, mine.row.id, mine.token))
     if found.rowcount != 1:
         raise FencedError(f"{mine.capture_id}: another run has taken it over")
 
@@ -182,20 +182,19 @@ def still_mine(connection: Connection, mine: Claim) -> None:
     Raises:
         FencedError: another run has claimed the capture since. So do all functions below.
     """
-    if driver(connection).execute(_CHECK, {"id": mine.row.id, "claim": mine.token}).fetchone() is None:
+    if driver(connection).execute(_CHECK, (mine.row.id, mine.token)).fetchone() is None:
         raise FencedError(f"{mine.capture_id}: another run has taken it over")
 
 
 def note_encoded(connection: Connection, mine: Claim, facts: Sequence[EncodedFacts]) -> None:
     """Write down the bytes that are about to be sent; none of them has arrived."""
     for fact in facts:
-        note = fact.note or None
-        _fenced(connection, mine, _ENCODED, image=fact.image_id, md5=fact.md5, bytes=fact.bytes, note=note)
+        _fenced(connection, mine, _ENCODED, fact.md5, fact.bytes, fact.note or None, fact.image_id)
 
 
 def note_broken(connection: Connection, mine: Claim, image_id: int, reason: str) -> None:
     """Leave an image out from now on, as it cannot be decoded."""
-    _fenced(connection, mine, _BROKEN, image=image_id, reason=reason)
+    _fenced(connection, mine, _BROKEN, reason, image_id)
 
 
 def note_to_blame(connection: Connection, mine: Claim, images: Mapping[int, BrokenImageError | None]) -> None:
@@ -203,18 +202,18 @@ def note_to_blame(connection: Connection, mine: Claim, images: Mapping[int, Brok
     for key, error in images.items():
         failure = None if error is None else "missing" if isinstance(error, MissingImageError) else "broken"
         reason = None if error is None else error.reason
-        _fenced(connection, mine, _TO_BLAME, image=key, failure=failure, reason=reason)
+        _fenced(connection, mine, _TO_BLAME, failure, reason, key)
 
 
 def note_create_intent(connection: Connection, mine: Claim, run_id: int, floor: int) -> None:
     """Write down that a create is about to be sent; its subject would lie above `floor`."""
-    _fenced(connection, mine, _INTENT, run=run_id, at=moment(connection), floor=floor)
+    _fenced(connection, mine, _INTENT, run_id, moment(connection), floor)
 
 
 def note_created(connection: Connection, mine: Claim, subject_id: int) -> None:
     """Write down the subject, whether just made or found, and that the ledger knows of all up to it."""
-    _fenced(connection, mine, _CREATED, subject=subject_id)
-    driver(connection).execute(_SEEN_UP_TO, {"id": mine.row.id, "subject": subject_id})
+    _fenced(connection, mine, _CREATED, subject_id)
+    driver(connection).execute(_SEEN_UP_TO, (subject_id, mine.run_id, subject_id))
 
 
 def note_not_created(connection: Connection, mine: Claim) -> None:
@@ -224,25 +223,25 @@ def note_not_created(connection: Connection, mine: Claim) -> None:
 
 def note_ambiguous(connection: Connection, mine: Claim) -> None:
     """Write down that the reply to a create was lost."""
-    _fenced(connection, mine, _AMBIGUOUS, at=moment(connection))
+    _fenced(connection, mine, _AMBIGUOUS, moment(connection))
 
 
 def note_subject_gone(connection: Connection, mine: Claim) -> None:
     """Write down that the capture's subject is no longer on Zooniverse."""
     _fenced(connection, mine, _SUBJECT_GONE)
-    driver(connection).execute(_NOT_ARRIVED, {"id": mine.row.id})
+    driver(connection).execute(_NOT_ARRIVED, (mine.row.id,))
 
 
 def note_arrived(connection: Connection, mine: Claim, image_ids: Sequence[int]) -> None:
     """Write down that the store vouched for these images."""
     at = moment(connection)
     for key in image_ids:
-        _fenced(connection, mine, _ARRIVED, image=key, at=at)
+        _fenced(connection, mine, _ARRIVED, at, key)
 
 
 def note_moved(
     connection: Connection, mine: Claim, state: State, reason: str | None = None, kind: FailureKind | None = None
 ) -> None:
     """Move a claimed capture to `uploaded`, `failed` or back to `batched`, and so end the claim."""
-    said = {"state": state.value, "reason": reason, "kind": kind.value if kind is not None else None}
-    _fenced(connection, mine, _MOVED, at=moment(connection), **said)
+    at, of_kind = moment(connection), None if kind is None else kind.value
+    _fenced(connection, mine, _MOVED, state.value, reason, of_kind, at, at)

@@ -39,11 +39,11 @@ from ctstate.ledger.sqlite_reader import reading
 
 BUSY_TIMEOUT_S = 60
 
-BUSY_PAUSES_S = (0.002, 0.02)
-"""How long it pauses between two such questions at least, and at most, about."""
+LEAST_PAUSE_S = 0.002
+"""How long it pauses between two such questions at least, about."""
 
-_usual_wait = 0.0
-"""How long this process has waited for the write lock of late."""
+OVERDUE_S = 0.4
+"""Who has waited so long for the write lock asks as often as anybody may."""
 
 NETWORK_FILE_SYSTEMS = frozenset(
     {
@@ -179,27 +179,33 @@ def _begin(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN")
         return
     # SQLite itself sleeps longer and longer between its attempts, so that who has waited longest comes last, for
-    # seconds among many processes. If all ask at one pace, a little at random, it is a fair lottery; the pace is
-    # that of the waits so far, so that many who wait do not spend the machine on asking.
-    global _usual_wait
+    # seconds among many processes.
     ask = driver(connection).execute
     (timeout,) = ask("PRAGMA busy_timeout").fetchone()
     ask("PRAGMA busy_timeout = 0")
     try:
         began = time.monotonic()
         while True:
-            asked = time.monotonic()
+            waited = time.monotonic() - began
             try:
                 ask("BEGIN IMMEDIATE")
-                _usual_wait += 0.2 * (asked - began - _usual_wait)
                 return
             except sqlite3.OperationalError as error:
-                if not is_busy(str(error)) or asked - began > BUSY_PATIENCE_S:
+                if not is_busy(str(error)) or waited > BUSY_PATIENCE_S:
                     raise
-            pause = min(max(_usual_wait / 16, BUSY_PAUSES_S[0]), BUSY_PAUSES_S[1])
-            time.sleep(random.uniform(0.5, 1.5) * pause)
+            time.sleep(random.uniform(0.5, 1.5) * _pause(waited))
     finally:
         ask(f"PRAGMA busy_timeout = {timeout}")
+
+
+def _pause(waited: float) -> float:
+    """Return how long to pause, about, before the write lock is asked for again.
+
+    Mostly nobody waits for long, so at first it is asked for soon, and then ever more seldom: where many wait, to
+    ask takes the machine from who has the lock, and each who gets it finds out of date all he knew of the file's
+    pages. But who has waited long asks ever more often, and so comes before those who have not.
+    """
+    return max(LEAST_PAUSE_S, min(waited, (OVERDUE_S - waited) / 4))
 
 
 def driver(connection: Connection) -> sqlite3.Connection:

@@ -17,7 +17,9 @@ from sqlalchemy import select, text
 
 from ctstate.errors import RequestRefusedError, UnavailableError
 from ctstate.ledger import LiveRun, claims, runs, set_lease, transitions, uploads
+from ctstate.ledger.database import driver
 from ctstate.ledger.schema import batch
+from ctstate.ledger.states import State
 from ctstate.verbs import reconcile as reconcile_module
 from ctstate.verbs.survey.sets import Comparison
 from ctstate.verbs.upload import acts, begin, lost_creates, runner, story
@@ -79,34 +81,24 @@ def defect(name: str) -> Callable[[Patch], Patch]:
     return add
 
 
-def _without(statement: Any, part: str) -> Any:
-    sql = str(statement)
-    assert part in sql, (part, sql)
-    return text(sql.replace(part, ""))
-
-
 # -- the fence -------------------------------------------------------------------------------------------------
-
-_CLAIM = " AND claim = :claim"
 
 
 def _unfenced(name: str) -> Patch:
     """The write changes whatever it finds, and complains of nothing."""
 
     def patch() -> AbstractContextManager[None]:
-        bare = re.sub(
-            r" WHERE id = :id AND claim = :claim AND state = 'uploading'",
-            " WHERE id = :id",
-            str(getattr(claims, name)),
+        loose = getattr(claims, name).replace(
+            " WHERE id = ? AND claim = ? AND state = 'uploading'", " WHERE id = ?"
         )
 
-        def fenced(connection: Any, mine: Any, statement: Any, **values: Any) -> None:
+        def fenced(connection: Any, mine: Any, statement: str, *values: Any) -> None:
             if statement is loose:
-                connection.execute(loose, {"id": mine.row.id, "claim": mine.token, **values})
+                driver(connection).execute(loose, (*values, mine.row.id))
             else:
-                original(connection, mine, statement, **values)
+                original(connection, mine, statement, *values)
 
-        original, loose = claims._fenced, text(bare)
+        original = claims._fenced
         return patched((claims, name, loose), (claims, "_fenced", fenced))
 
     return patch
@@ -253,11 +245,14 @@ def _() -> AbstractContextManager[None]:
 
 @defect("the subject id is forgotten when a capture is given back")
 def _() -> AbstractContextManager[None]:
-    moved = str(claims._MOVED).replace(
-        "SET state = :state",
-        "SET subject_id = CASE WHEN :state = 'batched' THEN NULL ELSE subject_id END, state = :state",
-    )
-    return patched((claims, "_MOVED", text(moved)))
+    original = claims._fenced
+
+    def fenced(connection: Any, mine: Any, statement: str, *values: Any) -> None:
+        original(connection, mine, statement, *values)
+        if statement is claims._MOVED and values[0] == State.BATCHED:
+            driver(connection).execute("UPDATE capture SET subject_id = NULL WHERE id = ?", (mine.row.id,))
+
+    return patched((claims, "_fenced", fenced))
 
 
 # -- images and links ------------------------------------------------------------------------------------------
@@ -326,8 +321,8 @@ def _() -> AbstractContextManager[None]:
 
 @defect("images count as arrived when they are encoded")
 def _() -> AbstractContextManager[None]:
-    encoded = str(claims._ENCODED).replace("arrived_at = NULL", "arrived_at = '2026-01-01T00:00:00.000000Z'")
-    return patched((claims, "_ENCODED", text(encoded)))
+    encoded = claims._ENCODED.replace("arrived_at = NULL", "arrived_at = '2026-01-01T00:00:00.000000Z'")
+    return patched((claims, "_ENCODED", encoded))
 
 
 @defect("uploaded is written down although the links call had no answer")

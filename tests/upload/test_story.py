@@ -50,7 +50,7 @@ def claim(subject_id: int | None = None, arrived: bool = False, ambiguous_at: st
         CaptureImage(id=10 + rank, rank=rank, path="x.jpg", md5=None, arrived=arrived) for rank in (1, 2)
     )
     row = CaptureContent(7, "S#A#1#7", "S", "A", "1", "7", "a", "l", {}, {}, images, subject_id, "uploading")
-    return Claim(row, 3, 1, ambiguous_at, 5 if ambiguous_at else None, 100 if ambiguous_at else None)
+    return Claim(row, 3, 5, 1, ambiguous_at, 5 if ambiguous_at else None, 100 if ambiguous_at else None)
 
 
 class Told:

@@ -16,7 +16,7 @@ more.
 """
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from ctstate.capture import CaptureImage
@@ -242,7 +242,7 @@ def life(claim: Claim, ledger_id: str, *, skip_broken: bool = False) -> Story:
             if subject_id is None:
                 doubt = yield Announce(tuple(facts))
                 unsent = True
-                sent = replace(capture, images=tuple(image for image, _ in ready))
+                sent = capture._replace(images=tuple(image for image, _ in ready))
                 mark = subjects.external_id(ledger_id, capture.id, claim.token)
                 try:
                     made: Created = yield Create(mimes, subjects.subject_metadata(sent), mark)
