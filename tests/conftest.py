@@ -11,6 +11,7 @@
 import contextlib
 import csv
 import ctypes
+import gc
 import io
 import os
 import resource
@@ -56,6 +57,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items += waiting + rest[:beside]
         rest = rest[beside:]
     items += rest
+
+
+def pytest_sessionstart() -> None:
+    """What is made while tests are collected stays until the end: to look through it for garbage, then and again and
+    again while they run, took a sixth of their time."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 class Result(NamedTuple):
