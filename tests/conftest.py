@@ -60,8 +60,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_sessionstart() -> None:
-    """What is made while tests are collected stays until the end: to look through it for garbage, then and again and
-    again while they run, took a sixth of their time."""
+    """What is made while tests are collected stays until the end: to look through it for garbage, then and again
+    and again while they run, took a sixth of their time."""
     gc.disable()
 
 
