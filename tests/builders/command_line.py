@@ -36,5 +36,5 @@ def called(
         except SystemExit as ended:
             code = ended.code
     assert isinstance(code, int)
-    said = [stream.buffer.getvalue().decode("utf-8") for stream in (out, complaints)]  # type: ignore[attr-defined]
+    said = [stream.buffer.getvalue().decode("utf-8") for stream in (out, complaints)]
     return subprocess.CompletedProcess(arguments, code, *said)
