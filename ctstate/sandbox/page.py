@@ -6,9 +6,8 @@ What is said stands here, how it looks in `templates`: all text is escaped there
 import functools
 import json
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jinja2
 from markupsafe import Markup
 from starlette.responses import Response
 
@@ -16,11 +15,16 @@ from ctstate.sandbox.calls import Call, ids_in
 from ctstate.sandbox.model import Image, Project, Subject, timestamp
 from ctstate.sandbox.replies import HTML_TYPE
 
+if TYPE_CHECKING:
+    import jinja2
+
 PAGE = 30
 
 
 @functools.cache
-def _templates() -> jinja2.Environment:
+def _templates() -> "jinja2.Environment":
+    import jinja2  # here, as a sandbox that nobody looks at starts sooner without it
+
     return jinja2.Environment(
         loader=jinja2.PackageLoader("ctstate.sandbox"),
         autoescape=True,

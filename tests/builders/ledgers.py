@@ -9,6 +9,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
+import uuid
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -50,11 +51,11 @@ def new_ledger_at(path: Path) -> str:
 
 
 def make_empty(name: str | os.PathLike[str]) -> None:
-    """Make a ledger without a season where there is none, as a copy of one that was made once."""
+    """Make a ledger without a season where there is none, as a copy of one that was made once (a migration takes
+    ten times as long); it gets a mark of its own, else all copies were one ledger."""
     copy_ledger(empty_database() if ON_POSTGRES else _empty_file(), name)
-    if ON_POSTGRES:  # else all copies were one ledger
-        with raw(name) as connection:
-            connection.execute("UPDATE meta SET value = ? WHERE name = 'ledger_id'", (_database(name)[2:14],))
+    with raw(name) as connection:
+        connection.execute("UPDATE meta SET value = ? WHERE name = 'ledger_id'", (uuid.uuid4().hex[:12],))
 
 
 def copy_ledger(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:

@@ -3,12 +3,12 @@
 import csv
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from ctstate.ledger import Ledger
 from ctstate.verbs.manifest import manifest
+from tests.builders.command_line import called
 from tests.builders.ledgers import is_ledger, make_empty, no_ledger_at, raw
 
 ATTRIBUTION = "University of Minnesota Lion Center + Snapshot Safari"
@@ -105,16 +105,9 @@ class SeasonFiles:
         self.do("UPDATE capture SET state = 'uploading' WHERE capture_id = ?", capture_id)
 
     def run(self, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-        """Run the command line on this ledger."""
-        return subprocess.run(
-            [sys.executable, "-m", "ctstate", "--ledger", str(self.ledger_path), *arguments],
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            cwd=cwd or self.folder,
-            env={**os.environ, "PYTHONIOENCODING": "utf-8"},
-            timeout=120,
-        )
+        """Call the command line on this ledger."""
+        where = ("--ledger", str(self.ledger_path))
+        return called(*where, *arguments, environment=os.environ, folder=cwd or self.folder)
 
     def contents(self) -> list[Any]:
         """Everything in the ledger that a verb could have changed."""

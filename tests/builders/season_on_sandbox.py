@@ -1,6 +1,8 @@
 """What the end-to-end tests of uploads share: a season on a sandbox, and the invariant after everything."""
 
+import functools
 import hashlib
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,29 @@ from ctstate.verbs.demo.invariant import violations
 from ctstate.verbs.manifest import manifest
 from ctstate.verbs.upload import StopSignal, UploadOptions, UploadReport, upload
 from ctstate.zooniverse import Backoff, Credentials, Zooniverse
-from tests.builders.ledgers import no_ledger_at
+from tests.builders.ledgers import new_ledger_at
 
 JPEG = bytes.fromhex("ffd8ffd9")
 MD5 = hashlib.md5(JPEG).hexdigest()
+NAME = "NAME_OF_THE_SEASON"
 QUICK = Backoff(first=0.02, most=0.2, give_up=20.0)
+
+
+@functools.cache
+def _files(captures: int) -> dict[str, bytes]:
+    """What `make_season` makes, by its path, with `NAME` for the season's name."""
+    with tempfile.TemporaryDirectory() as folder:
+        make_season(Path(folder), captures, season=NAME, size=(48, 32))
+        return {str(at.relative_to(folder)): at.read_bytes() for at in Path(folder).rglob("*") if at.is_file()}
+
+
+def season_files(folder: Path, captures: int, name: str) -> Path:
+    """Make a season of small images, which are drawn once for all seasons of that size; return its captures CSV."""
+    for path, content in _files(captures).items():
+        place = folder / path.replace(NAME, name)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(content if place.suffix == ".JPG" else content.replace(NAME.encode(), name.encode()))
+    return folder / "captures.csv"
 
 
 class Season:
@@ -30,10 +50,9 @@ class Season:
 
     def __init__(self, folder: Path, zooniverse: SandboxProcess, captures: int, name: str = "DEMO_S1") -> None:
         self.folder, self.z, self.name = folder, zooniverse, name
-        folder.mkdir(parents=True, exist_ok=True)
-        self.captures_csv = make_season(folder, captures, season=name, size=(48, 32))
-        self.path = no_ledger_at(folder / "season.db")
-        with Ledger.open(self.path, create=True) as ledger:
+        self.captures_csv = season_files(folder, captures, name)
+        self.path = new_ledger_at(folder / "season.db")
+        with Ledger.open(self.path) as ledger:
             manifest(ledger, self.captures_csv, attribution="a", license="l", images_root=folder / "images")
 
     def connect(self, backoff: Backoff = QUICK, password: str | None = None) -> Zooniverse:

@@ -1,7 +1,5 @@
 """A season that is uploaded to a sandbox: made once, copied for each test that changes it."""
 
-import contextlib
-import io
 import os
 import shutil
 import subprocess
@@ -10,12 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
-import pytest
 from sqlalchemy import update
 
-from ctstate.commands import main
 from ctstate.images import ImageOptions
 from ctstate.ledger import Ledger
 from ctstate.ledger.schema import meta
@@ -26,6 +21,7 @@ from ctstate.verbs.demo.invariant import violations
 from ctstate.verbs.manifest import manifest
 from ctstate.verbs.upload import UploadOptions, upload
 from ctstate.zooniverse import Backoff, Credentials, Zooniverse
+from tests.builders.command_line import called
 from tests.builders.ledgers import ON_POSTGRES, copy_ledger, no_ledger_at, with_parameters
 
 QUICK = SandboxSettings(link_seconds=0.0, counter_delay=0.0, removal_delay=0.0, quota_cache=0.0)
@@ -72,17 +68,7 @@ class UploadedSeason:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """The command line's `main()` in this process: a new interpreter for each call takes a second."""
-        said = io.StringIO()
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(mock.patch.dict(os.environ, self.environment))
-            stack.enter_context(mock.patch.object(sys, "argv", ["ctstate", *arguments]))
-            stack.enter_context(mock.patch.object(sys, "stdin", io.StringIO()))
-            stack.enter_context(contextlib.redirect_stdout(said))
-            stack.enter_context(contextlib.redirect_stderr(said))
-            ended = stack.enter_context(pytest.raises(SystemExit))
-            main()
-        assert isinstance(ended.value.code, int)
-        return subprocess.CompletedProcess(arguments, ended.value.code, said.getvalue(), "")
+        return called(*arguments, environment=self.environment, together=True)
 
     def on_project(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return self.run(*arguments, "--project-id", self.sandbox.project_id)

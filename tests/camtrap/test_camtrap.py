@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from ctstate.errors import InputError, UsageError
 from ctstate.formats.camtrap_dp import instant
 from ctstate.ledger import Ledger
 from ctstate.verbs.manifest import ManifestReport, Times, load_camtrap
+from tests.builders.command_line import called
 
 DEPLOYMENTS = [
     {"deploymentID": "d1", "locationID": "L1", "locationName": "Ñandú #2"},
@@ -283,20 +285,9 @@ def test_instants() -> None:
 
 
 def test_the_command_line(package: Package) -> None:
-    import subprocess
-    import sys
-
     package.media = [medium("a", "d1", "10:00:00Z")]
-    file = package.write()
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "ctstate", "--ledger", str(package.ledger), "manifest", str(file)),
-            *("--format", "camtrap-dp", "--attribution", "A", "--license", "L"),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    call = ("--ledger", str(package.ledger), "manifest", str(package.write()), "--format", "camtrap-dp")
+    done = called(*call, "--attribution", "A", "--license", "L", environment=os.environ)
     assert done.returncode == 0, done.stderr
     assert "Season mica-2020: 1 new capture" in done.stdout
     assert "1 capture by the rule: gap 120 s." in done.stdout

@@ -30,7 +30,6 @@ HEADER = "season,site,roll,capture,image,path\n"
 @pytest.mark.parametrize(
     ("text", "more", "says", "code"),
     [
-        (None, (), "no such file", 1),
         (b"\xff\xd8\xff\xe0\x10JFIF\x00", (), "not text", 1),
         ("not a CSV at all\n", (), "no column season", 1),
         ("season,site,roll,capture,path\nS,A,1,1,a.jpg\n", (), "image or image_rank_in_capture", 1),
@@ -44,7 +43,6 @@ HEADER = "season,site,roll,capture,image,path\n"
         (HEADER + "S,A,1,1,1,a.jpg\n", ("--license", ""), "--license must not be empty", 2),
     ],
     ids=[
-        "no file",
         "no text",
         "no CSV",
         "no column",
@@ -58,26 +56,37 @@ HEADER = "season,site,roll,capture,image,path\n"
         "license",
     ],
 )
-def test_manifest_in_a_process_of_its_own(
+def test_manifest(
     season: None,
     season_csv: Any,
-    run_ctstate: Any,
+    call_ctstate: Any,
     ledger_path: Path,
     dump: Any,
-    text: Any,
+    text: str | bytes,
     more: tuple[str, ...],
     says: str,
     code: int,
 ) -> None:
-    if text is None:
-        season_csv.csv.unlink()
-    else:
-        season_csv.text(text)
+    season_csv.text(text)
     before = dump(ledger_path)
-    result = run_ctstate(*season_csv.arguments(*more))
+    result = call_ctstate(*season_csv.arguments(*more))
     assert says in result.error()
     assert result.code == code
     assert result.stdout == ""
+    assert dump(ledger_path) == before
+
+
+def test_manifest_in_a_process_of_its_own(
+    season: None, season_csv: Any, run_ctstate: Any, ledger_path: Path, dump: Any
+) -> None:
+    before = dump(ledger_path)
+    wrong_call = run_ctstate(*season_csv.arguments("--manifest-id", "a.b"))
+    season_csv.csv.unlink()
+    failed = run_ctstate(*season_csv.arguments())
+    for result, says, code in ((failed, "no such file", 1), (wrong_call, "must not contain '.'", 2)):
+        assert says in result.error()
+        assert result.code == code
+        assert result.stdout == ""
     assert dump(ledger_path) == before
 
 

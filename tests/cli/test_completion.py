@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from ctstate.ledger import names
+from tests.builders.command_line import called
 
 PROGRAM = Path(sys.executable).parent / "ctstate"
 
@@ -32,8 +33,13 @@ def ledger(season_csv: Any, call_ctstate: Any, row: Any, ledger_path: Path) -> P
     return ledger_path
 
 
-def press_tab(words: str, ledger: Path | None, shell: str = "bash", folder: Path | None = None) -> list[str]:
-    """What is offered for the last of these words (which may be empty), as the shell's own script asks for it."""
+def press_tab(
+    words: str, ledger: Path | None, shell: str = "bash", folder: Path | None = None, alone: bool = False
+) -> list[str]:
+    """What is offered for the last of these words (which may be empty), as the shell's own script asks for it.
+
+    `alone`: by the installed program, in a process of its own; else by what that calls, in this one.
+    """
     *before, last = words.split(" ")
     environment = {
         **os.environ,
@@ -44,7 +50,10 @@ def press_tab(words: str, ledger: Path | None, shell: str = "bash", folder: Path
     environment.pop("CTSTATE_LEDGER", None)
     if ledger is not None:
         environment["CTSTATE_LEDGER"] = str(ledger)
-    done = subprocess.run([PROGRAM], env=environment, capture_output=True, text=True, timeout=60, cwd=folder)
+    if alone:
+        done = subprocess.run([PROGRAM], env=environment, capture_output=True, text=True, timeout=60, cwd=folder)
+    else:
+        done = called(environment=environment, folder=folder)
     assert (done.returncode, done.stderr) == (0, ""), done
     lines = done.stdout.splitlines()
     if shell == "zsh":
@@ -54,7 +63,7 @@ def press_tab(words: str, ledger: Path | None, shell: str = "bash", folder: Path
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_verbs_options_batches_seasons_and_states(ledger: Path, shell: str) -> None:
-    assert press_tab("ctstate upload --batch b", ledger, shell) == ["batch_1", "batch_2"]
+    assert press_tab("ctstate upload --batch b", ledger, shell, alone=True) == ["batch_1", "batch_2"]
     assert press_tab("ctstate status --season OTHER_S2 --batch ", ledger, shell) == []
     if shell != "bash":  # what is offered is one thing for all shells, only written differently
         return
@@ -73,7 +82,7 @@ def test_a_ledger_that_is_named_before_the_verb(ledger: Path, tmp_path: Path) ->
 
 
 def test_without_a_ledger_nothing_is_offered_made_or_said(tmp_path: Path) -> None:
-    assert press_tab("ctstate upload --batch b", tmp_path / "none.db") == []
+    assert press_tab("ctstate upload --batch b", tmp_path / "none.db", alone=True) == []
     assert press_tab("ctstate retry --state ", tmp_path / "none.db") == ["failed", "removed", "deleted"]
     assert press_tab("ctstate --ledger postgresql://x/y upload --season ", None) == []
     assert list(tmp_path.iterdir()) == []

@@ -11,18 +11,18 @@ from ctstate import __version__
 
 
 def test_the_ledger_by_default_by_environment_and_by_option(
-    season_csv: Any, run_ctstate: Any, row: Any, tmp_path: Path
+    season_csv: Any, run_ctstate: Any, call_ctstate: Any, row: Any, tmp_path: Path
 ) -> None:
     season_csv([row()])
     call = season_csv.arguments()
-    assert run_ctstate(*call, CTSTATE_LEDGER=None).code == 0
+    assert call_ctstate(*call, CTSTATE_LEDGER=None).code == 0
     assert (tmp_path / "ctstate.db").exists()
     assert run_ctstate(*call, CTSTATE_LEDGER="by environment é %.db").code == 0
     assert (tmp_path / "by environment é %.db").exists()
-    assert run_ctstate("--ledger", "by option?#.db", *call, CTSTATE_LEDGER="by environment é %.db").code == 0
+    assert call_ctstate("--ledger", "by option?#.db", *call, CTSTATE_LEDGER="by environment é %.db").code == 0
     assert (tmp_path / "by option?#.db").exists()
     url = f"sqlite:///{tmp_path}/by%20url.db"
-    assert run_ctstate("--ledger", url, *call).code == 0
+    assert call_ctstate("--ledger", url, *call).code == 0
     names = {path.name for path in tmp_path.iterdir() if re.search(r"\.db$", path.name)}
     assert names - {"by url.db", "by%20url.db"} == {"ctstate.db", "by environment é %.db", "by option?#.db"}
     assert len(names) == 4

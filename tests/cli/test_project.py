@@ -28,13 +28,13 @@ def test_what_comes_after_the_upload_need_not_name_it(words: tuple[str, ...], wo
     assert world.run(*words, "--project-id", str(world.project_id)).returncode == 0
 
 
-def test_it_must_be_named_where_the_ledger_knows_none(season_csv: Any, row: Any, run_ctstate: Any) -> None:
-    in_the_wrong_folder = run_ctstate("verify").error()
+def test_it_must_be_named_where_the_ledger_knows_none(season_csv: Any, row: Any, call_ctstate: Any) -> None:
+    in_the_wrong_folder = call_ctstate("verify").error()
     assert "say which project: --project-id" in in_the_wrong_folder
     assert "no such file; `ctstate manifest` makes one" in in_the_wrong_folder or "holds no" in in_the_wrong_folder
     season_csv([row()])
-    assert run_ctstate(*season_csv.arguments()).code == 0
-    refused = run_ctstate("upload")
+    assert call_ctstate(*season_csv.arguments()).code == 0
+    refused = call_ctstate("upload")
     assert refused.code == 2
     assert "say which project: --project-id" in refused.error()
 

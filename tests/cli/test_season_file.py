@@ -21,6 +21,7 @@ from ctstate.errors import InputError, UsageError
 from ctstate.formats.season_file import SeasonFile, find_season_file, read_season_file, schema
 from ctstate.sandbox import SandboxProcess
 from ctstate.verbs.demo import make_season
+from tests.builders.command_line import called
 
 NAME = "FILE_S1"
 
@@ -46,19 +47,21 @@ class InFolder:
             f'workflow_id = {sandbox.workflow_id}\npassword_file = "password.ini"\n{more}',
         )
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    @property
+    def environment(self) -> dict[str, str]:
         ours = ("PANOPTES_", "CTSTATE_")
+        return {key: value for key, value in os.environ.items() if not key.startswith(ours)}
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "ctstate", *arguments],
-            env={key: value for key, value in os.environ.items() if not key.startswith(ours)},
+            [sys.executable, "-m", "ctstate", *arguments], env=self.environment,
             cwd=self.folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
 
     def __call__(self, *arguments: str, code: int = 0) -> str:
-        process = self.start(*arguments)
-        said, _ = process.communicate(timeout=120)
-        assert process.returncode == code, said
-        return said
+        done = called(*arguments, environment=self.environment, folder=self.folder, together=True)
+        assert done.returncode == code, done.stdout
+        return done.stdout
 
 
 def test_a_season_comes_to_zooniverse_with_two_commands(tmp_path: Path, sandbox: SandboxProcess) -> None:
@@ -162,7 +165,8 @@ def test_a_newer_file_of_captures_is_read_again(tmp_path: Path, sandbox: Sandbox
 
 def test_plan_says_what_the_upload_will_cost(tmp_path: Path, sandbox: SandboxProcess) -> None:
     here = InFolder(tmp_path, sandbox, 30)
-    assert "once the captures are read" in here("plan")
+    alone, _ = here.start("plan").communicate(timeout=120)
+    assert "once the captures are read" in alone
     here("manifest")
     cost = json.loads(here("plan", "--json"))["cost"]
     sizes = sorted((tmp_path / "images").glob("**/*.JPG"))

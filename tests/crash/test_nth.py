@@ -5,14 +5,17 @@ After each, one more upload must bring the season to its end, and the invariant 
 """
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ctstate.errors import ZooniverseError
+from ctstate.sandbox import SandboxProcess
 from ctstate.zooniverse import Backoff
 from tests.builders.season_on_sandbox import Season
 
@@ -57,43 +60,64 @@ def test_the_nth_request_fails(new_season, name: str) -> None:
     assert n > 10, "too few requests: does the fault strike at all?"
 
 
-def test_killed_at_the_nth_request(new_season) -> None:
+DOOMED = """
+import json, os, sys
+import ctstate.commands.upload
+from ctstate.commands import main
+from ctstate.zooniverse import log_in
+from ctstate.zooniverse.connections import Connections
+
+def die_at(n):
+    left, send = [n], Connections.request
+    def counted(self, *a, **k):
+        answer = send(self, *a, **k)
+        left[0] -= 1
+        if left[0] == 0:
+            os._exit(137)
+        return answer
+    Connections.request = counted
+
+for line in sys.stdin:
+    n, *arguments = json.loads(line)
+    child = os.fork()
+    if not child:
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(2, 1)
+        die_at(n)
+        sys.argv = ["ctstate", *arguments]
+        main()
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+"""Reads n and the arguments of a call; forks a process for each, as all is loaded already; tells how it ended."""
+
+
+def test_killed_at_the_nth_request(new_season, module_sandbox: SandboxProcess, tmp_path: Path) -> None:
     """The process ends (as by kill -9) when its n-th request is answered, for every third n."""
-    code = (
-        "import os, sys\n"
-        "from ctstate.zooniverse.connections import Connections\n"
-        "left = [int(os.environ['KILL_AT'])]\n"
-        "send = Connections.request\n"
-        "def counted(self, *a, **k):\n"
-        "    answer = send(self, *a, **k)\n"
-        "    left[0] -= 1\n"
-        "    if left[0] == 0: os._exit(137)\n"
-        "    return answer\n"
-        "Connections.request = counted\n"
-        "if __name__ == '__main__':\n"
-        "    from ctstate.commands import main\n"
-        "    main()\n"
-    )
+    account = {"PANOPTES_USERNAME": module_sandbox.login, "PANOPTES_PASSWORD": module_sandbox.password}
     n = 1
-    while True:
-        season: Season = new_season(CAPTURES)
-        done = subprocess.run(
-            [
-                sys.executable, "-c", code, "--ledger", str(season.path), "--endpoint", season.z.url, "upload",
+    with (
+        (tmp_path / "stderr").open("w+") as said,
+        subprocess.Popen(
+            [sys.executable, "-c", DOOMED], env={**os.environ, **account}, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said,
+        ) as doomed,
+    ):  # fmt: skip
+        assert doomed.stdin is not None
+        assert doomed.stdout is not None
+        while True:
+            season: Season = new_season(CAPTURES)
+            call = (
+                n, "--ledger", str(season.path), "--endpoint", season.z.url, "upload",
                 "--project-id", season.z.project_id, "--connections", "1", "--n-processes", "1",
                 "--link-batch-size", "2", "--settle-seconds", "0.1",
-            ],
-            env={
-                **os.environ, "KILL_AT": str(n), "PANOPTES_USERNAME": season.z.login,
-                "PANOPTES_PASSWORD": season.z.password,
-            },
-            capture_output=True, text=True, timeout=60,
-        )  # fmt: skip
-        season.check(complete=False) if done.returncode == 137 else season.check()
-        if done.returncode == 0:
-            break
-        assert done.returncode == 137, done.stderr
-        season.upload(backoff=PATIENT, settle=0.05)
-        season.check()
-        n += 3
+            )  # fmt: skip
+            print(json.dumps(call), file=doomed.stdin, flush=True)
+            code = int(doomed.stdout.readline())
+            season.check(complete=False) if code == 137 else season.check()
+            if code == 0:
+                break
+            assert code == 137, (tmp_path / "stderr").read_text()
+            season.upload(backoff=PATIENT, settle=0.05)
+            season.check()
+            n += 3
     assert n > 10

@@ -184,29 +184,29 @@ def test_a_folder_is_read_into_the_ledger(folder: Folder, run_ctstate: Any, ask:
 
 @of_files
 def test_a_person_can_look_through_the_csv_first(
-    folder: Folder, run_ctstate: Any, ledger_path: Path, ask: Any
+    folder: Folder, call_ctstate: Any, ledger_path: Path, ask: Any
 ) -> None:
     season_of(folder)
-    said = run_ctstate("manifest", str(folder.root), *ACCOUNT, "--csv", "made.csv")
+    said = call_ctstate("manifest", str(folder.root), *ACCOUNT, "--csv", "made.csv")
     assert "made.csv: 8 images" in said.stdout
     assert not is_ledger(ledger_path)
-    again = run_ctstate("manifest", "made.csv", "--images-root", str(folder.root), *ACCOUNT)
+    again = call_ctstate("manifest", "made.csv", "--images-root", str(folder.root), *ACCOUNT)
     assert "6 new captures" in again.stdout
     by_csv = ask(
         "SELECT c.capture_id, path, rank FROM image JOIN capture c ON c.id = image.capture_id ORDER BY 1, 3"
     )
     ledger_path.unlink()
-    run_ctstate("manifest", str(folder.root), *ACCOUNT)
+    call_ctstate("manifest", str(folder.root), *ACCOUNT)
     assert by_csv == ask(
         "SELECT c.capture_id, path, rank FROM image JOIN capture c ON c.id = image.capture_id ORDER BY 1, 3"
     )
 
 
-def test_times_from_a_megadetector_file(folder: Folder, run_ctstate: Any, tmp_path: Path) -> None:
+def test_times_from_a_megadetector_file(folder: Folder, call_ctstate: Any, tmp_path: Path) -> None:
     folder.put("A/1/a.jpg")
     entries = [{"file": str(folder.root / "A/1/a.jpg"), "datetime": "2017:06:06 12:00:00", "detections": []}]
     (tmp_path / "md.json").write_text(json.dumps({"info": {}, "images": entries, "detection_categories": {}}))
-    said = run_ctstate("manifest", str(folder.root), *ACCOUNT, "--times-from", "md.json")
+    said = call_ctstate("manifest", str(folder.root), *ACCOUNT, "--times-from", "md.json")
     assert "1 new capture" in said.stdout
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders.command_line import called
 from tests.builders.ledgers import of_files
 
 pytestmark = of_files
@@ -47,9 +48,10 @@ QUESTIONS = snippets(REPORT, "sql") + re.findall(r'^ctstate sql(?: --csv)? "(.+?
 
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_sql(question: str, folder: Path) -> None:
-    lines = run(
-        folder, sys.executable, "-m", "ctstate", "--ledger", "DEMO_S1.db", "sql", "--csv", question
-    ).splitlines()
+    arguments = ("--ledger", "DEMO_S1.db", "sql", "--csv", question)
+    done = called(*arguments, environment={"HOME": str(folder)}, folder=folder)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
     assert lines
     about_what_is_not_there = ("v_classifications", "v_failures", "<> 'uploaded'")
     assert len(lines) > 1 or any(word in question for word in about_what_is_not_there)

@@ -56,21 +56,23 @@ except (ConnectionError, http.client.HTTPException):
 """
 
 
-@pytest.mark.parametrize(
-    "target",
-    [b"]x", b"http://127.0.0.1/", b"%E2%84%80", b"//", b"/%2e%2e/%2e%2e/etc/passwd", b"/%00", b"/enter%3ftoken=x",
-     b"*", b"/static/..%2f..%2flook.css"],
-)  # fmt: skip
-def test_no_address_makes_it_fall_over(hostile: str, target: bytes) -> None:
+def test_no_address_makes_it_fall_over(hostile: str) -> None:
+    targets = (
+        b"]x", b"http://127.0.0.1/", b"%E2%84%80", b"//", b"/%2e%2e/%2e%2e/etc/passwd", b"/%00",
+        b"/enter%3ftoken=x", b"*", b"/static/..%2f..%2flook.css",
+    )  # fmt: skip
     with serving(hostile) as page:
         host = b"Host: 127.0.0.1:%d\r\n" % _port(page)
-        for more in (b"", b"Cookie: ctstate_%d=x\r\n" % _port(page)):
-            answer = said_to(page, b"GET %s HTTP/1.1\r\n%s%sConnection: close\r\n\r\n" % (target, host, more))
-            assert answer.startswith((b"HTTP/1.1 403", b"HTTP/1.1 400")), answer
+        for target in targets:
+            for more in (b"", b"Cookie: ctstate_%d=x\r\n" % _port(page)):
+                request = b"GET %s HTTP/1.1\r\n%s%sConnection: close\r\n\r\n" % (target, host, more)
+                answer = said_to(page, request)
+                assert answer.startswith((b"HTTP/1.1 403", b"HTTP/1.1 400")), (target, answer)
         page.enter()
         cookie = b"Cookie: %s\r\n" % page.cookie.encode()
-        answer = said_to(page, b"GET %s HTTP/1.1\r\n%s%sConnection: close\r\n\r\n" % (target, host, cookie))
-        assert answer.startswith((b"HTTP/1.1 403", b"HTTP/1.1 404")), answer
+        for target in targets:
+            answer = said_to(page, b"GET %s HTTP/1.1\r\n%s%sConnection: close\r\n\r\n" % (target, host, cookie))
+            assert answer.startswith((b"HTTP/1.1 403", b"HTTP/1.1 404")), (target, answer)
         assert "Traceback" not in page.stop()[1]
 
 

@@ -3,8 +3,6 @@
 import os
 import shlex
 import shutil
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -17,6 +15,8 @@ from ctstate.ledger.schema import run
 from ctstate.sandbox import SandboxProcess
 from ctstate.verbs.manifest import manifest
 from ctstate.verbs.runs import RunStatus, list_runs
+from tests.builders.command_line import called
+from tests.builders.ledgers import make_empty
 from tests.slurm.cluster import Cluster, wait_until
 
 PASSWORD_IN_ENVIRONMENT = "never-to-be-seen-in-a-job"
@@ -82,26 +82,19 @@ class Rehearsal:
             rows.append(f"TST_S1,A01,1,{number},1,{number}.jpg")
         csv = self.folder / "captures.csv"
         csv.write_text("\n".join(rows) + "\n", encoding="utf-8")
-        with Ledger.open(self.ledger, create=True) as ledger:
+        make_empty(self.ledger)
+        with Ledger.open(self.ledger) as ledger:
             manifest(ledger, csv, attribution="a", license="l", images_root=images)
 
     def ctstate(self, *arguments: str, code: int = 0) -> str:
-        """Run ctstate as on a login node and return what it printed (both streams where it is to fail)."""
-        done = subprocess.run(
-            [
-                *(sys.executable, "-m", "ctstate", "--ledger", str(self.ledger), "--endpoint", self.sandbox.url),
-                *arguments,
-            ],
-            env={
-                **self.cluster.environment,
-                "PANOPTES_PASSWORD": PASSWORD_IN_ENVIRONMENT,
-                "HOME": str(self.folder),
-            },
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+        """Call ctstate as on a login node and return what it printed (both streams where it is to fail)."""
+        environment = {
+            **self.cluster.environment,
+            "PANOPTES_PASSWORD": PASSWORD_IN_ENVIRONMENT,
+            "HOME": str(self.folder),
+        }
+        where = ("--ledger", str(self.ledger), "--endpoint", self.sandbox.url)
+        done = called(*where, *arguments, environment=environment, folder=self.folder)
         assert done.returncode == code, f"{done.returncode}: {done.stdout}\n{done.stderr}"
         return done.stdout if code == 0 else done.stdout + done.stderr
 

@@ -3,11 +3,15 @@
 The manners are data: what is asked for, what the server does, and what is to come of it.
 """
 
+import functools
 import gzip
+import io
 import json
 import resource
+import struct
 import time
 import tracemalloc
+import zlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -100,8 +104,20 @@ def raw(*parts: bytes, times: int = 1, pause: float = 0.0) -> Reply:
     return Reply(-1, body=write)
 
 
+@functools.cache
 def bomb() -> bytes:
-    return gzip.compress(bytes(200 << 20), 9)
+    """200 MiB of zeros, packed. A piece is packed once, as each begins anew (a full flush): all at once would take
+    a second, and so much memory that no reply could be told from it by the most that the process ever had."""
+    packer = zlib.compressobj(9, wbits=-15)
+    piece = packer.compress(ZEROS) + packer.flush(zlib.Z_FULL_FLUSH)
+    checksum = functools.reduce(lambda so_far, zeros: zlib.crc32(zeros, so_far), [ZEROS] * 200, 0)
+    return gzip.compress(b"")[:10] + piece * 200 + packer.flush() + struct.pack("<II", checksum, 200 << 20)
+
+
+def test_the_bomb_is_one() -> None:
+    assert len(bomb()) < 1 << 20
+    with gzip.open(io.BytesIO(bomb())) as unpacked:  # which looks at the checksum, too
+        assert sum(map(len, iter(lambda: unpacked.read(1 << 20), b""))) == 200 << 20
 
 
 def pages(rows_of: Callable[[int], list[Any]], **meta: Any) -> Callable[[Any], Reply]:

@@ -1,6 +1,7 @@
 """A rehearsal from nothing (`ctstate demo`): a made-up season, a sandbox with faults, a kill, a resume, a proof."""
 
 import csv
+import functools
 import os
 import random
 import shlex
@@ -14,7 +15,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from ctstate.errors import CtstateError, UsageError
 from ctstate.ledger import Ledger, Selection, State
@@ -98,6 +99,12 @@ def make_season(
     return captures_csv
 
 
+@functools.cache
+def _noise(size: tuple[int, int]) -> Image.Image:
+    """Noise for all pictures, each of which has it elsewhere: to make it takes longer than all the rest of one."""
+    return Image.effect_noise(size, 40).convert("RGB")
+
+
 def _picture(rng: random.Random, size: tuple[int, int], label: str) -> Image.Image:
     """Draw something like what a camera trap sees: sky, grass, an animal, noise, a label."""
     width, height = size
@@ -118,8 +125,9 @@ def _picture(rng: random.Random, size: tuple[int, int], label: str) -> Image.Ima
     draw.ellipse((x + w - w // 5, y - w // 5, x + w + w // 6, y + w // 6), fill=coat)
     for leg in (0.15, 0.3, 0.7, 0.85):
         draw.rectangle((x + w * leg, y + w * 0.4, x + w * leg + w * 0.06, y + w * 0.85), fill=coat)
-    noise = Image.effect_noise(size, 40).convert("RGB")
-    picture = Image.blend(picture.filter(ImageFilter.GaussianBlur(1)), noise, 0.12)
+    elsewhere = random.Random(label)
+    noise = ImageChops.offset(_noise(size), elsewhere.randrange(width), elsewhere.randrange(height))
+    picture = Image.blend(picture.filter(ImageFilter.BoxBlur(1)), noise, 0.12)
     ImageDraw.Draw(picture).text((12, height - 24), label, fill=(255, 255, 255))
     return picture
 
