@@ -195,6 +195,14 @@ def test_unknown_entries_are_counted_and_named(season: SeasonFiles) -> None:
     assert "2 entries name nothing" in done.stderr
 
 
+def test_five_of_many_unknown_entries_are_named(season: SeasonFiles) -> None:
+    unknown = "".join(f"NOBODY#{number}\n" for number in range(9, 0, -1))
+    file = written(season, "list.txt", f"{unknown}{season.capture_id(1)}\n")
+    report = put_out(season, listed=file)
+    assert report.unknown == 9
+    assert report.examples == [f"row {row}: not in the ledger: NOBODY#{10 - row}" for row in range(1, 6)]
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [

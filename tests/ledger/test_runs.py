@@ -150,6 +150,7 @@ def test_who_slept_through_its_lease_changes_nothing(new_ledger) -> None:
         lambda c: claims.note_to_blame(c, old, {1: None}),
         lambda c: claims.note_moved(c, old, State.UPLOADED),
         lambda c: claims.still_mine(c, old),
+        lambda c: claims.claim(c, sleeper, 1, 1, 9),
     ]
     before = (captures(ledger), one(ledger, "SELECT * FROM image"))
     for write in writes:

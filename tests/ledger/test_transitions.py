@@ -44,3 +44,24 @@ def test_one_that_is_as_it_was_seen_is_corrected(new_ledger: Callable[..., Ledge
         seen = transitions.snapshot(connection, 1)
         assert transitions.unmoved(connection, [seen]) == {1}
         assert CORRECTIONS[name](connection, seen)
+
+
+@pytest.mark.parametrize(
+    ("before", "known"),
+    [
+        ("UPDATE capture SET subject_id = NULL WHERE id = 1", True),
+        ("UPDATE capture SET subject_id = 99 WHERE id = 1", False),
+        ("UPDATE capture SET state = 'uploading', moved_at = 'now' WHERE id = 1", False),
+        ("UPDATE capture SET create_sent_at = 'then', ambiguous_at = 'now' WHERE id = 1", False),
+        ("UPDATE capture SET subject_id = 100 WHERE id = 2", False),
+    ],
+)
+def test_a_subject_is_noted_where_the_capture_has_none_and_none_is_on_its_way(
+    new_ledger: Callable[..., Ledger], before: str, known: bool
+) -> None:
+    ledger = new_ledger(2)
+    with ledger.write() as connection:
+        connection.execute(text(before))
+        there = rows(connection)
+        assert transitions.know_subject(connection, 1, 100) is known
+        assert (rows(connection) == there) is not known

@@ -124,6 +124,16 @@ def test_claims_survive_the_way_back(files: SeasonFiles) -> None:
     assert tracker.read_text("utf-8") == f"unique_id,subject_id\n{key},901\n"
 
 
+def test_five_of_many_unknown_captures_of_a_tracker_are_named(season: SeasonFiles) -> None:
+    file = season.folder / "TST_S1__complete__upload_tracker_file.txt"
+    known = f"{season.capture_id(3)},3\n"
+    file.write_text("unique_id,subject_id\n" + known + "".join(f"NOBODY#{n},{n}\n" for n in range(9, 0, -1)))
+    with season.open() as ledger:
+        report = import_tracker(ledger, file)
+    assert report.unknown == 9
+    assert report.examples == [f"row {row}: not in the ledger: NOBODY#{12 - row}" for row in range(3, 8)]
+
+
 def test_a_tracker(season: SeasonFiles) -> None:
     season.put_on_zooniverse(3, 33)
     season.put_on_zooniverse(4, 44)

@@ -72,7 +72,7 @@ IMPORTED_ONCE = (
     "xdist",
 )
 TESTS = """ledger zooniverse_http upload simulation/test_seasons.py reconcile batch exclusion manifest manifests
-    predictions removal reports library workflows ledgers_of_0_1_0 doctor cli camtrap
+    predictions removal reports library workflows ledgers_of_0_1_0 doctor cli camtrap serve
     unit/test_credentials.py unit/test_states.py"""
 ON_POSTGRES = (
     "ledger batch manifests exclusion reports simulation/test_sim_postgres.py upload/test_postgres_uploads.py"
