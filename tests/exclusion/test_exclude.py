@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ctstate.errors import InputError, UsageError
-from ctstate.ledger import claims, runs
+from ctstate.ledger import claims, exclusions, runs
 from ctstate.ledger.exclusions import CLAIMED_BY_OLD_SCRIPTS, NO_USABLE_IMAGE
 from ctstate.verbs.batch import batch
 from ctstate.verbs.exclude import ExclusionReport, exclude, include
@@ -166,6 +166,19 @@ def test_what_is_on_zooniverse_or_on_its_way_is_said(season: SeasonFiles) -> Non
     report = put_out(season, listed=written(season, "list.txt", paths))
     assert (report.images, report.images_too_late) == (1, 2)
     assert season.query("SELECT count(*) FROM image WHERE problem IS NOT NULL") == [(1,)]
+
+
+def test_what_is_on_zooniverse_though_excluded_is_named_in_the_ledger_s_order(season: SeasonFiles) -> None:
+    with season.open() as ledger:
+        batch(ledger, number_of_batches=2, order="sequential")
+    season.do("UPDATE capture SET batch_id = 3 - batch_id")
+    for number in range(1, 7):
+        season.put_on_zooniverse(number, 5000 + number)
+    put_out(season, where="1 = 1")
+    with season.open() as ledger, ledger.read() as connection:
+        there = exclusions.excluded_there(connection, ledger.season(None).id, 4)
+    keys = season.query("SELECT capture_id FROM capture ORDER BY id LIMIT 4")
+    assert (there.total, there.some) == (6, [key for (key,) in keys])
 
 
 def test_the_command_line_warns_of_what_is_too_late(season: SeasonFiles) -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -11,8 +12,8 @@ import pytest
 from sqlalchemy import Row, text
 
 from ctstate.capture import Job
-from ctstate.errors import FencedError
-from ctstate.ledger import Ledger, Selection, claims, clock, processes, runs, set_lease, speeds
+from ctstate.errors import FencedError, LedgerError
+from ctstate.ledger import Ledger, Selection, claims, clock, live, processes, run_figures, runs, set_lease, speeds
 from ctstate.ledger.states import State
 from ctstate.machine import Machine, running_on
 from tests.builders.uploads import uploaded_by
@@ -251,6 +252,35 @@ def test_a_stop_that_was_asked_for_reaches_the_run(new_ledger) -> None:
     assert live.stop_requested.is_set()
     live.end("stopped", "asked")
     assert tuple(one(ledger, "SELECT outcome, message FROM run WHERE id = :r", r=live.id)) == ("stopped", "asked")
+
+
+def test_a_heartbeat_that_failed_is_not_the_last(new_ledger, monkeypatch) -> None:
+    ledger = new_ledger(1)
+    beat, troubles, beaten = runs.beat, [LedgerError("the ledger is locked")], threading.Event()
+
+    def once_in_trouble(connection, run_id):
+        if troubles:
+            raise troubles.pop()
+        beaten.set()
+        return beat(connection, run_id)
+
+    monkeypatch.setattr(runs, "HEARTBEAT_S", 0.01)
+    monkeypatch.setattr(runs, "beat", once_in_trouble)
+    with ledger.live_run("upload", {}):
+        assert beaten.wait(10)
+    assert troubles == []
+
+
+def test_figures_are_told_of_the_run_that_they_are_of(new_ledger) -> None:
+    ledger = new_ledger(1)
+    of = {start(ledger): 3.0, start(ledger): 40.0}
+    with ledger.write() as connection:
+        for run_id, retries in of.items():
+            run_figures.put(connection, run_id, {"retries": retries})
+    with ledger.read() as connection:
+        assert {run_id: live.figures_of(connection, run_id) for run_id in of} == {
+            run_id: [("retries", retries)] for run_id, retries in of.items()
+        }
 
 
 def test_one_run_at_a_time_has_a_batch_s_lease(new_ledger) -> None:

@@ -202,6 +202,10 @@ BAD = {
     "two seasons": (HEADER + GOOD + "T,A,1,1,1,b.jpg,0\n", "2 seasons"),
     "one rank, two images": (HEADER + GOOD + "S,A,1,1,1,b.jpg,0\n", "rows 2 and 3"),
     "one image, two ranks": (HEADER + GOOD + "S,A,1,1,2,a.jpg,0\n", "rows 2 and 3"),
+    "two images of two ranks each": (
+        HEADER + "".join(f"S,A,1,1,{rank},{name}.jpg,0\n" for rank, name in enumerate("baab", start=1)),
+        "rows 2 and 5",
+    ),
     "one id, two sites": (
         "capture_id,season,site,roll,capture,image,path\nX,S,A,1,1,1,a.jpg\nX,S,B,1,1,2,b.jpg\n",
         "rows 2 and 3",

@@ -12,7 +12,7 @@ from ctstate.errors import InputError, UsageError
 from ctstate.ledger import Ledger, claims, legacy_claims, runs
 from ctstate.ledger.exclusions import CLAIMED_BY_OLD_SCRIPTS
 from ctstate.verbs.batch import batch
-from ctstate.verbs.exclude import include
+from ctstate.verbs.exclude import exclude, include
 from ctstate.verbs.export import export_manifest, export_tracker
 from ctstate.verbs.import_ import ImportReport, import_manifest, import_tracker
 from tests.builders.season_files import SeasonFiles
@@ -122,6 +122,22 @@ def test_claims_survive_the_way_back(files: SeasonFiles) -> None:
     info = json.loads(out.read_text("utf-8"))[key]["info"]
     assert (info["uploaded"], info["subject_id"], info["upload_time"]) == (True, "901", "20190102030405")
     assert tracker.read_text("utf-8") == f"unique_id,subject_id\n{key},901\n"
+
+
+def test_a_claim_covers_an_imageless_capture_and_no_person_s_reason(season: SeasonFiles) -> None:
+    for rank in (1, 2):
+        (season.root / season.path(2, rank)).unlink()
+    season.load(update=True)
+    file = season.folder / "TST_S1__complete__upload_tracker_file.txt"
+    file.write_text("unique_id,subject_id\n" + "".join(f"{season.capture_id(n)},90{n}\n" for n in (1, 2, 3)))
+    with season.open() as ledger:
+        exclude(ledger, where="capture = '1'", reason="people")
+        assert import_tracker(ledger, file).claimed == 3
+    assert season.query("SELECT capture, excluded FROM capture WHERE excluded IS NOT NULL ORDER BY 1") == [
+        ("1", "people"),
+        ("2", CLAIMED_BY_OLD_SCRIPTS),
+        ("3", CLAIMED_BY_OLD_SCRIPTS),
+    ]
 
 
 def test_five_of_many_unknown_captures_of_a_tracker_are_named(season: SeasonFiles) -> None:

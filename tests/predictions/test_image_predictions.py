@@ -106,6 +106,12 @@ def test_classifications_become_the_species(season: SeasonFiles) -> None:
     assert metadata(season, 1)["#machine_megadetector_species"] == "zebra"
 
 
+def test_a_species_whose_name_is_a_number_keeps_it(season: SeasonFiles) -> None:
+    seen_once = seen(season.path(1), ("1", 0.9), classified=[["7", 0.6]])
+    attach(season, megadetector([seen_once], classification_categories={"7": "007"}))
+    assert scores(season, 1)[4:] == ("007", 0.6)
+
+
 @pytest.mark.parametrize("version", [1.3, "1.6", None])
 def test_versions_and_failures(season: SeasonFiles, version: Any) -> None:
     info = {"detector": "x"} if version is None else {"format_version": version}

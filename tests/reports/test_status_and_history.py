@@ -59,6 +59,17 @@ def test_only_one_season_or_batch(season: None, call_ctstate: Any) -> None:
     assert [(part["season"], part["batch"]) for part in found] == [("TST_S1", "batch_2")]
 
 
+def test_a_batch_of_this_name_in_another_season_is_not_counted(
+    season: None, season_csv: Any, call_ctstate: Any, row: Any
+) -> None:
+    season_csv([row(1, season="TST_S2")])
+    call_ctstate(*season_csv.arguments())
+    call_ctstate("batch", "--season", "TST_S2", "--number-of-batches", 1)
+    for of in ((), ("--batch", "batch_1")):
+        found = json.loads(call_ctstate("status", "--json", "--season", "TST_S2", *of).stdout)
+        assert [(part["season"], part["batch"], part["total"]) for part in found] == [("TST_S2", "batch_1", 1)]
+
+
 @pytest.mark.parametrize(("option", "value"), [("--season", "NONE"), ("--batch", "batch_9")])
 def test_a_name_that_is_not_there(season: None, call_ctstate: Any, option: str, value: str) -> None:
     for verb in ("status", "retry"):

@@ -75,6 +75,20 @@ def test_it_stops_and_says_where(hostile: str, monkeypatch: pytest.MonkeyPatch) 
         assert leafed(connection, Wanted(text="1#24")) == plainly(all_of(connection), Wanted(text="1#24"))
 
 
+@pytest.mark.parametrize("looks", [1, 2])
+def test_a_page_that_is_full_when_the_time_is_over_did_not_stop(
+    hostile: str, monkeypatch: pytest.MonkeyPatch, looks: int
+) -> None:
+    monkeypatch.setattr(live_captures, "_SHORT_WINDOW", live_captures.ROWS // looks)
+    with Ledger.open(hostile, read_only=True) as ledger, ledger.read() as connection:
+        found = find(connection, Wanted(), shortly=True)
+        if looks == 2:
+            assert found.next is not None
+            assert found.stopped
+            found = live_captures.onward(found, find(connection, Wanted(), found.next, shortly=True))
+        assert (len(found.rows), found.next, found.stopped) == (live_captures.ROWS, live_captures.ROWS, False)
+
+
 def test_short_looks_add_up_to_a_page(hostile: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live_captures, "ROWS", 7)
     monkeypatch.setattr(live_captures, "_SHORT_WINDOW", 10)
@@ -97,4 +111,5 @@ def test_short_looks_add_up_to_a_page(hostile: str, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("text", ["%", "_", "/", "100%"])
 def test_signs_of_a_pattern_are_text(hostile: str, text: str) -> None:
     with Ledger.open(hostile, read_only=True) as ledger, ledger.read() as connection:
-        assert leafed(connection, Wanted(text=text)) == plainly(all_of(connection), Wanted(text=text))
+        for wanted in (Wanted(text=text), Wanted(reason=text)):
+            assert leafed(connection, wanted) == plainly(all_of(connection), wanted)

@@ -73,6 +73,11 @@ def test_what_is_not_there_is_not_found(served: Served, path: str) -> None:
     assert served.get(path).status_code == 404
 
 
+def test_failures_that_differ_in_their_file_alone_are_one_reason(served: Served) -> None:
+    page = served.get("/failures").text
+    assert re.findall(r'class="said">([^<]*)<', page) == ["…: broken"]
+
+
 def test_a_thumbnail_is_small_and_without_exif(served: Served) -> None:
     reply = served.get("/capture/4/1")
     assert reply.headers["Content-Type"] == "image/jpeg"
