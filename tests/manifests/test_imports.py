@@ -140,6 +140,15 @@ def test_a_claim_covers_an_imageless_capture_and_no_person_s_reason(season: Seas
     ]
 
 
+def test_another_subject_of_the_same_capture_is_another_claim(season: SeasonFiles) -> None:
+    file = season.folder / "TST_S1__complete__upload_tracker_file.txt"
+    with season.open() as ledger:
+        for subject_id, new in ((901, 1), (902, 1), (901, 0)):
+            file.write_text(f"unique_id,subject_id\n{season.capture_id(1)},{subject_id}\n")
+            assert import_tracker(ledger, file).claimed == new
+    assert season.query("SELECT subject_id FROM legacy_subject ORDER BY id") == [(901,), (902,)]
+
+
 def test_five_of_many_unknown_captures_of_a_tracker_are_named(season: SeasonFiles) -> None:
     file = season.folder / "TST_S1__complete__upload_tracker_file.txt"
     known = f"{season.capture_id(3)},3\n"
