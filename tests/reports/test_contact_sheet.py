@@ -232,7 +232,7 @@ def test_thresholds_in_conditions() -> None:
 def test_every_capture_is_passed_once(season: SeasonFiles, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(contact, "_PAGE", 4)
     columns = "capture_id, source, metadata, made_at, machine_person"
-    for source, person in (("a", 0.5), ("b", 0.7), ("c", None)):
+    for source, person in (("a", 0.5), ("b", 0.7), ("c", 0.6), ("d", None)):
         season.do(f"INSERT INTO prediction ({columns}) VALUES (5, ?, '', '', ?)", source, person)
     with season.open() as ledger:
         found = list(contact.scored(ledger.read, ledger.season(None).id, ["machine_person"]))
