@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Row, text
 
 from ctstate.capture import Job
-from ctstate.errors import FencedError, LedgerError
+from ctstate.errors import FencedError, LedgerError, LedgerLostError
 from ctstate.ledger import Ledger, Selection, claims, clock, live, processes, run_figures, runs, set_lease, speeds
 from ctstate.ledger.states import State
 from ctstate.machine import Machine, running_on
@@ -320,6 +320,18 @@ def test_a_broken_write_leaves_nothing_half_done(new_ledger) -> None:
         raise RuntimeError
     assert captures(ledger) == before
     assert one(ledger, "SELECT count(*) AS n FROM run WHERE verb = 'x'").n == 0
+
+
+def test_a_write_whose_connection_breaks_again_and_again_says_so(new_ledger) -> None:
+    ledger, tried = new_ledger(1), []
+
+    def lost(connection) -> None:
+        tried.append(connection)
+        raise LedgerLostError("the server went away")
+
+    with pytest.raises(LedgerLostError, match="went away"):
+        ledger.do(lost)
+    assert len(tried) > 1
 
 
 def test_writers_wait_for_each_other(new_ledger) -> None:

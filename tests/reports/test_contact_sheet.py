@@ -81,6 +81,14 @@ def test_what_is_near_the_threshold_that_captures_were_excluded_by(seen: SeasonF
     assert [card.image for card in sample.cards] == [1, 1, 1]  # where the surest box is
 
 
+def test_a_card_shows_the_highest_score_of_any_source(seen: SeasonFiles) -> None:
+    columns = "capture_id, source, metadata, made_at, machine_person"
+    seen.do(f"INSERT INTO prediction ({columns}) SELECT id, 'x', '', '', 0.05 FROM capture WHERE capture = '4'")
+    above = sheet_of(seen, around=["machine_person=0.2"], band=0.05).sections[0]
+    assert names(seen, above) == [4]
+    assert above.cards[0].scores[0] == ("person", 0.21, True)
+
+
 def test_around_a_threshold_that_is_asked_for(seen: SeasonFiles) -> None:
     above, below, _ = sheet_of(seen, around=["machine_person=0.2"], band=0.05).sections
     assert (names(seen, above), names(seen, below)) == ([4], [3, 2])
