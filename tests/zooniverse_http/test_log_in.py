@@ -81,6 +81,12 @@ def test_a_portals_page_is_not_taken_for_zooniverse(path: str, status: int, web:
         assert "Welcome to the Lodge's Wi-Fi" in str(caught.value)
 
 
+def test_words_of_a_refusal_in_a_good_answer_are_not_the_servers(web: Web, connect) -> None:
+    web.answers["POST /users/sign_in"] = says(200, {"error": "Welcome. Please pay first."})
+    with pytest.raises(WrongAddressError):
+        connect(web.url).me()
+
+
 @pytest.mark.parametrize("path", STEPS)
 def test_another_sites_json_is_not_taken_for_zooniverse(path: str, web: Web, connect) -> None:
     for answer in (says(200, {}), says(200, []), says(404, {"message": "no route"}), says(200, {"users": [{}]})):
