@@ -79,8 +79,9 @@ def test_the_usual_port_is_the_same_address_named_or_not(web: Web, connect, monk
         assert asked[-1] == f"{scheme}://host:{port}/a"
 
 
-def test_a_get_is_sent_on_at_the_same_address_with_its_token(web: Web, connect) -> None:
-    web.answers["GET /api/projects/3"] = Reply(301, {"Location": "/api/projects/third?http_cache=true"})
+@pytest.mark.parametrize("status", STATUSES)
+def test_a_get_is_sent_on_at_the_same_address_with_its_token(status: int, web: Web, connect) -> None:
+    web.answers["GET /api/projects/3"] = Reply(status, {"Location": "/api/projects/third?http_cache=true"})
     web.answers["GET /api/projects/third"] = says(200, {"projects": [{"id": "3"}]})
     assert connect(web.url).project(3).id == 3
     last = web.requests[-1]
