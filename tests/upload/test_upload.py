@@ -376,10 +376,23 @@ def test_a_set_of_another_project_is_refused(new_season, monkeypatch) -> None:
     assert "create subject" not in season.z.requests()["routes"]
 
 
-def test_what_was_sent_is_told(new_season) -> None:
+def test_what_was_sent_is_told_and_what_captures_waited_for(new_season) -> None:
     season = new_season(3)
-    counts = season.upload().counts
+    began = time.monotonic()
+    report = season.upload()
+    elapsed, counts = time.monotonic() - began, report.counts
     assert season.rows("SELECT count(*), sum(bytes) FROM image") == [(counts.images, counts.bytes)]
+    assert report.plan.project == season.connect().project(int(season.z.project_id)).display_name
+    waited = season.rows("SELECT name, value FROM run_figure WHERE name LIKE 'seconds: captures waited for %'")
+    assert {name.rpartition(" ")[2] for name, _ in waited} == {
+        "Announce",
+        "Create",
+        "Encode",
+        "Link",
+        "Put",
+        "Write",
+    }
+    assert all(0.0 <= seconds <= 3 * elapsed for _, seconds in waited)
 
 
 def test_a_batch_that_has_a_set_gets_no_other(new_season) -> None:
