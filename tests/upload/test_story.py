@@ -10,6 +10,7 @@ from ctstate.errors import (
     BrokenImageError,
     CtstateError,
     FencedError,
+    LoginError,
     NotFoundError,
     RequestRefusedError,
     UnavailableError,
@@ -289,3 +290,13 @@ def test_creates_wait_the_longer_the_more_of_them_got_no_answer() -> None:
         assert most / 2 < max(availability.wait() for _ in range(200)) <= most
     availability.good()
     assert availability.wait() == 0.0
+
+
+def test_what_concerns_the_whole_run_ends_it_and_gives_the_capture_back() -> None:
+    told = Told(claim())
+    told.until(Create)
+    refused = LoginError("the password was changed")
+    told.tell(refused)
+    ending = told.to_the_end()
+    assert (ending.outcome, ending.error) == ("given_back", refused)
+    assert told.facts[-1] == "note_moved"

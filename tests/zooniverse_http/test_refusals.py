@@ -305,3 +305,18 @@ def test_a_set_that_may_not_be_made_is_told_with_the_servers_reason(web: Web, co
     web.answers["POST /api/subject_sets"] = says(422, {"errors": [{"message": "Display name is taken"}]})
     with pytest.raises(RequestRefusedError, match="Display name is taken"):
         connect(web.url).ensure_set(1, "a", {})
+
+
+def test_what_is_only_asked_for_is_asked_for_again(web: Web, connect) -> None:
+    answers = [says(503, {"errors": [{"message": "busy"}]}, **{"Retry-After": "0"})]
+    web.answers["GET /api/projects/1"] = lambda _: (
+        answers.pop() if answers else says(200, {"projects": [{"id": "1"}]})
+    )
+    assert connect(web.url).project(1).id == 1
+
+
+@pytest.mark.parametrize("status", [199, 300, 304])
+def test_what_is_no_success_is_none(status: int, web: Web, connect) -> None:
+    web.answers["PUT /api/subjects/1"] = says(status, {"subjects": [{"id": "1", "locations": []}]})
+    with pytest.raises(UnavailableError):
+        connect(web.url).json_request("PUT", "/subjects/1", json={}, etag="e")
