@@ -107,6 +107,21 @@ def test_with_several_workers_all_of_them_are_counted(new_season, monkeypatch) -
     season.check()
 
 
+def test_what_others_did_counts_as_what_this_run_did(new_season, clock: Clock, monkeypatch) -> None:
+    """Others bring one capture a second to where it is whole, and this run none."""
+    season = new_season(1)
+    whole = iter(range(0, 1000, 10))
+    monkeypatch.setattr(uploads, "of_others", lambda *_: uploads.OfOthers(0, whole=next(whole)))
+    with Ledger.open(season.path) as ledger:
+        gauge = Gauge(ledger, 1, uploads.Work(1, 1), 0, 400, alone=False)
+        told = gauge.read(Counts(claimed=1))
+        assert told.waiting == 0
+        for _ in range(30):
+            clock.now += 10.0
+            told = gauge.read(Counts(claimed=1))
+    assert told.rate == pytest.approx(1.0, rel=0.05)
+
+
 def test_what_others_did_is_found_without_reading_the_season(new_season) -> None:
     """Asked every few seconds, of ledgers with a million captures."""
     season = new_season(3)

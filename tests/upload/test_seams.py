@@ -287,6 +287,17 @@ def test_an_older_subject_with_our_mark_does_not_hide_the_one_that_a_lost_create
         assert look(ledger, season.connect(), lost).found == {rows[0][0]: new}
 
 
+def test_of_two_lost_creates_the_one_with_the_lower_floor_is_found_too(new_season) -> None:
+    season = new_season(2)
+    season.upload(limit=1)
+    rows = season.rows("SELECT id, capture_id FROM capture ORDER BY id")
+    made = [foreign_subject(season, name, 1, link=False, mark=mark_of(season, name, 2)) for _, name in rows]
+    ((run_id,),) = season.rows("SELECT id FROM run WHERE verb = 'upload'")
+    with Ledger.open(season.path) as ledger:
+        lost = [Lost(key, Doubt(run_id, floor=subject - 1)) for (key, _), subject in zip(rows, made, strict=True)]
+        assert look(ledger, season.connect(), lost).found == {rows[0][0]: made[0], rows[1][0]: made[1]}
+
+
 def test_a_clean_stop_while_a_lost_create_is_waited_for(new_season) -> None:
     season = new_season(3)
     season.z.set_faults({"rules": [{"route": "create subject", "kind": "status_after"}]})

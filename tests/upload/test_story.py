@@ -10,6 +10,7 @@ from ctstate.errors import (
     BrokenImageError,
     CtstateError,
     FencedError,
+    LoginError,
     NotFoundError,
     RequestRefusedError,
     UnavailableError,
@@ -18,6 +19,7 @@ from ctstate.images import EncodedImage
 from ctstate.ledger import claims
 from ctstate.ledger.claims import Claim
 from ctstate.ledger.states import FailureKind, State
+from ctstate.verbs.upload.connections import Availability
 from ctstate.verbs.upload.story import (
     MOST_CREATES,
     Announce,
@@ -37,7 +39,7 @@ from ctstate.verbs.upload.story import (
     Write,
     life,
 )
-from ctstate.zooniverse import Created
+from ctstate.zooniverse import Backoff, Created
 
 LEDGER = "0123456789ab"
 JPEG = EncodedImage(b"jpeg", "image/jpeg", "0" * 32, 4, 4, 50, "")
@@ -213,6 +215,15 @@ def test_a_url_that_is_good_no_more_says_nothing_of_the_subject(status: int) -> 
     assert told.to_the_end().outcome == "failed"
 
 
+def test_an_image_that_the_store_refuses_for_good_fails_its_capture_with_the_reason() -> None:
+    told = Told(claim())
+    told.until(Put)
+    told.tell(RequestRefusedError("PUT of an image: 413 too large", 413))
+    ending = told.to_the_end()
+    assert (ending.outcome, ending.reason) == ("failed", "PUT of an image: 413 too large")
+    assert "Link" not in told.wants
+
+
 def test_an_image_is_asked_for_where_the_store_said_nothing() -> None:
     told = Told(claim())
     told.until(Put)
@@ -268,3 +279,24 @@ def test_a_list_that_is_refused_proves_nothing_about_a_lost_create() -> None:
     assert [fact[0] for fact in told.want.facts] == [claims.note_moved]
     ending = told.to_the_end()
     assert isinstance(ending.error, NotFoundError)
+
+
+def test_creates_wait_the_longer_the_more_of_them_got_no_answer() -> None:
+    backoff = Backoff(first=1.0, most=8.0)
+    availability = Availability(backoff)
+    assert availability.wait() == 0.0
+    for most in (1.0, 2.0, 4.0, 8.0, 8.0):
+        availability.bad()
+        assert most / 2 < max(availability.wait() for _ in range(200)) <= most
+    availability.good()
+    assert availability.wait() == 0.0
+
+
+def test_what_concerns_the_whole_run_ends_it_and_gives_the_capture_back() -> None:
+    told = Told(claim())
+    told.until(Create)
+    refused = LoginError("the password was changed")
+    told.tell(refused)
+    ending = told.to_the_end()
+    assert (ending.outcome, ending.error) == ("given_back", refused)
+    assert told.facts[-1] == "note_moved"

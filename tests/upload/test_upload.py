@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from ctstate.errors import (
@@ -362,6 +363,39 @@ def test_a_set_of_another_name_is_refused(new_season) -> None:
     season.upload(batch="complete", subject_set_id=other.id, subject_set_name=f"{season.name} other")
     season.check()
     assert season.rows("SELECT subject_set_id FROM batch") == [(other.id,)]
+
+
+def test_a_set_of_another_project_is_refused(new_season, monkeypatch) -> None:
+    season = new_season(1)
+    z = season.connect()
+    there = z.create_set(int(season.z.project_id), f"{season.name}_complete", {})
+    elsewhere = msgspec.structs.replace(there, links=msgspec.structs.replace(there.links, project=4711))
+    monkeypatch.setattr(type(z), "subject_set", lambda self, set_id: elsewhere)
+    with pytest.raises(UsageError, match=f"belongs to project 4711, not to {season.z.project_id}"):
+        season.upload(batch="complete", subject_set_id=there.id)
+    assert "create subject" not in season.z.requests()["routes"]
+
+
+def test_what_was_sent_is_told_and_what_captures_waited_for(new_season) -> None:
+    season = new_season(3)
+    began = time.monotonic()
+    report = season.upload()
+    elapsed, counts = time.monotonic() - began, report.counts
+    assert season.rows("SELECT count(*), sum(bytes) FROM image") == [(counts.images, counts.bytes)]
+    assert report.plan.project == season.connect().project(int(season.z.project_id)).display_name
+    waited = season.rows("SELECT name, value FROM run_figure WHERE name LIKE 'seconds: captures waited for %'")
+    wants = {name.rpartition(" ")[2] for name, _ in waited}
+    assert wants == {"Announce", "Create", "Encode", "Link", "Put", "Write"}
+    assert all(0.0 <= seconds <= 3 * elapsed for _, seconds in waited)
+
+
+def test_a_batch_that_has_a_set_gets_no_other(new_season) -> None:
+    season = new_season(2)
+    season.upload(limit=1)
+    ((there,),) = season.rows("SELECT subject_set_id FROM batch")
+    other = season.connect().create_set(int(season.z.project_id), f"{season.name} other", {})
+    with pytest.raises(UsageError, match=f"has subject set {there} in the ledger, not {other.id}"):
+        season.upload(batch="complete", subject_set_id=other.id)
 
 
 def test_a_set_of_that_name_is_used_again(new_season) -> None:

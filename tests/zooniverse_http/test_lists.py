@@ -97,3 +97,10 @@ def test_who_stops_reading_has_not_read_it_all(z: Zooniverse, web: Web) -> None:
         if subject.id == 150:
             break
     assert sum(shelf.asked.values()) == 1 + PAGES_AT_ONCE
+
+
+def test_how_long_replies_took_is_counted(web: Web, connect) -> None:
+    z = connect(web.url)
+    before = time.monotonic()
+    z.me()
+    assert 0.0 < z.traffic.seconds < time.monotonic() - before

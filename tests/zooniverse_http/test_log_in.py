@@ -81,6 +81,12 @@ def test_a_portals_page_is_not_taken_for_zooniverse(path: str, status: int, web:
         assert "Welcome to the Lodge's Wi-Fi" in str(caught.value)
 
 
+def test_words_of_a_refusal_in_a_good_answer_are_not_the_servers(web: Web, connect) -> None:
+    web.answers["POST /users/sign_in"] = says(200, {"error": "Welcome. Please pay first."})
+    with pytest.raises(WrongAddressError):
+        connect(web.url).me()
+
+
 @pytest.mark.parametrize("path", STEPS)
 def test_another_sites_json_is_not_taken_for_zooniverse(path: str, web: Web, connect) -> None:
     for answer in (says(200, {}), says(200, []), says(404, {"message": "no route"}), says(200, {"users": [{}]})):
@@ -250,3 +256,19 @@ def test_nobody_is_not_told_that_a_subject_is_gone(deaths: int, sandbox: Sandbox
             assert ask() == {made.id}
         except UnavailableError as error:
             assert "the token dies again and again" in str(error)  # noqa: PT017
+            assert deaths > 2
+
+
+def test_who_logs_in_explicitly_does_so_once(web: Web, connect) -> None:
+    z = connect(web.url)
+    assert z.login().status_code == 200
+    assert z.login() is None
+    z.me()
+    assert len(web.asked("POST", "/users/sign_in")) == 1
+
+
+def test_a_token_that_is_refused_again_and_again_is_a_matter_of_the_log_in(web: Web, connect) -> None:
+    web.answers["GET /api/projects/1"] = says(401, {"errors": [{"message": "You must be logged in"}]})
+    with pytest.raises(LoginError, match="You must be logged in"):
+        connect(web.url).project(1)
+    assert len(web.asked("GET", "/api/projects/1")) == 3

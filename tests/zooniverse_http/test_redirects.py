@@ -1,8 +1,12 @@
 """Nothing but a GET or HEAD is sent on, and that only within the same scheme, host and port."""
 
+import io
+
 import pytest
+import requests
 
 from ctstate.errors import UnavailableError, WrongAddressError
+from ctstate.zooniverse.bounds import WatchedAdapter
 from tests.zooniverse_http.servers import Reply, Web, says
 
 STATUSES = (301, 302, 303, 307, 308)
@@ -53,8 +57,31 @@ def test_an_image_is_never_sent_on(web: Web, other_web: Web, connect) -> None:
     assert other_web.requests == []
 
 
-def test_a_get_is_sent_on_at_the_same_address_with_its_token(web: Web, connect) -> None:
-    web.answers["GET /api/projects/3"] = Reply(301, {"Location": "/api/projects/third?http_cache=true"})
+def test_the_usual_port_is_the_same_address_named_or_not(web: Web, connect, monkeypatch) -> None:
+    """The answers are made up: nobody may listen at these ports here."""
+    z = connect(web.url)
+    z.me()
+    asked: list[str] = []
+
+    def reply(adapter, request, **_):
+        asked.append(request.url)
+        response = requests.Response()
+        response.url, response.request, response.raw = request.url, request, io.BytesIO(b"{}")
+        port = {"https": 443, "http": 80}[request.url.partition(":")[0]]
+        named = request.url.replace("host/", f"host:{port}/")
+        response.status_code = 200 if request.url == named else 302
+        response.headers["Location"] = named
+        return response
+
+    monkeypatch.setattr(WatchedAdapter, "send", reply)
+    for scheme, port in (("https", 443), ("http", 80)):
+        assert z.session.get(f"{scheme}://host/a").status_code == 200
+        assert asked[-1] == f"{scheme}://host:{port}/a"
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_a_get_is_sent_on_at_the_same_address_with_its_token(status: int, web: Web, connect) -> None:
+    web.answers["GET /api/projects/3"] = Reply(status, {"Location": "/api/projects/third?http_cache=true"})
     web.answers["GET /api/projects/third"] = says(200, {"projects": [{"id": "3"}]})
     assert connect(web.url).project(3).id == 3
     last = web.requests[-1]

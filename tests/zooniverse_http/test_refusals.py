@@ -291,3 +291,32 @@ def test_each_wait_may_be_twice_the_one_before_and_a_stranger_is_asked_five_time
         keep_trying(once, Backoff(first=1.0, most=60.0, give_up=999.0), patience)
     assert len(asked) == 5
     assert patience.waited == [1.0, 2.0, 4.0, 8.0]
+
+
+def test_a_subject_is_deleted_once(sandbox: SandboxProcess, connect) -> None:
+    z = connect(sandbox.url, sandbox.login, sandbox.password)
+    made = z.create_subject(int(sandbox.project_id), ["image/jpeg"], {"#capture_id": "a"}, "mark")
+    assert z.delete_subject(made.id) is True
+    assert z.delete_subject(made.id) is False
+
+
+def test_a_set_that_may_not_be_made_is_told_with_the_servers_reason(web: Web, connect) -> None:
+    web.answers["GET /api/subject_sets"] = says(200, {"subject_sets": [], "meta": {"subject_sets": {"count": 0}}})
+    web.answers["POST /api/subject_sets"] = says(422, {"errors": [{"message": "Display name is taken"}]})
+    with pytest.raises(RequestRefusedError, match="Display name is taken"):
+        connect(web.url).ensure_set(1, "a", {})
+
+
+def test_what_is_only_asked_for_is_asked_for_again(web: Web, connect) -> None:
+    answers = [says(503, {"errors": [{"message": "busy"}]}, **{"Retry-After": "0"})]
+    web.answers["GET /api/projects/1"] = lambda _: (
+        answers.pop() if answers else says(200, {"projects": [{"id": "1"}]})
+    )
+    assert connect(web.url).project(1).id == 1
+
+
+@pytest.mark.parametrize("status", [199, 300, 304])
+def test_what_is_no_success_is_none(status: int, web: Web, connect) -> None:
+    web.answers["PUT /api/subjects/1"] = says(status, {"subjects": [{"id": "1", "locations": []}]})
+    with pytest.raises(UnavailableError):
+        connect(web.url).json_request("PUT", "/subjects/1", json={}, etag="e")
