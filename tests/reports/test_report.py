@@ -24,7 +24,7 @@ from ctstate.verbs.report.outlook import RunSpeed, classification_ahead, uploads
 from ctstate.web import charts
 from ctstate.web.charts import GAP, Column, Line, Part
 from ctstate.web.pages import code, duration, when
-from tests.builders.ledgers import make_empty, no_ledger_at
+from tests.builders.ledgers import make_empty, no_ledger_at, of_files, rows_found_backwards
 from tests.builders.told_season import MARKUP, ODD, make
 from tests.builders.uploaded_season import UploadedSeason
 
@@ -264,6 +264,18 @@ def test_parts_add_up_to_the_whole(told: Path, monkeypatch: pytest.MonkeyPatch) 
                 ).scalar()
             )
             assert sum(whole[2].values()) == connection.exec_driver_sql("SELECT count(*) FROM prediction").scalar()
+
+
+@of_files
+def test_it_says_the_same_in_whatever_order_the_database_finds_rows(
+    told: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Ledger.open(told / "ledger.db", read_only=True) as ledger:
+        moment = ledger.moment()
+        monkeypatch.setattr(Ledger, "moment", lambda _: moment)
+        usual = gather(ledger, None)
+    with rows_found_backwards(), Ledger.open(told / "ledger.db", read_only=True) as ledger:
+        assert gather(ledger, None) == usual
 
 
 def test_seasons_side_by_side_and_mixed_are_told_apart(
