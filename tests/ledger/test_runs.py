@@ -11,10 +11,11 @@ import pytest
 from sqlalchemy import Row, text
 
 from ctstate.capture import Job
-from ctstate.errors import FencedError
+from ctstate.errors import FencedError, UsageError
 from ctstate.ledger import Ledger, Selection, claims, clock, processes, runs, set_lease, speeds
 from ctstate.ledger.states import State
 from ctstate.machine import Machine, running_on
+from ctstate.verbs.stop import stop_runs
 from tests.builders.uploads import uploaded_by
 
 
@@ -251,6 +252,20 @@ def test_a_stop_that_was_asked_for_reaches_the_run(new_ledger) -> None:
     assert live.stop_requested.is_set()
     live.end("stopped", "asked")
     assert tuple(one(ledger, "SELECT outcome, message FROM run WHERE id = :r", r=live.id)) == ("stopped", "asked")
+
+
+def test_only_the_runs_that_were_named_are_stopped(new_ledger) -> None:
+    ledger = new_ledger(1)
+    first, over, last = start(ledger), start(ledger), start(ledger)
+    with ledger.write() as connection:
+        runs.end(connection, over, "done")
+    asked = stop_runs(ledger, [last, over])
+    assert (asked.asked, asked.ended) == ([last], [over])
+    with ledger.read() as connection:
+        stopped = connection.execute(text("SELECT id FROM run WHERE stop_requested_at IS NOT NULL")).scalars()
+        assert list(stopped) == [last]
+    with pytest.raises(UsageError, match=f"no run {last + 100} in ledger"):
+        stop_runs(ledger, [first, last + 100])
 
 
 def test_one_run_at_a_time_has_a_batch_s_lease(new_ledger) -> None:
