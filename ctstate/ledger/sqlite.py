@@ -93,7 +93,7 @@ def _take_name(part: Path, target: Path) -> None:
     except FileExistsError:
         raise
     except OSError:  # not every file system knows hard links
-        if target.exists():
+        if os.path.lexists(target):
             raise FileExistsError(f"{target} is there already") from None
         part.rename(target)
 

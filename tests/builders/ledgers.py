@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text
-from sqlalchemy.engine import Connection
+from sqlalchemy import event, text
+from sqlalchemy.engine import Connection, Engine
 
 from ctstate.ledger import Ledger
 from ctstate.ledger.schema import metadata
@@ -144,6 +144,20 @@ def contents(name: str | os.PathLike[str]) -> list[tuple[str, list[tuple[Any, ..
             rows = connection.execute(f'SELECT * FROM "{table.name}"').fetchall()
             found.append((table.name, sorted(rows, key=repr)))
     return found
+
+
+@contextlib.contextmanager
+def rows_found_backwards() -> Iterator[None]:
+    """Let SQLite give rows the other way round wherever a question leaves their order to it."""
+
+    def backwards(connection: Any, _: object) -> None:
+        connection.execute("PRAGMA reverse_unordered_selects = ON")
+
+    event.listen(Engine, "connect", backwards)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "connect", backwards)
 
 
 def count_on(connection: Connection) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ctstate.ledger import Ledger
 from ctstate.ledger.migrate import HEAD
 from tests.builders.ledgers import make_empty
 
@@ -267,6 +268,33 @@ def test_a_ledger_in_a_folder_one_may_not_write_to(
         folder.chmod(0o755)
     assert ledger.read_bytes() == content
     assert sorted(path.name for path in folder.iterdir()) == ["ledger.db"]
+
+
+def test_who_may_not_write_in_the_ledger_s_folder_sees_what_it_says_now(
+    season_csv: Any, row: Any, call_ctstate: Any, run_ctstate: Any, tmp_path: Path
+) -> None:
+    """Also while others have it open, whose last commits are still beside it."""
+    folder = tmp_path / "locked"
+    folder.mkdir()
+    ledger = folder / "ledger.db"
+    season_csv([row()])
+    assert call_ctstate("--ledger", ledger, *season_csv.arguments()).code == 0
+
+    def seen() -> str:
+        folder.chmod(0o555)
+        try:
+            told = run_ctstate("--ledger", ledger, "status", unprivileged=True)
+        finally:
+            folder.chmod(0o755)
+        assert (told.code, told.stderr) == (0, "")
+        return str(told.stdout)
+
+    assert "(no batch)" in seen()
+    with Ledger.open(ledger) as other:
+        assert other.count() == 1
+        assert call_ctstate("--ledger", ledger, *BATCH).code == 0
+        assert (folder / "ledger.db-wal").stat().st_size > 0
+        assert "(no batch)" not in seen()
 
 
 # -- Zooniverse ----------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ctstate.ledger.sqlite import file_system_of
+from ctstate.ledger.sqlite import file_system_of, on_network
 from ctstate.verbs import doctor
 from ctstate.verbs.doctor import Check, Patient, Verdict, cluster, installation, ledger, zooniverse
 from ctstate.verbs.doctor.findings import Facts, Result
@@ -259,6 +259,18 @@ def test_a_ledger_that_is_a_link_is_judged_by_where_it_leads(tmp_path: Path) -> 
     link.symlink_to("/proc/version")
     assert file_system_of(link) == "proc"
     assert file_system_of(none_yet) == file_system_of(tmp_path) != "proc"
+
+
+def test_a_share_is_told_by_its_kind_and_not_by_its_server_s_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mounts = f"36 1 0:32 / {tmp_path}/share rw,relatime shared:1 - nfs4 server:/export rw,vers=4.2\n"
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: "21 1 8:1 / / rw - ext4 /dev/sda1 rw\n" + mounts)
+    assert file_system_of(tmp_path / "ledger.db") == "ext4"
+    assert not on_network(tmp_path / "ledger.db")
+    (tmp_path / "share").mkdir()
+    assert file_system_of(tmp_path / "share" / "ledger.db") == "nfs4"
+    assert on_network(tmp_path / "share" / "ledger.db")
 
 
 def test_locks_and_places(world: UploadedSeason, monkeypatch: pytest.MonkeyPatch) -> None:

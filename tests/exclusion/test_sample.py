@@ -93,6 +93,18 @@ def test_what_is_on_zooniverse_stays_as_it_is(season: Any, call_ctstate: Any, ke
     assert (len(kept(1)), len(kept(2)), len(kept(4))) == (10, 3, 1)
 
 
+def test_what_was_left_out_of_a_capture_that_is_up_stays_out(
+    season: Any, call_ctstate: Any, kept: Any, ledger_path: Any
+) -> None:
+    call_ctstate("sample", "2")
+    call_ctstate("batch", "--number-of-batches", "1")
+    with raw(ledger_path) as connection:
+        connection.execute("UPDATE capture SET state = 'uploading', run_id = 1, claim = 1 WHERE capture = '1'")
+        connection.execute("UPDATE capture SET state = 'uploaded', subject_id = 1000 + id WHERE capture = '1'")
+    assert call_ctstate("sample", "--all").code == 0
+    assert (len(kept(1)), len(kept(4))) == (2, 4)
+
+
 @pytest.mark.parametrize("arguments", [(), ("0",), ("-1",), ("many",), ("99999999999999999999",)])
 def test_no_such_sample(season: Any, call_ctstate: Any, arguments: tuple[str, ...]) -> None:
     assert call_ctstate("sample", *arguments).code == 2

@@ -42,7 +42,7 @@ def test_the_columns_of_predictions_can_be_used(season: SeasonFiles) -> None:
         ("", "is empty"),
         ("site = 'B04\0' AND 1", "holds a NUL character"),
         ("1; DROP TABLE capture", "without ';'"),
-        ("1) OR (1", None),
+        ("1) OR (1", "brackets do not match"),
         ("1)", "brackets do not match"),
         ("(1", "brackets do not match"),
         ("1) --", "brackets do not match"),

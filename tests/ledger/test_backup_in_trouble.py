@@ -56,6 +56,27 @@ def test_what_a_killed_copy_left_stops_no_other(new_ledger: Callable[..., Ledger
     assert backup(ledger, target).captures == 3
 
 
+@pytest.mark.parametrize("links", [True, False])
+def test_a_copy_never_takes_the_place_of_a_link_to_a_disk_that_is_away(
+    new_ledger: Callable[..., Ledger], monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    """Also where the file system knows no hard links."""
+
+    def no_links(*_: object) -> None:
+        raise PermissionError("no hard links here")
+
+    if not links:
+        monkeypatch.setattr("os.link", no_links)
+    ledger = new_ledger(3)
+    assert ledger.path is not None
+    target = ledger.path.with_name("copy.db")
+    target.symlink_to("/away/copy.db")
+    with pytest.raises(LedgerError, match="no copy could be made at"):
+        backup(ledger, target)
+    assert target.readlink() == Path("/away/copy.db")
+    assert list(target.parent.glob("copy.db*")) == [target]
+
+
 def test_a_copy_makes_no_ledger_where_there_is_none_any_more(new_ledger: Callable[..., Ledger]) -> None:
     ledger = new_ledger(3)
     assert ledger.path is not None

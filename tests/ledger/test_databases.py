@@ -270,6 +270,20 @@ def test_clocks_that_differ_by_minutes_are_told_before_leases_run_out_wrongly(tm
 
 
 @on_postgres
+@pytest.mark.parametrize(("version", "level"), [(120099, Level.BAD), (130000, Level.FINE)])
+def test_a_server_that_is_too_old_is_told(tmp_path: Any, version: int, level: Level) -> None:
+    place = new_ledger_at(tmp_path / "l.db")
+    database = place.rpartition("/")[2]
+    cluster().ask(
+        "CREATE FUNCTION public.current_setting(name text) RETURNS text LANGUAGE sql AS $$ SELECT CASE name"
+        f" WHEN 'server_version_num' THEN '{version}' ELSE pg_catalog.current_setting(name) END $$",
+        database,
+    )
+    cluster().ask(f"ALTER DATABASE {database} SET search_path = public, pg_catalog")
+    assert said_of_the_server(place)["version"][0] is level
+
+
+@on_postgres
 def test_what_a_role_may_not_do_is_told_before_an_upload(tmp_path: Any) -> None:
     place = new_ledger_at(tmp_path / "l.db")
     database = place.rpartition("/")[2]

@@ -78,6 +78,8 @@ def test_the_tables_in_the_code_are_those_of_the_migrations(tmp_path: Path) -> N
             for table in metadata.sorted_tables
             for check in inspect(connection).get_check_constraints(table.name)
         }
+        made = connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE type = 'table'")
+        clustered = {name for name, sql in made if "WITHOUT ROWID" in sql}
     assert differences == []
     assert checked
     assert checked == {
@@ -86,6 +88,9 @@ def test_the_tables_in_the_code_are_those_of_the_migrations(tmp_path: Path) -> N
         for check in table.constraints
         if isinstance(check, CheckConstraint)
     }, "of which Alembic says nothing"
+    assert clustered == {
+        table.name for table in metadata.sorted_tables if not table.dialect_options["sqlite"]["with_rowid"]
+    }
 
 
 @pytest.mark.parametrize("revision", REVISIONS[:-1])

@@ -12,10 +12,11 @@ import pytest
 from sqlalchemy import Row, text
 
 from ctstate.capture import Job
-from ctstate.errors import FencedError, LedgerError, LedgerLostError
+from ctstate.errors import FencedError, LedgerError, LedgerLostError, UsageError
 from ctstate.ledger import Ledger, Selection, claims, clock, live, processes, run_figures, runs, set_lease, speeds
 from ctstate.ledger.states import State
 from ctstate.machine import Machine, running_on
+from ctstate.verbs.stop import stop_runs
 from tests.builders.uploads import uploaded_by
 
 
@@ -281,6 +282,20 @@ def test_figures_are_told_of_the_run_that_they_are_of(new_ledger) -> None:
         assert {run_id: live.figures_of(connection, run_id) for run_id in of} == {
             run_id: [("retries", retries)] for run_id, retries in of.items()
         }
+
+
+def test_only_the_runs_that_were_named_are_stopped(new_ledger) -> None:
+    ledger = new_ledger(1)
+    first, over, last = start(ledger), start(ledger), start(ledger)
+    with ledger.write() as connection:
+        runs.end(connection, over, "done")
+    asked = stop_runs(ledger, [last, over])
+    assert (asked.asked, asked.ended) == ([last], [over])
+    with ledger.read() as connection:
+        stopped = connection.execute(text("SELECT id FROM run WHERE stop_requested_at IS NOT NULL")).scalars()
+        assert list(stopped) == [last]
+    with pytest.raises(UsageError, match=f"no run {last + 100} in ledger"):
+        stop_runs(ledger, [first, last + 100])
 
 
 def test_one_run_at_a_time_has_a_batch_s_lease(new_ledger) -> None:

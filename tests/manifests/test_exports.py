@@ -64,7 +64,7 @@ def test_the_manifest_is_the_old_scripts_to_the_byte(season: SeasonFiles) -> Non
 
 
 def test_captures_above_99999_keep_the_old_order(tmp_path: Path) -> None:
-    season = SeasonFiles(tmp_path, captures=2)
+    season = SeasonFiles(tmp_path, captures=3)
     season.rows[0]["capture"] = season.rows[1]["capture"] = 99_999
     season.rows[2].update(capture=100_000, site="B04")
     season.rows[3].update(capture=100_000, site="B04")

@@ -100,6 +100,18 @@ def test_deleted_by_a_colleague(new_season) -> None:
     season.check()
 
 
+def test_deleted_and_made_anew_by_a_colleague(new_season) -> None:
+    season = uploaded(new_season)
+    row = first(season)
+    season.connect().delete_subject(row.subject_id)
+    assert settle(season) == {"deleted": 1}
+    theirs = foreign_subject(season, row.capture_id, row.images, mark=mark_of(season, row.capture_id))
+    assert settle(season) == {"finish": 1}, "its images are not those that were sent"
+    assert season.upload().counts.uploaded == 1
+    assert (first(season).state, first(season).subject_id) == ("uploaded", theirs)
+    season.check()
+
+
 def test_the_whole_set_deleted_by_a_colleague(new_season) -> None:
     season = uploaded(new_season)
     z = season.connect()

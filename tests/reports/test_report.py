@@ -11,11 +11,16 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from sqlalchemy import func, select
+from sqlalchemy.engine import Connection
+from sqlalchemy.sql import ColumnElement
 
 from ctstate.errors import UsageError
 from ctstate.ledger import Ledger, overview, scans
 from ctstate.ledger.overview import Hour, Poll, Stay
+from ctstate.ledger.schema import capture
 from ctstate.ledger.states import State
+from ctstate.machine import Machine, running_on
 from ctstate.verbs.report import facts as facts_module
 from ctstate.verbs.report import report
 from ctstate.verbs.report.cameras import cameras
@@ -24,7 +29,7 @@ from ctstate.verbs.report.outlook import RunSpeed, classification_ahead, uploads
 from ctstate.web import charts
 from ctstate.web.charts import GAP, Column, Line, Part
 from ctstate.web.pages import code, duration, when
-from tests.builders.ledgers import make_empty, no_ledger_at
+from tests.builders.ledgers import make_empty, no_ledger_at, of_files, rows_found_backwards
 from tests.builders.told_season import MARKUP, ODD, make
 from tests.builders.uploaded_season import UploadedSeason
 
@@ -168,14 +173,45 @@ def test_what_one_season_says_is_not_another_s(world: UploadedSeason, tmp_path: 
     world.do(
         "INSERT INTO season (id, name, attribution, license, created_at) VALUES (7, 'OTHER', 'a', 'l', '2026')"
     )
+    world.do(
+        "INSERT INTO classification_poll (run_id, batch_id, workflow_id, workflow, polled_at, subjects, classified,"
+        f" classifications, retired) SELECT max(id), 1, 9, 'w', '{NOW}', 6, 5, 5, 4 FROM run"
+    )
     done = world.run("report", "-o", str(tmp_path / "s.html"))
     assert (done.returncode, "name a season" in done.stdout) == (2, True)
     with world.open() as ledger:
         both = gather(ledger, "DEMO_S1")
         assert (both.images.arrived, both.totals.captures) == (both.images.images, 12)
+        assert len(both.classification.seen) == 1
         other = gather(ledger, "OTHER")
         assert (other.totals.captures, other.images.images, other.guesses) == (0, 0, Counter())
+        assert (other.hours, other.classification.seen) == ([], [])
         assert "no capture that is to go up yet" in report(ledger, tmp_path / "other.html", "OTHER").sentence
+
+
+def test_an_hour_that_a_person_s_own_update_made_up_is_none(world: UploadedSeason) -> None:
+    with world.open() as ledger:
+        before = gather(ledger, None).hours
+        world.do("INSERT INTO hour_count (season_id, hour, state, captures) VALUES (1, 'yesterday', 'uploaded', 5)")
+        assert gather(ledger, None).hours == before != []
+
+
+def test_it_tells_what_a_detector_is_surest_of_and_nothing_where_it_says_nothing(world: UploadedSeason) -> None:
+    for key, said in (
+        (1, "0.95, 0.1, NULL"),
+        (2, "0.2, 0.6, 0.3"),
+        (3, "NULL, NULL, 0.75"),
+        (4, "NULL, NULL, NULL"),
+    ):
+        world.do(
+            "INSERT INTO prediction (capture_id, source, metadata, made_at, machine_animal, machine_person,"
+            f" machine_blank) VALUES ({key}, 'megadetector', '{{}}', '2026', {said})"
+        )
+    with world.open() as ledger:
+        assert gather(ledger, None).guesses == {
+            ("megadetector", "animal", 4): 1, ("megadetector", "person", 2): 1, ("megadetector", "blank", 3): 1,
+            ("megadetector", "", 0): 1,
+        }  # fmt: skip
 
 
 # -- the file --------------------------------------------------------------------------------------------------
@@ -264,6 +300,51 @@ def test_parts_add_up_to_the_whole(told: Path, monkeypatch: pytest.MonkeyPatch) 
                 ).scalar()
             )
             assert sum(whole[2].values()) == connection.exec_driver_sql("SELECT count(*) FROM prediction").scalar()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "sizes"),
+    [(0.001, [200, 400, 800, 800]), (0.03, [200, 200, 200, 200]), (0.2, [200, 100, 60, 60])],
+    ids=["fast", "as wanted", "slow"],
+)
+def test_the_slower_the_ledger_the_smaller_is_what_is_read_at_once(
+    told: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, sizes: list[int]
+) -> None:
+    monkeypatch.setattr(scans, "ROWS", 200)
+    monkeypatch.setattr(scans, "FEWEST", 60)
+    monkeypatch.setattr(scans, "MOST", 800)
+    c = capture.c
+
+    class Slow(Machine):
+        now = 0.0
+
+        def monotonic(self) -> float:
+            return self.now
+
+    slow = Slow()
+
+    def look(connection: Connection, part: ColumnElement[bool]) -> int:
+        slow.now += seconds
+        first, last = connection.execute(select(func.min(c.id), func.max(c.id)).where(part)).one()
+        return int(last - first + 1)
+
+    with Ledger.open(no_ledger_at(told / "ledger.db"), read_only=True) as ledger, running_on(slow):
+        seen = scans.in_parts(ledger.read, c.id, look)
+    with Ledger.open(no_ledger_at(told / "ledger.db"), read_only=True) as ledger:
+        assert sum(seen) == ledger.count()
+    assert seen[:-1] == (sizes + sizes[-1:] * len(seen))[: len(seen) - 1]
+
+
+@of_files
+def test_it_says_the_same_in_whatever_order_the_database_finds_rows(
+    told: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Ledger.open(told / "ledger.db", read_only=True) as ledger:
+        moment = ledger.moment()
+        monkeypatch.setattr(Ledger, "moment", lambda _: moment)
+        usual = gather(ledger, None)
+    with rows_found_backwards(), Ledger.open(told / "ledger.db", read_only=True) as ledger:
+        assert gather(ledger, None) == usual
 
 
 def test_seasons_side_by_side_and_mixed_are_told_apart(

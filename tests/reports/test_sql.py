@@ -203,6 +203,11 @@ def test_a_question_the_database_does_not_understand(sql: Any, question: str) ->
     assert result.code == 1
 
 
+def test_only_who_mistook_a_name_is_sent_to_the_views(sql: Any) -> None:
+    assert "; the views are described in docs/views.md" in sql("SELECT nonsense FROM v_captures").error()
+    assert "views.md" not in sql("SELECT 1; SELECT 2").error()
+
+
 @of_files
 def test_a_ledger_whose_disk_goes_away_is_no_fault_of_the_question(filled: str, tmp_path: Path) -> None:
     place = tmp_path / "disk" / "season.db"

@@ -9,7 +9,7 @@ import pytest
 
 from ctstate.ledger import Ledger
 from ctstate.ledger.states import State
-from tests.builders.ledgers import ON_POSTGRES, make_empty, raw
+from tests.builders.ledgers import ON_POSTGRES, make_empty, of_files, raw, rows_found_backwards
 
 
 @pytest.fixture
@@ -116,6 +116,14 @@ def test_history(season: None, call_ctstate: Any) -> None:
     assert [event["verb"] for event in found["events"][:2]] == ["manifest", "batch"]
     assert found["capture"]["reason"] == 'a, broken "image"'
     assert [image["rank"] for image in found["images"]] == [1]
+
+
+@of_files
+def test_a_history_is_told_in_the_order_in_which_it_was(season: None, call_ctstate: Any) -> None:
+    """Whatever order the database finds it in."""
+    usual = call_ctstate("history", "TST_S1#Ñandú#1#2", "--json").stdout
+    with rows_found_backwards():
+        assert call_ctstate("history", "TST_S1#Ñandú#1#2", "--json").stdout == usual
 
 
 def test_a_long_key_of_the_history_stays_in_its_column(season: None, call_ctstate: Any, ledger_path: Path) -> None:

@@ -107,6 +107,30 @@ def test_a_commit_whose_reply_is_lost_is_looked_up(tmp_path: Any, monkeypatch: p
     assert replies.lost == ["after", "before"]
 
 
+@pytest.mark.parametrize("refusal", ["connection refused", "FATAL:  sorry, too many clients already"])
+def test_a_commit_is_looked_up_as_soon_as_the_server_lets_in(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch, refusal: str
+) -> None:
+    import psycopg
+
+    replies, refused = LostReplies(monkeypatch), list[str]()
+    connect = psycopg.connect
+
+    def at_the_door(*of: Any, **how: Any) -> Any:
+        if replies.lost and len(refused) < 2:
+            refused.append(refusal)
+            raise psycopg.OperationalError(f"connection failed: {refusal}")
+        return connect(*of, **how)
+
+    with Ledger.open(new_ledger_at(tmp_path / "l.db")) as ledger:
+        monkeypatch.setattr(psycopg, "connect", at_the_door)
+        replies.lose = lambda: "" if replies.lost else "after"
+        with ledger.write() as connection:
+            connection.execute(text("INSERT INTO meta VALUES ('a', '1')"))
+        assert ledger.meta("a") == "1"
+    assert refused == [refusal] * 2
+
+
 def number_of(connection: Any) -> str:
     return str(connection.execute(text("SELECT CAST(pg_current_xact_id() AS text)")).scalar_one())
 

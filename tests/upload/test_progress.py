@@ -54,7 +54,7 @@ def test_captures_that_are_whole_are_seen_before_they_are_linked(new_season) -> 
 
 def test_a_limit_is_all_there_is_to_do(new_season) -> None:
     seen = progress_of(new_season(4), limit=3)
-    assert {p.total for p in seen} == {3}
+    assert {(p.total, p.workers) for p in seen} == {(3, 1)}
     assert seen[-1].done == 3
 
 

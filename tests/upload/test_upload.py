@@ -103,7 +103,7 @@ def test_batches_are_sets_of_their_own_and_one_can_go_first(new_season) -> None:
     season = new_season(6)
     with Ledger.open(season.path) as ledger:
         batch(ledger, number_of_batches=2)
-    season.upload(batch="batch_2")
+    assert season.upload(batch="batch_2").left.pending == 0
     with Ledger.open(season.path) as ledger:
         assert ledger.count(Selection(batch="batch_2", states=[State.UPLOADED])) == 3
         assert ledger.count(Selection(batch="batch_1", states=[State.BATCHED])) == 3
