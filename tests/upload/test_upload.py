@@ -371,6 +371,7 @@ def test_a_set_of_another_project_is_refused(new_season, monkeypatch) -> None:
     there = z.create_set(int(season.z.project_id), f"{season.name}_complete", {})
     elsewhere = msgspec.structs.replace(there, links=msgspec.structs.replace(there.links, project=4711))
     monkeypatch.setattr(type(z), "subject_set", lambda self, set_id: elsewhere)
+    season.z.reset_requests()
     with pytest.raises(UsageError, match=f"belongs to project 4711, not to {season.z.project_id}"):
         season.upload(batch="complete", subject_set_id=there.id)
     assert "create subject" not in season.z.requests()["routes"]
