@@ -39,11 +39,12 @@ from ctstate.ledger.sqlite_reader import reading
 
 BUSY_TIMEOUT_S = 60
 
-LEAST_PAUSE_S = 0.002
-"""How long it pauses between two such questions at least, about."""
+LEAST_PAUSE_S, MOST_PAUSE_S = 0.002, 0.02
+"""How long it pauses between two such questions, about."""
 
-OVERDUE_S = 0.4
-"""Who has waited so long for the write lock asks as often as anybody may."""
+OVERDUE_S, HELD_S = 0.4, 4.0
+"""Who has waited so long for the write lock asks as often as anybody may; and so long, seldom again: somebody holds
+it, and on a shared disk each question goes over the network."""
 
 NETWORK_FILE_SYSTEMS = frozenset(
     {
@@ -205,6 +206,8 @@ def _pause(waited: float) -> float:
     ask takes the machine from who has the lock, and each who gets it finds out of date all he knew of the file's
     pages. But who has waited long asks ever more often, and so comes before those who have not.
     """
+    if waited > HELD_S:
+        return MOST_PAUSE_S
     return max(LEAST_PAUSE_S, min(waited, (OVERDUE_S - waited) / 4))
 
 
