@@ -249,14 +249,20 @@ def test_an_unreadable_ledger(season: None, run_ctstate: Any, ledger_path: Path)
     assert ledger_path.read_bytes() == content
 
 
-def test_a_ledger_in_a_folder_one_may_not_write_to(
-    season_csv: Any, row: Any, call_ctstate: Any, run_ctstate: Any, tmp_path: Path
-) -> None:
+@pytest.fixture
+def ledger_in_a_folder(season_csv: Any, row: Any, call_ctstate: Any, tmp_path: Path) -> Path:
+    """A ledger with a capture, in a folder of its own."""
     folder = tmp_path / "locked"
     folder.mkdir()
-    ledger = folder / "ledger.db"
     season_csv([row()])
-    assert call_ctstate("--ledger", ledger, *season_csv.arguments()).code == 0
+    assert call_ctstate("--ledger", folder / "ledger.db", *season_csv.arguments()).code == 0
+    return folder / "ledger.db"
+
+
+def test_a_ledger_in_a_folder_one_may_not_write_to(
+    ledger_in_a_folder: Path, season_csv: Any, run_ctstate: Any
+) -> None:
+    ledger, folder = ledger_in_a_folder, ledger_in_a_folder.parent
     content = ledger.read_bytes()
     ledger.chmod(0o444)
     folder.chmod(0o555)
@@ -271,14 +277,10 @@ def test_a_ledger_in_a_folder_one_may_not_write_to(
 
 
 def test_who_may_not_write_in_the_ledger_s_folder_sees_what_it_says_now(
-    season_csv: Any, row: Any, call_ctstate: Any, run_ctstate: Any, tmp_path: Path
+    ledger_in_a_folder: Path, call_ctstate: Any, run_ctstate: Any
 ) -> None:
     """Also while others have it open, whose last commits are still beside it."""
-    folder = tmp_path / "locked"
-    folder.mkdir()
-    ledger = folder / "ledger.db"
-    season_csv([row()])
-    assert call_ctstate("--ledger", ledger, *season_csv.arguments()).code == 0
+    ledger, folder = ledger_in_a_folder, ledger_in_a_folder.parent
 
     def seen() -> str:
         folder.chmod(0o555)
