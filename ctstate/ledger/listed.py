@@ -80,7 +80,7 @@ class Entry(NamedTuple):
     path: str | None
 
 
-class Chosen(NamedTuple):
+class ListCounts(NamedTuple):
     """How many entries there were, and how many captures and single images they name."""
 
     entries: int
@@ -105,7 +105,7 @@ def image_roots(connection: Connection) -> list[str]:
     ]
 
 
-def choose(connection: Connection, entries: Iterable[Entry], *, whole_captures: bool) -> Chosen:
+def choose(connection: Connection, entries: Iterable[Entry], *, whole_captures: bool) -> ListCounts:
     """Find the captures and images that a list names. What may be both is a capture where there is one.
 
     Args:
@@ -126,7 +126,7 @@ def choose(connection: Connection, entries: Iterable[Entry], *, whole_captures: 
     else:
         connection.execute(insert(_chosen_capture).from_select(["id"], captures.distinct()))
         connection.execute(insert(_chosen_image).from_select(["id"], select(_found_image.c.image_id)))
-    return Chosen(*(_count(connection, table) for table in (_entry, _chosen_capture, _chosen_image)))
+    return ListCounts(*(_count(connection, table) for table in (_entry, _chosen_capture, _chosen_image)))
 
 
 def _find(connection: Connection) -> None:

@@ -90,7 +90,7 @@ def figures_of(connection: Connection, run_id: int) -> list[tuple[str, float]]:
     return [(str(name), float(value)) for name, value in connection.execute(figures.order_by(run_figure.c.name))]
 
 
-class Tally(NamedTuple):
+class RunMoves(NamedTuple):
     """How many captures a run brought there, and how many it gave up."""
 
     uploaded: int = 0
@@ -110,7 +110,7 @@ class Tallies:
         self._seen: int | None = None
         self._known: dict[int, dict[str, int]] = {}
 
-    def of(self, connection: Connection, run_ids: Collection[int]) -> dict[int, Tally]:
+    def of(self, connection: Connection, run_ids: Collection[int]) -> dict[int, RunMoves]:
         """Return what these runs did so far, as it is in this transaction."""
         newest = newest_move(connection)
         if self._seen is None or newest < self._seen or newest - self._seen > _MANY_MOVES:
@@ -138,7 +138,7 @@ class Tallies:
                     for state in _COUNTED
                 }
                 self._known[run_id] = by_state
-        return {run_id: Tally(*(self._known[run_id][state] for state in _COUNTED)) for run_id in run_ids}
+        return {run_id: RunMoves(*(self._known[run_id][state] for state in _COUNTED)) for run_id in run_ids}
 
 
 # -- seasons, sites and hours ----------------------------------------------------------------------------------

@@ -134,23 +134,23 @@ _TO_COME = exists().where(
 )
 
 
-class Work(NamedTuple):
+class Extent(NamedTuple):
     """Which captures are meant: those of a season, or of one of its batches."""
 
     season_id: int | None = None
     batch_id: int | None = None
 
 
-EVERYTHING = Work()
+EVERYTHING = Extent()
 
 
-def under_way(connection: Connection, work: Work = EVERYTHING) -> dict[int, UnderWay]:
+def under_way(connection: Connection, extent: Extent = EVERYTHING) -> dict[int, UnderWay]:
     """Return by run what it has under way."""
     seasons, batches = select(season.c.id), select(batch.c.id)
-    if work.season_id is not None:
-        seasons = seasons.where(season.c.id == work.season_id)
-    if work.batch_id is not None:
-        batches = batches.where(batch.c.id == work.batch_id)
+    if extent.season_id is not None:
+        seasons = seasons.where(season.c.id == extent.season_id)
+    if extent.batch_id is not None:
+        batches = batches.where(batch.c.id == extent.batch_id)
     found = connection.execute(
         select(
             capture.c.run_id,
@@ -191,12 +191,12 @@ def newest_move(connection: Connection) -> int:
     return int(connection.execute(select(func.coalesce(func.max(event.c.id), 0))).scalar_one())
 
 
-def of_others(connection: Connection, run_id: int, work: Work, before: OfOthers) -> OfOthers:
+def of_others(connection: Connection, run_id: int, extent: Extent, before: OfOthers) -> OfOthers:
     """Return what runs other than this one did, given what was known before: only moves made since are read."""
     whose = select(capture.c.season_id, capture.c.batch_id).where(capture.c.id == event.c.capture_id)
-    mine = whose.with_only_columns(capture.c.season_id).scalar_subquery() == work.season_id
-    if work.batch_id is not None:
-        mine &= whose.with_only_columns(capture.c.batch_id).scalar_subquery() == work.batch_id
+    mine = whose.with_only_columns(capture.c.season_id).scalar_subquery() == extent.season_id
+    if extent.batch_id is not None:
+        mine &= whose.with_only_columns(capture.c.batch_id).scalar_subquery() == extent.batch_id
     seen = newest_move(connection)
     ended = connection.execute(
         select(event.c.target, func.count())
@@ -210,7 +210,7 @@ def of_others(connection: Connection, run_id: int, work: Work, before: OfOthers)
         .group_by(event.c.target)
     )
     counts = {target: int(number) for target, number in ended}
-    others = [found for key, found in under_way(connection, work).items() if key != run_id]
+    others = [found for key, found in under_way(connection, extent).items() if key != run_id]
     return OfOthers(
         seen=seen,
         uploaded=before.uploaded + counts.get(State.UPLOADED.value, 0),

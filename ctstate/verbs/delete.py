@@ -14,9 +14,9 @@ from ctstate.verbs.remove import (
     NO_CONSENT,
     Consent,
     Plan,
+    Removal,
     Report,
     SubjectToRemove,
-    Work,
     batches_by_id,
     carrying_out,
     make_plan,
@@ -73,34 +73,34 @@ def delete(
         FencedError: the run was taken for dead by another.
         LedgerError, ZooniverseError: what ended the run; what was done until then is written down.
     """
-    with carrying_out(ledger, zooniverse, plan, reason) as work:
+    with carrying_out(ledger, zooniverse, plan, reason) as removal:
         if plan.todo:
             back_up_before(ledger, "delete")
         for part in pages(plan.todo, DELETED_AT_ONCE):
-            if work.asked_to_stop():
+            if removal.asked_to_stop():
                 break
-            _delete(work, plan, part, max(1, connections))
-            on_progress(work.report.done + work.report.gone)
-    return work.report
+            _delete(removal, plan, part, max(1, connections))
+            on_progress(removal.report.done + removal.report.gone)
+    return removal.report
 
 
-def _delete(work: Work, plan: Plan, part: list[SubjectToRemove], connections: int) -> None:
+def _delete(removal: Removal, plan: Plan, part: list[SubjectToRemove], connections: int) -> None:
     # The plan may be hours old: volunteers may have come to these subjects meanwhile.
-    now = _look(work.zooniverse, plan, work.unmoved(part), work.batches)
-    work.report.shared += now.shared
-    work.report.classified += now.classified
+    now = _look(removal.zooniverse, plan, removal.unmoved(part), removal.batches)
+    removal.report.shared += now.shared
+    removal.report.classified += now.classified
     ids = [item.subject_id for item in now.todo]
-    work.live.make_sure()
-    machine().each(work.zooniverse.delete_subject, ids, connections)
+    removal.live.make_sure()
+    machine().each(removal.zooniverse.delete_subject, ids, connections)
     # A good answer is no proof: an account that was banned meanwhile gets such.
-    left = work.zooniverse.subjects_by_id(ids) if ids else {}
+    left = removal.zooniverse.subjects_by_id(ids) if ids else {}
     if left:
         raise ZooniverseError(
             f"Zooniverse said that it deleted subject {min(left)}{and_more(len(left) - 1)} and did not; "
             "is the account banned, or without the right to?"
         )
-    work.report.done += work.record(now.todo, State.DELETED)
-    work.report.gone += work.record(now.gone, State.DELETED)
+    removal.report.done += removal.record(now.todo, State.DELETED)
+    removal.report.gone += removal.record(now.gone, State.DELETED)
 
 
 class _Sorted(NamedTuple):

@@ -279,13 +279,13 @@ def remove(
         FencedError: the run was taken for dead by another.
         LedgerError, ZooniverseError: what ended the run; what was done until then is written down.
     """
-    with carrying_out(ledger, zooniverse, plan, reason) as work:
-        for set_id, batch_id, part in _parts(plan, work.batches):
-            if work.asked_to_stop():
+    with carrying_out(ledger, zooniverse, plan, reason) as removal:
+        for set_id, batch_id, part in _parts(plan, removal.batches):
+            if removal.asked_to_stop():
                 break
-            _take_out(work, set_id, batch_id, part)
-            on_progress(work.report.done + work.report.gone)
-    return work.report
+            _take_out(removal, set_id, batch_id, part)
+            on_progress(removal.report.done + removal.report.gone)
+    return removal.report
 
 
 def _parts(plan: Plan, batches: Mapping[int, Batch]) -> Iterator[tuple[int | None, int, list[SubjectToRemove]]]:
@@ -303,17 +303,17 @@ def _parts(plan: Plan, batches: Mapping[int, Batch]) -> Iterator[tuple[int | Non
             yield set_id, batch_id, part
 
 
-def _take_out(work: "Work", set_id: int | None, batch_id: int, part: list[SubjectToRemove]) -> None:
+def _take_out(removal: "Removal", set_id: int | None, batch_id: int, part: list[SubjectToRemove]) -> None:
     """Take subjects out of a set, while no other run changes it."""
-    zooniverse = work.zooniverse
-    with turn(work.ledger, work.live, batch_id, work.wait) as lease:
+    zooniverse = removal.zooniverse
+    with turn(removal.ledger, removal.live, batch_id, removal.wait) as lease:
         if lease is None:
-            work.asked_to_stop()
+            removal.asked_to_stop()
             return
-        part = work.unmoved(part)
+        part = removal.unmoved(part)
         ids = [item.subject_id for item in part]
         if set_id is not None and ids:
-            work.live.make_sure()
+            removal.live.make_sure()
             with suppress(NotFoundError):  # the whole set is gone: so they are in it no more
                 zooniverse.unlink_subjects(set_id, ids)
         there = zooniverse.subjects_by_id(ids) if ids else {}
@@ -325,15 +325,15 @@ def _take_out(work: "Work", set_id: int | None, batch_id: int, part: list[Subjec
             )
         gone = [item for item in part if item.subject_id not in there]
         out = [item for item in part if item.subject_id in there]
-        work.report.done += work.record(out, State.REMOVED)
-        work.report.gone += work.record(gone, State.DELETED)
+        removal.report.done += removal.record(out, State.REMOVED)
+        removal.report.gone += removal.record(gone, State.DELETED)
 
 
 # -- what remove and delete share ------------------------------------------------------------------------------
 
 
 @contextmanager
-def carrying_out(ledger: Ledger, zooniverse: Zooniverse, plan: Plan, reason: str) -> Iterator["Work"]:
+def carrying_out(ledger: Ledger, zooniverse: Zooniverse, plan: Plan, reason: str) -> Iterator["Removal"]:
     """A run that carries a plan out; what was gone before is written down on entering.
 
     Raises:
@@ -353,16 +353,16 @@ def carrying_out(ledger: Ledger, zooniverse: Zooniverse, plan: Plan, reason: str
     }
     with ledger.live_run(plan.verb, arguments, figures=zooniverse.traffic.figures) as live:
         ledger.recover()  # the leases of dead runs with it
-        work = Work(ledger, zooniverse, live, reason, batches_by_id(ledger))
+        removal = Removal(ledger, zooniverse, live, reason, batches_by_id(ledger))
         for part in pages(plan.gone):
-            work.report.gone += work.record(work.still_gone(part), State.DELETED)
-        yield work
-        if work.report.stopped:
+            removal.report.gone += removal.record(removal.still_gone(part), State.DELETED)
+        yield removal
+        if removal.report.stopped:
             live.stopped("asked to stop by `ctstate stop`")
 
 
 @dataclass
-class Work:
+class Removal:
     """A plan that is being carried out.
 
     Attributes:

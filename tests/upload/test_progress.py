@@ -62,7 +62,7 @@ def test_the_estimate_does_not_jump_with_the_linking(new_season, clock: Clock) -
     """10 captures a second, linked 200 at a time: counting links makes 0/s of it for 20 s, and then a leap."""
     season = new_season(1)
     with Ledger.open(season.path) as ledger:
-        gauge = Gauge(ledger, 1, uploads.Work(1), 0, 3000, alone=True)
+        gauge = Gauge(ledger, 1, uploads.Extent(1), 0, 3000, alone=True)
         ends = []
         for tick in range(600):
             clock.now += 0.2
@@ -76,7 +76,7 @@ def test_the_estimate_does_not_jump_with_the_linking(new_season, clock: Clock) -
 
 def test_the_rate_follows_when_zooniverse_becomes_slower(new_season, clock: Clock) -> None:
     with Ledger.open(new_season(1).path) as ledger:
-        gauge = Gauge(ledger, 1, uploads.Work(1), 0, 100_000, alone=True)
+        gauge = Gauge(ledger, 1, uploads.Extent(1), 0, 100_000, alone=True)
         whole = 0.0
         for tick in range(3000):
             clock.now += 0.2
@@ -113,7 +113,7 @@ def test_what_others_did_counts_as_what_this_run_did(new_season, clock: Clock, m
     whole = iter(range(0, 1000, 10))
     monkeypatch.setattr(uploads, "of_others", lambda *_: uploads.OfOthers(0, whole=next(whole)))
     with Ledger.open(season.path) as ledger:
-        gauge = Gauge(ledger, 1, uploads.Work(1, 1), 0, 400, alone=False)
+        gauge = Gauge(ledger, 1, uploads.Extent(1, 1), 0, 400, alone=False)
         told = gauge.read(Counts(claimed=1))
         assert told.waiting == 0
         for _ in range(30):
@@ -130,7 +130,7 @@ def test_what_others_did_is_found_without_reading_the_season(new_season) -> None
     with Ledger.open(season.path) as ledger, ledger.read() as connection:
         listen = lambda c, cursor, sql, values, context, many: asked.append((sql, values))  # noqa: E731
         event.listen(connection.engine, "before_cursor_execute", listen)
-        found = uploads.of_others(connection, 99, uploads.Work(1, 1), uploads.OfOthers(0))
+        found = uploads.of_others(connection, 99, uploads.Extent(1, 1), uploads.OfOthers(0))
         event.remove(connection.engine, "before_cursor_execute", listen)
         assert (found.uploaded, found.failed) == (1, 0)
         plans = [
@@ -141,10 +141,10 @@ def test_what_others_did_is_found_without_reading_the_season(new_season) -> None
         assert asked
         assert not [step for step in plans if re.search(r"SCAN (TABLE )?(capture|event|image)\b", step)], plans
         assert any("season_id=? AND batch_id=? AND state=?" in step for step in plans), plans
-        again = uploads.of_others(connection, 99, uploads.Work(1, 1), found)
+        again = uploads.of_others(connection, 99, uploads.Extent(1, 1), found)
         assert again == found, "what was counted is not counted again"
         mine = int(season.rows("SELECT max(id) FROM run")[0][0])
-        assert uploads.of_others(connection, mine, uploads.Work(1, 1), uploads.OfOthers(0)).uploaded == 0
+        assert uploads.of_others(connection, mine, uploads.Extent(1, 1), uploads.OfOthers(0)).uploaded == 0
 
 
 def command(season: Season) -> tuple[list[str], dict[str, str]]:

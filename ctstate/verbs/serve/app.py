@@ -117,7 +117,9 @@ class LivePage:
         """All that is known of a run."""
         run_id = _number(request, "run")
 
-        def question(connection: live.Reading) -> tuple[live.RunFacts | None, list[tuple[str, float]], live.Tally]:
+        def question(
+            connection: live.Reading,
+        ) -> tuple[live.RunFacts | None, list[tuple[str, float]], live.RunMoves]:
             facts = live.run_of(connection, run_id)
             tally = live.Tallies().of(connection, [run_id])[run_id]
             return facts, live.figures_of(connection, run_id), tally

@@ -147,9 +147,9 @@ def _upload(
     live.figures = lambda: zooniverse.traffic.figures() | runner.waited()
     watch = AllowanceWatch(ledger, zooniverse, list(sets), warned=bool(plan.warning))
     total = sum(planned.pending for planned in pending)
-    work = uploads.Work(plan.season_id, pending[0].id if options.batch is not None else None)
+    extent = uploads.Extent(plan.season_id, pending[0].id if options.batch is not None else None)
     alone = options.limit is not None
-    gauge = Gauge(ledger, live.id, work, newest, min(total, options.limit or total), alone=alone)
+    gauge = Gauge(ledger, live.id, extent, newest, min(total, options.limit or total), alone=alone)
     try:
         runner.carry_out(lambda counts: on_progress(gauge.read(counts)) if on_progress is not None else None)
     finally:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ctstate.errors import LedgerError
 from ctstate.ledger import Ledger, uploads
-from ctstate.ledger.uploads import Work
+from ctstate.ledger.uploads import Extent
 from ctstate.machine import machine
 
 LOOK_EVERY_S = 3.0
@@ -84,16 +84,16 @@ class Gauge:
     Args:
         ledger: asked now and then what other runs did.
         run_id: this run.
-        work: which captures are meant.
+        extent: which captures are meant.
         since: the ledger's newest move when `total` was counted.
         total: see `Progress`.
         alone: nothing but this run counts: it does so many captures (--limit), whatever others do.
     """
 
-    def __init__(self, ledger: Ledger, run_id: int, work: Work, since: int, total: int, *, alone: bool) -> None:
+    def __init__(self, ledger: Ledger, run_id: int, extent: Extent, since: int, total: int, *, alone: bool) -> None:
         self._ledger = ledger
         self._run_id = run_id
-        self._work = work
+        self._extent = extent
         self._total = total
         self._alone = alone
         self._others = uploads.OfOthers(since)
@@ -108,7 +108,7 @@ class Gauge:
         if due and not self._alone:
             # A picture is no reason to end an upload: what stops the ledger's writers is told by them.
             with contextlib.suppress(LedgerError), self._ledger.read() as connection:
-                self._others = uploads.of_others(connection, self._run_id, self._work, self._others)
+                self._others = uploads.of_others(connection, self._run_id, self._extent, self._others)
         others = self._others
         waiting = max(0, min(counts.whole - counts.uploaded, counts.under_way))
         done = counts.uploaded + counts.failed + waiting + others.uploaded + others.failed + others.whole
