@@ -83,6 +83,11 @@ class Client:
     def link(self, subject_set: str, *ids: str) -> requests.Response:
         return self("POST", f"/subject_sets/{subject_set}/links/subjects", {"subjects": list(ids)})
 
+    def link_again(self, subject_set: str, *ids: str) -> requests.Response:
+        """Link to a set that was linked to before: its count may be refreshed behind the call, once."""
+        first = self.link(subject_set, *ids)
+        return self.link(subject_set, *ids) if first.status_code == 409 else first
+
     def members(self, subject_set: str) -> list[str]:
         return [s["id"] for s in self("GET", f"/subjects?subject_set_id={subject_set}").json()["subjects"]]
 
