@@ -78,6 +78,12 @@ def test_the_file_counts_more_than_the_environment_and_that_more_than_the_cli(
     assert read_credentials(home / "p.ini").username == "from_file"
 
 
+def test_a_password_that_a_person_wrote_into_the_cli_s_file_is_taken_as_it_stands(home: Path) -> None:
+    (home / ".panoptes").mkdir()
+    (home / ".panoptes" / "config.yml").write_text('username: maria\npassword: "back\\qslash"\n')
+    assert read_credentials() == Credentials("maria", "back\\qslash")
+
+
 PASSWORDS = [
     "plain", "it's", "'quoted'", '"twice"', "a: b", "# no remark", "ends'", "back\\slash", " spaces ", "Süß",
     "日本", "x\\xfc ü", "🦓", "%", "123", "null", "'", "yes",

@@ -206,6 +206,19 @@ def test_lost_replies_are_looked_for_and_never_sent_again_blindly(new_season) ->
     assert season.z.requests()["routes"]["create subject"] == 6
 
 
+def test_a_failure_long_ago_is_no_reason_to_stop_where_all_went_well_since(new_season) -> None:
+    season = new_season(8)
+    season.z.set_faults(
+        {
+            "latency_ms": {"create subject": 250},
+            "rules": [{"route": "create subject", "kind": "status_after", "nth": [1]}],
+        }
+    )
+    report = season.upload(connections=1, backoff=Backoff(first=0.02, most=0.1, give_up=1.0))
+    assert report.stopped == ""
+    season.check()
+
+
 def test_a_create_that_was_lost_before_it_was_done_is_sent_again_after_looking(new_season) -> None:
     season = new_season(4)
     season.z.set_faults({"rules": [{"route": "create subject", "kind": "reset_before", "nth": [2]}]})
