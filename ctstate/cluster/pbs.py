@@ -93,10 +93,10 @@ def _jobs(printed: str) -> Iterator[tuple[str, str | None, dict[str, str]]]:
     """Yield each job that `qstat -f` lists: its number, its task ('' for an array) and what is said of it."""
     unfolded = printed.replace("\n\t", "")  # a long value goes on in the next line
     for block in re.split(r"^Job Id: ", unfolded, flags=re.MULTILINE)[1:]:
-        first, *lines = block.splitlines()
+        first, _, rest = block.partition("\n")
         found = _ID.match(first.strip())
         if found is not None:
-            pairs = (line.strip().partition(" = ") for line in lines)
+            pairs = (line.strip().partition(" = ") for line in rest.splitlines())
             yield found.group(1), found.group(2), {name: value for name, equals, value in pairs if equals}
 
 

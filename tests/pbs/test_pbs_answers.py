@@ -74,6 +74,7 @@ def test_tasks_at_work_and_tasks_that_wait() -> None:
     assert (held.state, held.stand) == ("H", Stand.WAITING)
     assert held.reason.startswith("Job held by root")
     assert parsed("") == {}
+    assert parsed("Job Id: ") == parsed("Job Id: \nJob Id: what?\n    job_state = R\n") == {}
 
 
 def test_a_deleted_task_has_no_run() -> None:
