@@ -322,11 +322,12 @@ def test_a_clean_stop_while_a_lost_create_is_waited_for(new_season) -> None:
 
 def test_a_stop_while_another_run_changes_the_set_links_nothing(new_season) -> None:
     season = new_season(2)
-    season.z.set_faults({"latency_ms": {"create subject": 300}})
-    stop = StopSignal()
+    season.z.set_faults({"latency_ms": {"create subject": 1000}})
+    stop, ready = StopSignal(), threading.Event()
 
     def take_the_set_and_stop() -> None:
         with Ledger.open(season.path) as ledger, ledger.live_run("reconcile", {}) as other:
+            ready.set()
             while not season.rows("SELECT 1 FROM capture WHERE state = 'uploading'"):
                 time.sleep(0.02)
             assert ledger.do(lambda connection: set_lease.take(connection, 1, other.id)) is not None
@@ -337,10 +338,11 @@ def test_a_stop_while_another_run_changes_the_set_links_nothing(new_season) -> N
             while season.rows("SELECT 1 FROM run WHERE verb = 'upload' AND ended_at IS NULL"):
                 time.sleep(0.02)
 
-    other = threading.Thread(target=take_the_set_and_stop)
+    other = threading.Thread(target=take_the_set_and_stop, daemon=True)
     other.start()
+    assert ready.wait(60.0)
     report = season.upload(stop, link_batch_size=1)
-    other.join()
+    other.join(60.0)
     assert (report.counts.uploaded, report.counts.given_back) == (0, 2)
     assert season.connect().count_in_set(set_of(season)) == 0
     season.upload()
