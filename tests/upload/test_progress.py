@@ -15,7 +15,7 @@ from ctstate.commands.bar import duration, in_words
 from ctstate.ledger import Ledger, uploads
 from ctstate.machine import Machine, running_on
 from ctstate.verbs.upload import Progress, upload
-from ctstate.verbs.upload.progress import Counts, Gauge
+from ctstate.verbs.upload.gauge import Counts, Gauge
 from tests.builders.season_on_sandbox import Season
 
 
@@ -88,7 +88,7 @@ def test_the_rate_follows_when_zooniverse_becomes_slower(new_season, clock: Cloc
 
 
 def test_with_several_workers_all_of_them_are_counted(new_season, monkeypatch) -> None:
-    monkeypatch.setattr("ctstate.verbs.upload.progress.LOOK_EVERY_S", 0.1)
+    monkeypatch.setattr("ctstate.verbs.upload.gauge.LOOK_EVERY_S", 0.1)
     season = new_season(40)
     season.z.set_faults({"latency_ms": {"create subject": 150, "put image": 50}})
     other = threading.Thread(target=lambda: season.upload(link_batch_size=5))

@@ -25,7 +25,7 @@ from ctstate.verbs.batch import batch
 from ctstate.verbs.demo import make_season
 from ctstate.verbs.manifest import manifest
 from ctstate.verbs.upload import StopSignal
-from ctstate.verbs.upload.progress import Counts
+from ctstate.verbs.upload.gauge import Counts
 from ctstate.zooniverse import Backoff
 from ctstate.zooniverse.subject import anonymized
 from tests.builders.season_on_sandbox import Season

@@ -14,9 +14,9 @@ from ctstate.verbs.pages import note_project
 from ctstate.verbs.upload import begin
 from ctstate.verbs.upload.allowance import AllowanceWatch
 from ctstate.verbs.upload.encoding import Encoders
+from ctstate.verbs.upload.gauge import Counts, Gauge, Progress
 from ctstate.verbs.upload.options import SETTLE_S, UploadOptions
 from ctstate.verbs.upload.plan import UploadPlan, in_ledger, plan_upload
-from ctstate.verbs.upload.progress import Counts, Gauge, Progress
 from ctstate.verbs.upload.runner import Assignment, Runner
 from ctstate.verbs.upload.stop import StopSignal
 from ctstate.zooniverse import Zooniverse

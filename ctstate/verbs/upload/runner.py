@@ -28,9 +28,9 @@ from ctstate.verbs.upload import acts
 from ctstate.verbs.upload.commits import Committer
 from ctstate.verbs.upload.connections import Availability, Connections
 from ctstate.verbs.upload.encoding import Encoders
+from ctstate.verbs.upload.gauge import Counts
 from ctstate.verbs.upload.linking import Linker, Whole
 from ctstate.verbs.upload.lost_creates import Lost, LostCreates
-from ctstate.verbs.upload.progress import Counts
 from ctstate.verbs.upload.stop import StopSignal
 from ctstate.verbs.upload.story import (
     Announce,
