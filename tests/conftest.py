@@ -12,7 +12,6 @@ import contextlib
 import csv
 import ctypes
 import gc
-import io
 import os
 import resource
 import sqlite3
@@ -25,6 +24,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from ctstate.sandbox import SandboxProcess, SandboxSettings
+from tests.builders.command_line import called
 from tests.builders.fixtures import new_season, season, template, world
 from tests.builders.ledgers import ON_POSTGRES, contents, is_ledger, no_ledger_at, raw
 
@@ -216,8 +216,6 @@ def call_ctstate(tmp_path: Path, ledger_path: Path, monkeypatch: pytest.MonkeyPa
 
     The ledger is the test's, as with `run_ctstate`; an environment value of None takes the variable away.
     """
-    from ctstate.commands import main
-
     for name in [*os.environ]:
         if name.startswith(("PANOPTES_", "CTSTATE_")):
             monkeypatch.delenv(name)
@@ -226,21 +224,9 @@ def call_ctstate(tmp_path: Path, ledger_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
 
     def call(*arguments: str, **environment: str | None) -> Result:
-        out, complaints = io.StringIO(), io.StringIO()
-        with (
-            monkeypatch.context() as patch,
-            contextlib.redirect_stdout(out),
-            contextlib.redirect_stderr(complaints),
-        ):
-            patch.setattr(sys, "argv", ["ctstate", *map(str, arguments)])
-            for name, value in environment.items():
-                patch.delenv(name, raising=False) if value is None else patch.setenv(name, value)
-            try:
-                main()
-            except SystemExit as done:
-                code = done.code
-        assert isinstance(code, int)
-        return Result(code, out.getvalue(), complaints.getvalue())
+        wanted = {name: value for name, value in {**os.environ, **environment}.items() if value is not None}
+        done = called(*arguments, environment=wanted)
+        return Result(done.returncode, done.stdout, done.stderr)
 
     return call
 

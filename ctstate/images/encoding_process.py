@@ -12,7 +12,7 @@ from queue import SimpleQueue
 from ctstate.errors import BrokenImageError
 from ctstate.images import EncodedImage, ImageOptions, encode_image
 
-__all__ = ["PRELOAD", "SIGNALS", "Encoded", "encode_all", "work"]
+__all__ = ["PRELOAD", "SIGNALS", "Encoded", "encode_all", "sendable", "work"]
 
 Encoded = EncodedImage | BrokenImageError
 
@@ -32,6 +32,15 @@ def encode_all(paths: Sequence[str], options: ImageOptions, below: str | None = 
         except BrokenImageError as error:
             results.append(error)
     return results
+
+
+def sendable(error: Exception) -> Exception:
+    """Return an error that arrives at the other end of a pipe, which not every class of errors does."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # noqa: BLE001 - whatever its class does
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
 
 
 def work(pipe: Connection, options: ImageOptions) -> None:
@@ -63,6 +72,6 @@ def work(pipe: Connection, options: ImageOptions) -> None:
         try:
             made = encode_all(paths, options, below)
         except Exception as error:  # noqa: BLE001 - the run's to deal with
-            made = error
+            made = sendable(error)
         with contextlib.suppress(BrokenPipeError):
             pipe.send_bytes(pickle.dumps(made))

@@ -87,7 +87,7 @@ class Connections(requests.Session):
         data: Any = None,
         headers: Mapping[str, str] | None = None,
         json: Any = None,
-        **_: Any,
+        allow_redirects: bool = False,  # requests says so for each method; what is sent on, `request` decides
     ) -> requests.Response:
         """Send a request once, and read its reply to the end.
 

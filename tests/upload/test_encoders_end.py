@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 
 from ctstate.images import ImageOptions
+from ctstate.images.encoding_process import sendable
 from ctstate.verbs.upload import encoding
 from ctstate.verbs.upload.story import EncoderDiedError
 
@@ -119,3 +121,18 @@ def test_a_cancelled_job_s_processes_do_not_die_under_the_run(tmp_path: Path) ->
         start_new_session=True,
     )
     assert (done.stdout, done.stderr) == ("made\n", "")
+
+
+class StrangeError(Exception):
+    """Cannot be made again from its words alone."""
+
+    def __init__(self, file: str, *, line: int) -> None:
+        super().__init__(f"{file}, line {line}")
+
+
+def test_an_error_that_nobody_foresaw_reaches_the_run_whatever_its_class() -> None:
+    strange = sendable(StrangeError("a.jpg", line=3))
+    assert (type(strange), str(strange)) == (RuntimeError, "StrangeError: a.jpg, line 3")
+    memory = MemoryError("no room")
+    assert sendable(memory) is memory
+    assert str(pickle.loads(pickle.dumps(strange))) == str(strange)
