@@ -16,6 +16,7 @@ as can be without it going away.
 import argparse
 import multiprocessing
 import os
+import queue
 import random
 import sys
 import time
@@ -37,7 +38,11 @@ def play_many(
     kills, seed = 0, first
     while time.monotonic() < until and most > 0 and kills < enough_kills:
         season = Season(seed, database=database, tracing=False, deadly=deadly)
-        found = season.play()
+        try:
+            found = season.play()
+        except BaseException as error:
+            error.add_note(f"in season {seed}")
+            raise
         kills += season.totals.kills_with_claims
         yield season.totals, found, seed
         most -= 1
@@ -47,22 +52,28 @@ def play_many(
 def _work(arguments: tuple[int, int, float, int, int, bool], results: "multiprocessing.Queue[object]") -> None:
     totals = Totals()
     told = time.monotonic()
-    for one, found, seed in play_many(*arguments):
-        totals.add(one)
-        if found:
-            results.put((seed, found))
-        if time.monotonic() - told > 10:
-            told = time.monotonic()
-            results.put(totals)
-            totals = Totals()
-    results.put(totals)
-    results.put(None)
+    try:
+        for one, found, seed in play_many(*arguments):
+            totals.add(one)
+            if found:
+                results.put((seed, found))
+            if time.monotonic() - told > 10:
+                told = time.monotonic()
+                results.put(totals)
+                totals = Totals()
+    finally:
+        results.put(totals)
+        results.put(None)
 
 
 def run(
     first: int, minutes: float, seasons: int, kills: int, processes: int, deadly: bool
 ) -> tuple[Totals, list[int]]:
-    """Play seasons in several processes; return what happened and the seeds of those that broke."""
+    """Play seasons in several processes; return what happened and the seeds of those that broke.
+
+    Raises:
+        SystemExit: a process ended before its time: the simulator itself broke.
+    """
     results: multiprocessing.Queue[object] = multiprocessing.get_context("fork").Queue()
     until = time.monotonic() + minutes * 60
     workers = []
@@ -74,7 +85,12 @@ def run(
         workers.append(worker)
     totals, broken, left, told = Totals(), [], processes, time.monotonic()
     while left:
-        result = results.get()
+        try:
+            result = results.get(timeout=5.0)
+        except queue.Empty:
+            if any(worker.exitcode for worker in workers):  # killed, and it said nothing
+                break
+            continue
         if result is None:
             left -= 1
         elif isinstance(result, Totals):
@@ -87,7 +103,12 @@ def run(
             broken.append(seed)
             print(f"season {seed} broke: {found[0]}", flush=True)
     for worker in workers:
+        if left:
+            worker.terminate()
         worker.join()
+    ends = [worker.exitcode for worker in workers]
+    if left or any(ends):
+        sys.exit(f"the simulator itself broke: its processes ended with {ends}; what they said is above")
     return totals, broken
 
 

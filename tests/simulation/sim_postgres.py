@@ -88,7 +88,7 @@ class SimPostgres:
         skew: by how many seconds the server's clock is ahead.
         holder: the connection that has the ledger's lock.
         away_until: when the server is there again, as virtual time.
-        connections: all that there are.
+        connections: all that simulated processes have.
         lives: how often the server crashed.
     """
 
@@ -104,10 +104,14 @@ class SimPostgres:
         for table in metadata.sorted_tables:
             # Plans, and so the order of rows for which no order is asked, are to be the same each time.
             self._do(f"ALTER TABLE {table.name} SET (autovacuum_enabled = off)")
+        place = place_of(server.url(name))
         # One pool for all simulated processes: a connection is dear, and keeps nothing of its last user.
-        self._pooled = Postgres().engine(place_of(server.url(name)), read_only=False)
+        self._pooled = Postgres().engine(place, read_only=False)
         self._pooled.pool._max_overflow = -1  # type: ignore[attr-defined]
         event.listen(self._pooled, "do_connect", self._connect)
+        # Who looks on is nobody's victim: no accident finds these.
+        self._outside = Postgres().engine(place, read_only=False)
+        event.listen(self._outside, "do_connect", self._connect_outside)
         self._engines: WeakKeyDictionary[Worker, Engine] = WeakKeyDictionary()
         self.connections: WeakSet[SimConnection] = WeakSet()
         self._waiting: list[tuple[Task, int]] = []
@@ -123,6 +127,7 @@ class SimPostgres:
     def close(self) -> None:
         """Forget it all."""
         self._pooled.dispose()
+        self._outside.dispose()
         self._keeper.close()
 
     def _do(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
@@ -140,7 +145,7 @@ class SimPostgres:
     def engine(self, kernel: Kernel | None, worker: Worker | None) -> Engine:
         """Return an engine of the worker's own, by which its threads write one after the other."""
         if worker is None:
-            return self._pooled.execution_options()
+            return self._outside.execution_options()
         if worker not in self._engines:
             self._engines[worker] = self._pooled.execution_options()
         return self._engines[worker]
@@ -211,10 +216,14 @@ class SimPostgres:
                 "FATAL:  sorry, too many clients already",
             )
             raise psycopg.OperationalError(f"connection failed: {kernel.latencies.choice(said)}")
+        made = self._connect_outside(dialect, record, arguments, named)
+        self.connections.add(made)
+        return made
+
+    def _connect_outside(self, dialect: Any, record: Any, arguments: Any, named: dict[str, Any]) -> "SimConnection":
         made = SimConnection.connect(*arguments, **named, options=_OPTIONS)
         made.cursor_factory = SimCursor
         made.database = self
-        self.connections.add(made)
         return made
 
     def now(self) -> str:
@@ -310,8 +319,10 @@ class SimConnection(psycopg.Connection[Any]):
             awake = False
             # As the server's idle_in_transaction_session_timeout does.
             kernel.after(FROZEN_S, lambda: awake or database.cut([self]))
-            kernel.pause("suspended", "in mid-transaction")
-            awake = True
+            try:
+                kernel.pause("suspended", "in mid-transaction")
+            finally:
+                awake = True  # or dead, and its connection with it
         elif fate == CRASHED:
             database.cut(list(database.connections))
             database.lives += 1

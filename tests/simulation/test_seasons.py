@@ -4,11 +4,14 @@ For longer: `make simulate`, or `python -m tests.simulation --help`.
 """
 
 import os
+import signal
 import subprocess
 import sys
+from typing import NoReturn
 
 import pytest
 
+from tests.simulation import __main__ as simulator
 from tests.simulation.defects import DEFECTS
 from tests.simulation.season import Season
 from tests.simulation.shrink import shrink
@@ -42,6 +45,20 @@ def test_a_seed_is_a_whole_season() -> None:
         for _ in range(2)
     }
     assert len(told) == 1
+
+
+@pytest.mark.parametrize("how", ["an error", "SIGKILL"])
+def test_a_simulator_that_breaks_itself_says_so_and_ends(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    """Else whoever waits for its processes waits for ever."""
+
+    def broken(seed: int, *_: object, **__: object) -> NoReturn:
+        if how == "SIGKILL":
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise RuntimeError(f"season {seed} cannot be played")
+
+    monkeypatch.setattr(simulator, "Season", broken)
+    with pytest.raises(SystemExit, match="the simulator itself broke"):
+        simulator.run(1, minutes=1.0, seasons=2, kills=10**12, processes=2, deadly=False)
 
 
 def test_there_are_enough_defects() -> None:

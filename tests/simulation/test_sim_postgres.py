@@ -138,6 +138,13 @@ def test_connections_that_are_cut_before_are_made_anew(season: Season) -> None:
     assert (tried.said, tried.written) == (None, {"first", "second"})
 
 
+def test_who_looks_on_from_outside_is_not_cut_off(season: Season) -> None:
+    """The harness looks between two steps, when nobody can wait for a server to be back."""
+    season.go(lambda: note(season.ledger(), "first"))
+    season.database.cut(list(season.database.connections))
+    assert "first" in season.noted()
+
+
 @pytest.mark.parametrize(("away", "borne"), [(100.0, True), (300.0, False)])
 def test_a_server_that_starts_anew_is_waited_for(
     season: Season, monkeypatch: pytest.MonkeyPatch, away: float, borne: bool
