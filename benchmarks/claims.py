@@ -28,6 +28,7 @@ from sqlalchemy import text
 
 from ctstate.ledger import Ledger, claims, runs
 from ctstate.ledger.clock import now
+from ctstate.ledger.facts import Announced, Made, Moved, write_down
 from ctstate.ledger.states import State
 
 sys.path.insert(0, str(Path(__file__).parent / "floors"))
@@ -123,14 +124,11 @@ class Worker:
         transaction.__exit__(None, None, None)
         transaction = self.ledger.write()
         connection = waited(transaction.__enter__)
-        for mine in got:
-            claims.note_create_intent(connection, mine, self.run_id, 1)
+        write_down(connection, [(mine, [Announced(self.run_id, 1)]) for mine in got])
         transaction.__exit__(None, None, None)
         transaction = self.ledger.write()
         connection = waited(transaction.__enter__)
-        for mine in got:
-            claims.note_created(connection, mine, mine.row.id)
-            claims.note_moved(connection, mine, State.UPLOADED)
+        write_down(connection, [(mine, [Made(mine.row.id), Moved(State.UPLOADED)]) for mine in got])
         transaction.__exit__(None, None, None)
         return len(got)
 

@@ -3,6 +3,7 @@
 from sqlalchemy import text
 
 from ctstate.ledger import Ledger, claims, clock, runs
+from ctstate.ledger.facts import Made, Moved, write_down
 from ctstate.ledger.states import State
 
 
@@ -11,7 +12,6 @@ def uploaded_by(ledger: Ledger, run_id: int, number: int, seconds: float) -> Non
     with ledger.write() as connection:
         began = {"r": run_id, "at": clock.shifted(clock.now(), -seconds)}
         connection.execute(text("UPDATE run SET started_at = :at WHERE id = :r"), began)
-        for claim in claims.claim(connection, run_id, 1, 1, number):
-            claims.note_created(connection, claim, 1000 + claim.row.id)
-            claims.note_moved(connection, claim, State.UPLOADED)
+        claimed = claims.claim(connection, run_id, 1, 1, number)
+        write_down(connection, [(one, [Made(1000 + one.row.id), Moved(State.UPLOADED)]) for one in claimed])
         runs.end(connection, run_id, "done")

@@ -13,6 +13,7 @@ from sqlalchemy import text
 
 from ctstate.errors import FencedError, IllegalMoveError
 from ctstate.ledger import Ledger, claims, counts, runs, transitions
+from ctstate.ledger.facts import Announced, Made, Moved, NothingMade, ReplyLost, write_down
 from ctstate.ledger.schema import capture
 from ctstate.ledger.states import State
 from tests.builders import is_legal
@@ -32,6 +33,11 @@ class Model:
     announced: bool = False  # a create was announced and its outcome is not known
     doubtful: bool = False
     moves: int = 2  # events so far
+
+
+def make_sure(connection, mine: claims.Claim) -> None:
+    if mine.row.id not in claims.held(connection, [mine]):
+        raise FencedError("not held any more")
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -99,9 +105,9 @@ class LedgerMachine(RuleBasedStateMachine):
     def announce(self, pick: int) -> None:
         def write(connection, mine, run_id):
             if self.model[mine.row.id].subject is None:
-                claims.note_create_intent(connection, mine, run_id, 7)
+                write_down(connection, [(mine, [Announced(run_id, 7)])])
             else:
-                claims.still_mine(connection, mine)
+                make_sure(connection, mine)
 
         model, _ = self.worker(pick, write)
         if model is not None and model.subject is None:
@@ -114,7 +120,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
         def write(connection, mine, run_id):
             # A capture that has a subject keeps it: a trigger refuses another one.
-            claims.note_created(connection, mine, self.model[mine.row.id].subject or subject)
+            write_down(connection, [(mine, [Made(self.model[mine.row.id].subject or subject)])])
 
         model, _ = self.worker(pick, write)
         if model is not None:
@@ -122,7 +128,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(pick=st.integers(0, 99))
     def nothing_was_made(self, pick: int) -> None:
-        model, _ = self.worker(pick, lambda c, mine, _: claims.note_not_created(c, mine))
+        model, _ = self.worker(pick, lambda c, mine, _: write_down(c, [(mine, [NothingMade()])]))
         if model is not None:
             model.announced = model.doubtful = False
 
@@ -130,9 +136,9 @@ class LedgerMachine(RuleBasedStateMachine):
     def reply_lost(self, pick: int) -> None:
         def write(connection, mine, run_id):
             if self.model[mine.row.id].announced:
-                claims.note_ambiguous(connection, mine)
+                write_down(connection, [(mine, [ReplyLost()])])
             else:
-                claims.still_mine(connection, mine)
+                make_sure(connection, mine)
 
         model, _ = self.worker(pick, write)
         if model is not None and model.announced:
@@ -142,9 +148,9 @@ class LedgerMachine(RuleBasedStateMachine):
     def finish(self, pick: int, state: State) -> None:
         def write(connection, mine, run_id):
             if state is State.UPLOADED and self.model[mine.row.id].subject is None:
-                claims.still_mine(connection, mine)
+                make_sure(connection, mine)
             else:
-                claims.note_moved(connection, mine, state, "because")
+                write_down(connection, [(mine, [Moved(state, "because")])])
 
         model, _ = self.worker(pick, write)
         if model is not None and not (state is State.UPLOADED and model.subject is None):

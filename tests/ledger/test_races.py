@@ -17,6 +17,7 @@ from sqlalchemy import text
 from ctstate.errors import FencedError
 from ctstate.ledger import Ledger, batches, claims, exclusions, intake_predictions, migrate, runs
 from ctstate.ledger.database import moment
+from ctstate.ledger.facts import Announced, Arrived, Bytes, Encoded, write_down
 from ctstate.ledger.schema import image
 from ctstate.verbs.predict import PredictionFile, predict
 from tests.builders.ledgers import ON_POSTGRES, no_ledger_at
@@ -96,7 +97,7 @@ def test_a_zombie_marks_no_image_under_another_run_s_claim(ledger: Ledger) -> No
     def mark(mine: Ledger) -> str:
         with mine.write() as connection:
             try:
-                claims.note_arrived(connection, old, [old.row.images[0].id])
+                write_down(connection, [(old, [Arrived([old.row.images[0].id])])])
             except FencedError:
                 return "fenced"
         return "marked"
@@ -106,7 +107,7 @@ def test_a_zombie_marks_no_image_under_another_run_s_claim(ledger: Ledger) -> No
         runs.recover(connection, [zombie])
         (new,) = claims.claim(connection, successor, 1, 1, 1)
         assert new.row.id == old.row.id
-        claims.note_encoded(connection, new, [claims.EncodedFacts(new.row.images[0].id, "md5", 1)])
+        write_down(connection, [(new, [Encoded([Bytes(new.row.images[0].id, "md5", 1)])])])
         other.go()
     assert other.end() == "fenced"
     assert one(ledger, f"SELECT arrived_at FROM image WHERE capture_id = {new.row.id}") == (None,)
@@ -241,7 +242,7 @@ def test_a_committer_and_a_bulk_update_do_not_lock_each_other_up(ledger: Ledger)
     other = Other(ledger, update_all)
     with ledger.write() as connection:
         for mine in reversed(claimed):
-            claims.note_create_intent(connection, mine, run_id, 0)
+            write_down(connection, [(mine, [Announced(run_id, 0)])])
             if mine is claimed[-1]:
                 other.go()
     assert other.end() == 4

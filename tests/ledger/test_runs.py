@@ -14,6 +14,20 @@ from sqlalchemy import Row, text
 from ctstate.capture import Job
 from ctstate.errors import FencedError, LedgerError, LedgerLostError, UsageError
 from ctstate.ledger import Ledger, Selection, claims, clock, live, processes, run_figures, runs, set_lease, speeds
+from ctstate.ledger.facts import (
+    Announced,
+    Arrived,
+    Broken,
+    Bytes,
+    Encoded,
+    Made,
+    Moved,
+    NothingMade,
+    ReplyLost,
+    SubjectGone,
+    ToBlame,
+    write_down,
+)
 from ctstate.ledger.states import State
 from ctstate.machine import Machine, running_on
 from ctstate.verbs.stop import stop_runs
@@ -86,9 +100,8 @@ def test_a_silent_run_is_recovered_and_what_it_may_have_sent_is_in_doubt(new_led
     run_id = start(ledger)
     sent, made, untouched = take(ledger, run_id)
     with ledger.write() as connection:
-        claims.note_create_intent(connection, sent, run_id, 40)
-        claims.note_create_intent(connection, made, run_id, 40)
-        claims.note_created(connection, made, 41)
+        write_down(connection, [(mine, [Announced(run_id, 40)]) for mine in (sent, made)])
+        write_down(connection, [(made, [Made(41)])])
     silence(ledger, run_id)
     assert ledger.recover() == 3
     assert one(ledger, "SELECT outcome FROM run WHERE id = :r", r=run_id).outcome == "lost"
@@ -141,17 +154,16 @@ def test_who_slept_through_its_lease_changes_nothing(new_ledger) -> None:
     ledger.recover()
     (new,) = take(ledger, start(ledger))
     writes = [
-        lambda c: claims.note_create_intent(c, old, sleeper, 1),
-        lambda c: claims.note_created(c, old, 99),
-        lambda c: claims.note_not_created(c, old),
-        lambda c: claims.note_ambiguous(c, old),
-        lambda c: claims.note_subject_gone(c, old),
-        lambda c: claims.note_encoded(c, old, [claims.EncodedFacts(1, "0" * 32, 5)]),
-        lambda c: claims.note_arrived(c, old, [1]),
-        lambda c: claims.note_broken(c, old, 1, "x"),
-        lambda c: claims.note_to_blame(c, old, {1: None}),
-        lambda c: claims.note_moved(c, old, State.UPLOADED),
-        lambda c: claims.still_mine(c, old),
+        lambda c: write_down(c, [(old, [Announced(sleeper, 1)])]),
+        lambda c: write_down(c, [(old, [Made(99)])]),
+        lambda c: write_down(c, [(old, [NothingMade()])]),
+        lambda c: write_down(c, [(old, [ReplyLost()])]),
+        lambda c: write_down(c, [(old, [SubjectGone()])]),
+        lambda c: write_down(c, [(old, [Encoded([Bytes(1, "0" * 32, 5)])])]),
+        lambda c: write_down(c, [(old, [Arrived([1])])]),
+        lambda c: write_down(c, [(old, [Broken(1, "x")])]),
+        lambda c: write_down(c, [(old, [ToBlame({1: None})])]),
+        lambda c: write_down(c, [(old, [Moved(State.UPLOADED)])]),
         lambda c: claims.claim(c, sleeper, 1, 1, 9),
     ]
     before = (captures(ledger), one(ledger, "SELECT * FROM image"))
@@ -160,8 +172,7 @@ def test_who_slept_through_its_lease_changes_nothing(new_ledger) -> None:
             write(connection)
     assert (captures(ledger), one(ledger, "SELECT * FROM image")) == before
     with ledger.write() as connection:
-        claims.note_created(connection, new, 100)
-        claims.note_moved(connection, new, State.UPLOADED)
+        write_down(connection, [(new, [Made(100), Moved(State.UPLOADED)])])
     assert next(ledger.captures()).subject_id == 100
 
 

@@ -16,8 +16,7 @@ from typing import Any
 from sqlalchemy import select, text
 
 from ctstate.errors import RequestRefusedError, UnavailableError
-from ctstate.ledger import LiveRun, claims, runs, set_lease, transitions, uploads
-from ctstate.ledger.database import driver
+from ctstate.ledger import LiveRun, claims, facts, runs, set_lease, transitions, uploads
 from ctstate.ledger.schema import batch
 from ctstate.ledger.states import State
 from ctstate.verbs import reconcile as reconcile_module
@@ -88,18 +87,15 @@ def _unfenced(name: str) -> Patch:
     """The write changes whatever it finds, and complains of nothing."""
 
     def patch() -> AbstractContextManager[None]:
-        loose = getattr(claims, name).replace(
-            " WHERE id = ? AND claim = ? AND state = 'uploading'", " WHERE id = ?"
-        )
+        loose = getattr(facts, name)
 
-        def fenced(connection: Any, mine: Any, statement: str, *values: Any) -> None:
-            if statement is loose:
-                driver(connection).execute(loose, (*values, mine.row.id))
-            else:
-                original(connection, mine, statement, *values)
+        def statement(update: Any, size: int) -> str:
+            written = original(update, size)
+            fence = " AND claim = ? AND state = 'uploading'"
+            return written.replace(fence, " AND ? IS NOT NULL") if update == loose else written
 
-        original = claims._fenced
-        return patched((claims, name, loose), (claims, "_fenced", fenced))
+        original = facts._statement
+        return patched((facts, "_statement", statement))
 
     return patch
 
@@ -245,14 +241,14 @@ def _() -> AbstractContextManager[None]:
 
 @defect("the subject id is forgotten when a capture is given back")
 def _() -> AbstractContextManager[None]:
-    original = claims._fenced
+    said = facts.Moved.said
 
-    def fenced(connection: Any, mine: Any, statement: str, *values: Any) -> None:
-        original(connection, mine, statement, *values)
-        if statement is claims._MOVED and values[0] == State.BATCHED:
-            driver(connection).execute("UPDATE capture SET subject_id = NULL WHERE id = ?", (mine.row.id,))
+    def forgotten(self: facts.Moved, mine: Any, at: str) -> Any:
+        if self.state is State.BATCHED:
+            yield from facts.SubjectGone().said(mine, at)
+        yield from said(self, mine, at)
 
-    return patched((claims, "_fenced", fenced))
+    return patched((facts.Moved, "said", forgotten))
 
 
 # -- images and links ------------------------------------------------------------------------------------------
@@ -321,8 +317,8 @@ def _() -> AbstractContextManager[None]:
 
 @defect("images count as arrived when they are encoded")
 def _() -> AbstractContextManager[None]:
-    encoded = claims._ENCODED.replace("arrived_at = NULL", "arrived_at = '2026-01-01T00:00:00.000000Z'")
-    return patched((claims, "_ENCODED", encoded))
+    as_arrived = facts._ENCODED.same.replace("arrived_at = NULL", "arrived_at = '2026-01-01T00:00:00.000000Z'")
+    return patched((facts, "_ENCODED", facts._ENCODED._replace(same=as_arrived)))
 
 
 @defect("uploaded is written down although the links call had no answer")

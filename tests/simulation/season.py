@@ -29,6 +29,7 @@ from ctstate.images import EncodedImage
 from ctstate.ledger import Ledger, runs
 from ctstate.ledger.clock import now
 from ctstate.ledger.database import driver
+from ctstate.ledger.facts import Moved
 from ctstate.ledger.processes import Process
 from ctstate.machine import running_on
 from ctstate.verbs import upload as upload_module
@@ -41,7 +42,7 @@ from ctstate.verbs.remove import plan_removal, remove
 from ctstate.verbs.retry import retry
 from ctstate.verbs.survey import ALL, DOUBTFUL, survey
 from ctstate.verbs.update_metadata import update_metadata
-from ctstate.verbs.upload import StopSignal, UploadOptions, runner, upload
+from ctstate.verbs.upload import StopSignal, UploadOptions, commits, runner, upload
 from ctstate.verbs.upload.encoding import WhenEncoded
 from ctstate.verbs.upload.story import EncoderDiedError
 from ctstate.verbs.verify import verify
@@ -92,7 +93,7 @@ SORE: tuple[tuple[str, float, tuple[str, ...]], ...] = (
 """Steps at which these accidents are so many times likelier than elsewhere."""
 
 SELDOM = {
-    "note_moved failed": 12.0, "note_subject_gone": 12.0, "GET /blob/": 6.0, "HEAD /blob": 3.0,
+    "Moved failed": 12.0, "SubjectGone": 12.0, "GET /blob/": 6.0, "HEAD /blob": 3.0,
     "DELETE /ap": 10.0, "GET /api/w": 3.0, "PUT /api/s": 2.0,
     "adopt: GET /blob/": 60.0, "reconcile: PUT /api/s": 30.0, "delete: GET /api/su": 8.0,
     "remove: GET /api/su": 8.0, "update-metadata: GET /api/su": 15.0,
@@ -718,16 +719,17 @@ def _patched(kernel: Kernel) -> Iterator[None]:
             kernel.current.worker.danger = IDLE
         return at_it(self)
 
-    write = runner._write
+    write_down = commits.write_down
 
-    def named_write(connection: Any, claim: Any, facts: Any) -> None:
+    def named(connection: Any, pages: Any) -> None:
         if kernel.current is not None:
             names = [
-                fact[0].__name__ + (f" {fact[1]}" if fact[0].__name__ == "note_moved" else "") for fact in facts
+                type(fact).__name__ + (f" {fact.state}" if isinstance(fact, Moved) else "")
+                for _, facts in pages
+                for fact in facts
             ]
-            before = kernel.current.memory.get("facts")
-            kernel.current.memory["facts"] = ",".join([*([before] if before else []), *names])
-        write(connection, claim, facts)
+            kernel.current.memory["facts"] = ",".join(names)
+        write_down(connection, pages)
 
     begin_runner = runner.Runner.__init__
 
@@ -745,7 +747,7 @@ def _patched(kernel: Kernel) -> Iterator[None]:
         (runner, "WAIT_FOR_OTHERS_S", 30.0),
         (runner, "TICK_S", 3.0),
         (runner, "life", life),
-        (runner, "_write", named_write),
+        (commits, "write_down", named),
         (runner.Runner, "__init__", small_runner),
         (runner.Runner, "_others_are_at_it", others_are_at_it),
         (

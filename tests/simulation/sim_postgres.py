@@ -42,7 +42,7 @@ AT_COMMIT = {REPLY_LOST: 0.008, LOST: 0.005, UNDECIDED: 0.004, CRASHED: 0.006, S
 FATES = {CUT: 0.006, **AT_COMMIT}
 """What befalls a transaction that writes, and how likely."""
 
-SORE_AT, SORE = ("note_encoded", "note_created"), 8.0
+SORE_AT, SORE = ("Announced", "Made"), 8.0
 """Where it hurts most: a create is announced there, or its subject written down. So many times likelier there."""
 
 ALL_CUT, RESTART = "all connections cut", "server started anew"

@@ -17,6 +17,7 @@ import pytest
 
 from ctstate.errors import CtstateError, FencedError, LedgerBehindError, LoginError, NotFoundError
 from ctstate.ledger import Ledger, Selection, claims, clock, set_lease
+from ctstate.ledger.facts import Moved, write_down
 from ctstate.ledger.states import State
 from ctstate.verbs.adopt import adopt
 from ctstate.verbs.batch import batch
@@ -357,7 +358,7 @@ def test_what_another_run_has_claimed_since_is_not_linked(new_season) -> None:
     with Ledger.open(season.path) as ledger, ledger.live_run("upload", {}) as live:
         (claim,) = ledger.do(lambda connection: claims.claim(connection, live.id, 1, 1, 1))
         made = foreign_subject(season, claim.capture_id, 1, link=False)
-        ledger.do(lambda connection: claims.note_moved(connection, claim, State.BATCHED))
+        ledger.do(lambda connection: write_down(connection, [(claim, [Moved(State.BATCHED)])]))
         ledger.do(lambda connection: claims.claim(connection, live.id, 1, 1, 1))
         told: list[CtstateError | None] = []
         link_together(
@@ -439,19 +440,19 @@ def test_a_program_without_a_main_guard_fails_no_capture(new_season) -> None:
 
 def test_a_ledger_that_cannot_be_written_any_more_ends_the_run(new_season, monkeypatch) -> None:
     from ctstate.errors import LedgerError
-    from ctstate.verbs.upload.commits import Committer
+    from ctstate.verbs.upload import commits
 
     season = new_season(20)
-    commit = Committer._commit
+    write_down = commits.write_down
     calls = []
 
-    def full(self, part):
-        calls.append(part)
+    def full(connection, pages):
+        calls.append(pages)
         if len(calls) == 3:
             raise LedgerError("the disk is full")
-        return commit(self, part)
+        write_down(connection, pages)
 
-    monkeypatch.setattr(Committer, "_commit", full)
+    monkeypatch.setattr(commits, "write_down", full)
     with pytest.raises(LedgerError, match="the disk is full"):
         season.upload()
     monkeypatch.undo()

@@ -16,8 +16,19 @@ from ctstate.errors import (
     UnavailableError,
 )
 from ctstate.images import EncodedImage
-from ctstate.ledger import claims
 from ctstate.ledger.claims import Claim
+from ctstate.ledger.facts import (
+    Arrived,
+    Broken,
+    Encoded,
+    Fact,
+    Made,
+    Moved,
+    NothingMade,
+    ReplyLost,
+    SubjectGone,
+    ToBlame,
+)
 from ctstate.ledger.states import FailureKind, State
 from ctstate.verbs.upload.connections import Availability
 from ctstate.verbs.upload.story import (
@@ -61,7 +72,7 @@ class Told:
     def __init__(self, mine: Claim, *, skip_broken: bool = False) -> None:
         self.story = life(mine, LEDGER, skip_broken=skip_broken)
         self.wants: list[str] = []
-        self.facts: list[str] = []
+        self.facts: list[type[Fact]] = []
         self.ending: Ending | None = None
         self.want: Want | None = None
         self.tell(None)
@@ -75,7 +86,7 @@ class Told:
             return None
         self.wants.append(type(self.want).__name__)
         if isinstance(self.want, Write | Announce):
-            self.facts += [fact[0].__name__ for fact in self.want.facts]
+            self.facts += [type(fact) for fact in self.want.facts]
         return self.want
 
     def until(self, kind: type[Want], **answers: Any) -> Want:
@@ -103,7 +114,7 @@ def test_from_claim_to_uploaded() -> None:
     assert told.wants == [
         "Encode", "Announce", "Create", "Write", "Put", "Put", "Write", "Link", "Write",
     ]  # fmt: skip
-    assert told.facts == ["note_encoded", "note_created", "note_arrived", "note_moved"]
+    assert told.facts == [Encoded, Made, Arrived, Moved]
 
 
 def test_a_create_carries_the_mark_and_no_set() -> None:
@@ -117,10 +128,10 @@ def test_a_lost_reply_is_looked_for_before_anything_else() -> None:
     told = Told(claim())
     told.until(Create)
     told.tell(LOST)
-    assert told.facts[-1] == "note_ambiguous"
+    assert told.facts[-1] == ReplyLost
     assert told.tell(None) == LookFor(Doubt(9, 200))
     told.tell(301)
-    assert told.facts[-1] == "note_created"
+    assert told.facts[-1] == Made
     assert told.to_the_end().outcome == "uploaded"
     assert told.wants.count("Create") == 1
     assert "FreshUrls" in told.wants
@@ -136,9 +147,10 @@ def test_what_was_lost_and_is_not_there_is_announced_and_sent_anew_but_not_for_e
         assert told.wants.count("Create") == lost
         assert told.wants.count("Announce") == lost
     assert isinstance(told.want, Write)
-    assert told.want.facts[0] == (claims.note_not_created,)
+    assert told.want.facts[0] == NothingMade()
     moved = told.want.facts[-1]
-    assert (moved[0], moved[1], moved[3]) == (claims.note_moved, State.FAILED, FailureKind.NO_ANSWER)
+    assert isinstance(moved, Moved)
+    assert (moved.state, moved.kind) == (State.FAILED, FailureKind.NO_ANSWER)
     assert told.to_the_end().outcome == "failed"
 
 
@@ -146,7 +158,7 @@ def test_a_broken_image_is_left_out_where_that_was_asked_and_another_remains() -
     broken = BrokenImageError("x.jpg", "cut off")
     told = Told(claim(), skip_broken=True)
     assert isinstance(told.tell([JPEG, broken]), Announce)
-    assert told.facts == ["note_broken", "note_encoded"]
+    assert told.facts == [Broken, Encoded]
     create = told.until(Create)
     assert isinstance(create, Create)
     assert create.mimes == ("image/jpeg",)
@@ -155,7 +167,7 @@ def test_a_broken_image_is_left_out_where_that_was_asked_and_another_remains() -
     for made, skip in (([JPEG, broken], False), ([broken, broken], True)):
         told = Told(claim(), skip_broken=skip)
         told.tell(made)
-        assert told.facts == ["note_to_blame", "note_moved"]
+        assert told.facts == [ToBlame, Moved]
         assert told.to_the_end().outcome == "failed"
 
 
@@ -173,9 +185,9 @@ def test_a_stop_gives_the_capture_back_with_what_is_known(begun: bool) -> None:
     told.until(Create if not begun else Link)
     told.tell(StopAskedError("enough"))
     assert isinstance(told.want, Write)
-    assert told.want.facts[-1] == (claims.note_moved, State.BATCHED, "enough", None)
+    assert told.want.facts[-1] == Moved(State.BATCHED, "enough")
     # Announced and surely not sent: no doubt is left behind.
-    assert ((claims.note_not_created,) in told.want.facts) is not begun
+    assert (NothingMade() in told.want.facts) is not begun
     assert told.to_the_end() == Ending("given_back", "enough")
 
 
@@ -184,7 +196,7 @@ def test_a_stop_while_in_doubt_leaves_the_doubt() -> None:
     assert told.want == LookFor(Doubt(5, 100, "2026-11-01T00:00:00.000000Z"))
     told.tell(StopAskedError("enough"))
     assert isinstance(told.want, Write)
-    assert [fact[0] for fact in told.want.facts] == [claims.note_moved]
+    assert [type(fact) for fact in told.want.facts] == [Moved]
 
 
 def test_another_run_has_it_and_nothing_more_is_written() -> None:
@@ -211,7 +223,7 @@ def test_a_url_that_is_good_no_more_says_nothing_of_the_subject(status: int) -> 
     error = NotFoundError("404", 404) if status == 404 else RequestRefusedError("no", status)
     assert told.tell(error) == FreshUrls(300, ("image/jpeg", "image/jpeg"))
     assert told.tell(NotFoundError("no such subject", 404)) is not None
-    assert told.facts[-2:] == ["note_subject_gone", "note_moved"]
+    assert told.facts[-2:] == [SubjectGone, Moved]
     assert told.to_the_end().outcome == "failed"
 
 
@@ -240,7 +252,7 @@ def test_a_store_that_keeps_nothing_stops_the_run() -> None:
         told.until(Put) if not isinstance(told.want, Prove) else told.tell(False)
         if isinstance(told.want, Put):
             told.tell(False)
-        if isinstance(told.want, Write) and "note_moved" in told.facts[-1:]:
+        if isinstance(told.want, Write) and Moved in told.facts[-1:]:
             break
     ending = told.to_the_end()
     assert ending.outcome == "given_back"
@@ -259,7 +271,7 @@ def test_the_allowance_stops_the_run_and_blames_no_capture() -> None:
     told.until(Create)
     told.tell(AllowanceError("User has uploaded 5 subjects of 5 maximum", 403))
     assert isinstance(told.want, Write)
-    assert told.want.facts[0] == (claims.note_not_created,)
+    assert told.want.facts[0] == NothingMade()
     ending = told.to_the_end()
     assert (ending.outcome, type(ending.error)) == ("given_back", AllowanceError)
 
@@ -276,7 +288,7 @@ def test_a_list_that_is_refused_proves_nothing_about_a_lost_create() -> None:
     told = Told(claim(ambiguous_at="2026-11-01T00:00:00.000000Z"))
     told.tell(NotFoundError("no such project", 404))
     assert isinstance(told.want, Write)
-    assert [fact[0] for fact in told.want.facts] == [claims.note_moved]
+    assert [type(fact) for fact in told.want.facts] == [Moved]
     ending = told.to_the_end()
     assert isinstance(ending.error, NotFoundError)
 
@@ -299,4 +311,4 @@ def test_what_concerns_the_whole_run_ends_it_and_gives_the_capture_back() -> Non
     told.tell(refused)
     ending = told.to_the_end()
     assert (ending.outcome, ending.error) == ("given_back", refused)
-    assert told.facts[-1] == "note_moved"
+    assert told.facts[-1] == Moved

@@ -1,22 +1,21 @@
-"""Group commits: many threads hand in small writes, one thread commits them together.
+"""Group commits: many threads hand in what is to be written of a capture, one thread commits it together.
 
 Each commit waits for the disk once, however many captures it speaks of, and no thread of the upload holds a
 transaction while it talks to Zooniverse.
 """
 
 from collections import deque
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from ctstate.errors import CtstateError, FencedError, LedgerError
-from ctstate.ledger import Ledger, Transaction
+from ctstate.ledger import Ledger
+from ctstate.ledger.claims import Claim
+from ctstate.ledger.facts import Fact, write_down
 from ctstate.machine import machine
 
-Operation = Callable[[Transaction], Any]
-"""Writes in a transaction that carries others, too."""
-
-WhenWritten = Callable[[Any, CtstateError | None], None]
-"""Gets what the operation returned, or the error."""
+WhenWritten = Callable[[CtstateError | None], None]
+"""Gets None once it is written, or the error."""
 
 MOST_IN_ONE_COMMIT = 500
 
@@ -28,38 +27,40 @@ ENOUGH = 8
 ledger share its lock as before; where writes come faster, it is the wait that would hold them up."""
 
 
-class _Handed(NamedTuple):
-    operation: Operation
+class _Page(NamedTuple):
+    claim: Claim
+    facts: Sequence[Fact]
     when_written: WhenWritten
 
 
 class Committer:
-    """Writes operations in the order they were submitted.
+    """Writes facts in the order they were submitted.
 
     Args:
         ledger: where to.
-        fatal: called with the error once a commit has failed; nothing is written after that, and each operation is
+        fatal: called with the error once a commit has failed; nothing is written after that, and each page is
             answered with a LedgerError.
     """
 
     def __init__(self, ledger: Ledger, fatal: Callable[[BaseException], None]) -> None:
         self._ledger = ledger
         self._fatal = fatal
-        self._queue: deque[_Handed] = deque()
+        self._queue: deque[_Page] = deque()
         self._closing = False
         self._broken: CtstateError | None = None
         self._condition = machine().condition()
         self._thread = machine().thread(self._run, "committer")
 
-    def submit(self, operation: Operation, when_written: WhenWritten) -> None:
-        """Hand in a write.
+    def submit(self, claim: Claim, facts: Sequence[Fact], when_written: WhenWritten) -> None:
+        """Hand in a page.
 
         Args:
-            operation: writes; a FencedError it raises concerns it alone.
-            when_written: called after the commit, with what the operation returned, or with the error.
+            claim: of the capture; none of its pages waits to be written.
+            facts: in their order.
+            when_written: called after the commit, or with the error; a FencedError concerns this capture alone.
         """
         with self._condition:
-            self._queue.append(_Handed(operation, when_written))
+            self._queue.append(_Page(claim, facts, when_written))
             if len(self._queue) in (1, ENOUGH):  # else the thread has no reason to wake
                 self._condition.notify_all()
 
@@ -70,7 +71,7 @@ class Committer:
             self._condition.notify_all()
         self._thread.join()
 
-    def _next(self) -> list[_Handed]:
+    def _next(self) -> list[_Page]:
         with self._condition:
             while not self._queue and not self._closing:
                 self._condition.wait()
@@ -87,32 +88,31 @@ class Committer:
             part = self._next()
             if not part and self._closing:
                 return
-            try:
-                answers = self._commit(part)
-            except CtstateError as error:
-                self._break(error, part)
-            except BaseException as error:  # noqa: BLE001 - handed to the run, which ends with it
-                self._break(error, part)
-            else:
-                for handed, (answer, fenced) in zip(part, answers, strict=True):
-                    handed.when_written(answer, fenced)
+            self._write(part)
 
-    def _break(self, error: BaseException, part: list[_Handed]) -> None:
-        self._broken = (
-            error if isinstance(error, CtstateError) else LedgerError(f"the ledger cannot be written: {error}")
-        )
-        self._fatal(error)
-        for handed in part:
-            handed.when_written(None, self._broken)
+    def _write(self, part: list[_Page]) -> None:
+        """Write pages in one commit; each in one of its own where another run has one of the captures by now."""
+        error = self._commit(part)
+        if isinstance(error, FencedError) and len(part) > 1:
+            for page in part:
+                self._write([page])
+            return
+        for page in part:
+            page.when_written(error)
 
-    def _commit(self, part: list[_Handed]) -> list[tuple[Any, FencedError | None]]:
+    def _commit(self, part: list[_Page]) -> CtstateError | None:
+        """Return None once they are written, or why they are not."""
         if self._broken is not None:
-            raise self._broken
-        return self._ledger.do(lambda connection: [_answer(handed, connection) for handed in part]) if part else []
-
-
-def _answer(handed: _Handed, connection: Transaction) -> tuple[Any, FencedError | None]:
-    try:
-        return handed.operation(connection), None
-    except FencedError as error:
-        return None, error
+            return self._broken
+        pages = [(page.claim, page.facts) for page in part]
+        try:
+            self._ledger.do(lambda connection: write_down(connection, pages))
+        except FencedError as fenced:
+            return fenced
+        except CtstateError as error:
+            self._broken = error
+            self._fatal(error)
+        except BaseException as error:  # noqa: BLE001 - handed to the run, which ends with it
+            self._broken = LedgerError(f"the ledger cannot be written: {error}")
+            self._fatal(error)
+        return self._broken

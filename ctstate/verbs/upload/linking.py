@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 from ctstate.errors import (
     CtstateError,
-    FencedError,
     NotFoundError,
     RequestRefusedError,
     ZooniverseError,
@@ -56,17 +55,12 @@ def link_together(
             for item in items:
                 told(item, StopAskedError("stopped while another run was linking"))
             return
-        mine: list[Whole] = []
-        fenced: list[tuple[Whole, FencedError]] = []
         with ledger.read() as connection:
-            for item in items:
-                try:
-                    claims.still_mine(connection, item.claim)
-                    mine.append(item)
-                except FencedError as taken:
-                    fenced.append((item, taken))
-        for item, refusal in fenced:
-            told(item, refusal)
+            held = claims.held(connection, [item.claim for item in items])
+        mine = [item for item in items if item.claim.row.id in held]
+        for item in items:
+            if item.claim.row.id not in held:
+                told(item, claims.taken_over(item.claim.capture_id))
         _link(live, zooniverse, set_id, mine, told)
 
 

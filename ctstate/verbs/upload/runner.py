@@ -23,6 +23,7 @@ from typing import Any
 from ctstate.errors import AllowanceError, CtstateError, FencedError, UnavailableError
 from ctstate.ledger import Ledger, LiveRun, Transaction, claims, uploads
 from ctstate.ledger.claims import Claim
+from ctstate.ledger.facts import Announced
 from ctstate.machine import machine
 from ctstate.verbs.upload import acts
 from ctstate.verbs.upload.commits import Committer
@@ -38,7 +39,6 @@ from ctstate.verbs.upload.story import (
     Doubt,
     Encode,
     Ending,
-    Fact,
     FreshUrls,
     Link,
     LookFor,
@@ -305,13 +305,14 @@ class Runner:
                 # other.
                 self._let_go(story)
             case Write(facts):
-                self._committer.submit(
-                    lambda c: _write(c, story.claim, facts), lambda answer, error: self._tell(story, answer, error)
-                )
+                self._committer.submit(story.claim, facts, lambda error: self._tell(story, None, error))
             case Announce(facts):
+                # As it is now: what is made once this is written lies higher still.
+                doubt = Doubt(self._live.id, self._floor)
                 self._committer.submit(
-                    lambda c: self._announce(c, story.claim, facts),
-                    lambda answer, error: self._tell(story, answer, error),
+                    story.claim,
+                    (*facts, Announced(doubt.run_id, doubt.floor)),
+                    lambda error: self._tell(story, doubt, error),
                 )
             case Create():
                 self._connections.add(story, self._availability.wait())
@@ -390,14 +391,6 @@ class Runner:
     def _place(self, path: str) -> str:
         return path if self._assignment.root is None else os.path.join(self._assignment.root, path)
 
-    # -- the ledger --------------------------------------------------------------------------------------
-
-    def _announce(self, connection: Transaction, claim: Claim, facts: tuple[Fact, ...]) -> Doubt:
-        floor = self._floor
-        _write(connection, claim, facts)
-        claims.note_create_intent(connection, claim, self._live.id, floor)
-        return Doubt(self._live.id, floor)
-
     # -- Zooniverse --------------------------------------------------------------------------------------
 
     def _send(self, story: StoryUnderWay) -> None:
@@ -438,8 +431,3 @@ class Runner:
 
     def _linked(self, item: Whole, error: CtstateError | None) -> None:
         self._tell(self._stories[item.claim.row.id], None, error)
-
-
-def _write(connection: Transaction, claim: Claim, facts: tuple[Fact, ...]) -> None:
-    for fact, *values in facts:
-        fact(connection, claim, *values)

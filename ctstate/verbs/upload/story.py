@@ -15,7 +15,7 @@ The rules it keeps (docs/architecture.md says why):
 more.
 """
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,8 +33,20 @@ from ctstate.errors import (
     ZooniverseError,
 )
 from ctstate.images import EncodedImage
-from ctstate.ledger import claims
 from ctstate.ledger.claims import Claim
+from ctstate.ledger.facts import (
+    Arrived,
+    Broken,
+    Bytes,
+    Encoded,
+    Fact,
+    Made,
+    Moved,
+    NothingMade,
+    ReplyLost,
+    SubjectGone,
+    ToBlame,
+)
 from ctstate.ledger.states import FailureKind, State
 from ctstate.zooniverse import Created
 from ctstate.zooniverse import subject as subjects
@@ -48,9 +60,6 @@ better times."""
 
 MOST_ENCODINGS = 3
 """Encoding processes that may die of one capture's images: others may have killed them."""
-
-Fact = tuple[Callable[..., None], *tuple[Any, ...]]
-"""A function of `ledger.claims` and what it takes after the connection and the claim."""
 
 
 @dataclass(frozen=True)
@@ -209,17 +218,17 @@ def life(claim: Claim, ledger_id: str, *, skip_broken: bool = False) -> Story:
                 subject_id = yield LookFor(doubt)
                 doubt = None
                 if subject_id is not None:
-                    yield Write(((claims.note_created, subject_id),))
+                    yield Write((Made(subject_id),))
                 elif creates >= MOST_CREATES:
                     return (
                         yield from _fail(
                             FailureKind.NO_ANSWER,
                             f"{MOST_CREATES} creates in a row got no usable answer and made nothing",
-                            (claims.note_not_created,),
+                            NothingMade(),
                         )
                     )
                 else:
-                    yield Write(((claims.note_not_created,),))
+                    yield Write((NothingMade(),))
             if not capture.images:
                 return (yield from _fail(FailureKind.NO_IMAGE, "no usable image"))
 
@@ -253,14 +262,14 @@ def life(claim: Claim, ledger_id: str, *, skip_broken: bool = False) -> Story:
                     else:
                         creates += 1
                         ready = []
-                        yield Write(((claims.note_ambiguous,),))
+                        yield Write((ReplyLost(),))
                     continue
                 except (RequestRefusedError, NotFoundError) as error:
-                    return (yield from _fail(FailureKind.REFUSED, str(error), (claims.note_not_created,)))
+                    return (yield from _fail(FailureKind.REFUSED, str(error), NothingMade()))
                 unsent, doubt = False, None
                 subject_id, urls = made.id, made.urls
                 try:
-                    yield Write(((claims.note_created, subject_id),))
+                    yield Write((Made(subject_id),))
                 except FencedError:
                     # It fell asleep with its hand on the socket, for longer than its lease: others were faster.
                     yield TakeBack(capture.id, subject_id)
@@ -274,7 +283,7 @@ def life(claim: Claim, ledger_id: str, *, skip_broken: bool = False) -> Story:
             # Put, and proved to have arrived; whatever is not proved is put again, to fresh places.
             puts += 1
             if (yield from _put_all(ready, urls)):
-                yield Write(((claims.note_arrived, [image.id for image, _ in ready]),))
+                yield Write((Arrived([image.id for image, _ in ready]),))
                 whole = True
             elif puts >= MOST_PUTS:
                 raise UnavailableError(
@@ -287,14 +296,14 @@ def life(claim: Claim, ledger_id: str, *, skip_broken: bool = False) -> Story:
         assert subject_id is not None
         ready = []
         yield Link(subject_id)
-        yield Write(((claims.note_moved, State.UPLOADED),))
+        yield Write((Moved(State.UPLOADED),))
         return Ending("uploaded")
 
     except FencedError as error:
         return Ending("fenced", str(error))
     except (StopAskedError, UnavailableError, AllowanceError) as error:
         # Not its own fault: given back with all that is known of it, a doubt included.
-        sure = ((claims.note_not_created,),) if unsent or isinstance(error, AllowanceError) else ()
+        sure = (NothingMade(),) if unsent or isinstance(error, AllowanceError) else ()
         stops = None if isinstance(error, StopAskedError) else error
         reason = str(error)
         if isinstance(error, AllowanceError):
@@ -304,7 +313,7 @@ def life(claim: Claim, ledger_id: str, *, skip_broken: bool = False) -> Story:
         if subject_id is None:
             return (yield from _end(State.BATCHED, str(error), error=error))
         reason = f"subject {subject_id} is no longer on Zooniverse; `ctstate retry` uploads it again"
-        return (yield from _fail(FailureKind.SUBJECT_GONE, reason, (claims.note_subject_gone,)))
+        return (yield from _fail(FailureKind.SUBJECT_GONE, reason, SubjectGone()))
     except ZooniverseError as error:
         if isinstance(error, RequestRefusedError) and subject_id is not None:
             return (yield from _fail(FailureKind.REFUSED, str(error)))
@@ -340,9 +349,9 @@ def _put_all(ready: Sequence[tuple[CaptureImage, EncodedImage]], urls: Sequence[
 def _encoded_facts(
     ready: Sequence[tuple[CaptureImage, EncodedImage]], broken: Sequence[tuple[CaptureImage, BrokenImageError]]
 ) -> list[Fact]:
-    facts: list[Fact] = [(claims.note_broken, image.id, error.reason) for image, error in broken]
-    sizes = [claims.EncodedFacts(image.id, made.md5, len(made.data), made.note) for image, made in ready]
-    return [*facts, (claims.note_encoded, sizes)]
+    facts: list[Fact] = [Broken(image.id, error.reason) for image, error in broken]
+    sizes = [Bytes(image.id, made.md5, len(made.data), made.note) for image, made in ready]
+    return [*facts, Encoded(sizes)]
 
 
 def _fail_of_images(
@@ -354,7 +363,7 @@ def _fail_of_images(
     kind = FailureKind.IMAGE_MISSING if isinstance(error, MissingImageError) else FailureKind.IMAGE_BROKEN
     reason = f"{image.path}: not a usable image ({error.reason})"
     blame = {each.id: made if isinstance(made, BrokenImageError) else None for each, made in pairs}
-    return (yield from _fail(kind, reason, (claims.note_to_blame, blame)))
+    return (yield from _fail(kind, reason, ToBlame(blame)))
 
 
 def _fail(kind: FailureKind, reason: str, *facts: Fact) -> Story:
@@ -365,7 +374,7 @@ def _end(
     state: State, reason: str, *facts: Fact, error: CtstateError | None = None, kind: FailureKind | None = None
 ) -> Story:
     try:
-        yield Write((*facts, (claims.note_moved, state, reason or "released", kind)))
+        yield Write((*facts, Moved(state, reason or "released", kind)))
     except FencedError as fenced:
         return Ending("fenced", str(fenced))
     return Ending("failed" if state is State.FAILED else "given_back", reason, error)
