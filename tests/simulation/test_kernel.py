@@ -794,7 +794,7 @@ def test_overlapping_links_calls_conflict(season: Season) -> None:
 
     def prepare() -> None:
         zooniverse = season.zooniverse()
-        made.append(zooniverse.ensure_set(PROJECT, "a set", {}).id)
+        made.append(zooniverse.ensure_set(PROJECT, "a set", {})[0].id)
 
     season.go(prepare)
 
@@ -814,7 +814,7 @@ def test_overlapping_links_calls_conflict(season: Season) -> None:
 def test_publishing_too_early_is_a_violation(season: Season) -> None:
     def work() -> None:
         zooniverse = season.zooniverse()
-        set_id = zooniverse.ensure_set(PROJECT, "a set", {}).id
+        set_id = zooniverse.ensure_set(PROJECT, "a set", {})[0].id
         subject = zooniverse.create_subject(PROJECT, ["image/jpeg"], {}, "mark")
         zooniverse.link_subjects(set_id, [subject.id])
 
@@ -838,7 +838,8 @@ def test_one_thread_logs_in_for_all(season: Season) -> None:
 
 def test_who_is_outside_may_ask_too(season: Season) -> None:
     zooniverse = season.zooniverse()
-    found = zooniverse.ensure_set(PROJECT, "a set", {})
+    found, is_new = zooniverse.ensure_set(PROJECT, "a set", {})
+    assert is_new
     subject = zooniverse.create_subject(PROJECT, [], {}, "mark")
     assert season.model.state()["subject_sets"][0]["id"] == str(found.id)
     assert season.model.state()["subjects"][0]["id"] == str(subject.id)

@@ -159,7 +159,7 @@ def command(season: Season) -> tuple[list[str], dict[str, str]]:
 def test_a_person_at_a_terminal_sees_a_bar_and_the_warnings_above_it(new_season) -> None:
     season = new_season(8)
     (season.folder / "images" / season.rows("SELECT path FROM image WHERE capture_id = 1")[0][0]).unlink()
-    season.z.set_faults({"latency_ms": {"create subject": 300}})
+    season.z.set_faults({"latency_ms": {"create subject": 300, "link subjects": 600}})
     words, environment = command(season)
     ours, theirs = pty.openpty()
     process = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=theirs, text=True)

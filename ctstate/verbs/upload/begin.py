@@ -3,7 +3,7 @@
 A ledger may be *behind*: a backup that was put back, one made anew for a season that is on Zooniverse already, or
 one of two that feed the same set. What it does not know, it would upload again. So a run stops here, before it has
 sent anything, when Zooniverse shows a subject that this ledger should know and does not. It costs a request or two
-a run, and one more for a set that is found or made.
+a run, and one more for a set that is found.
 """
 
 import logging
@@ -213,15 +213,16 @@ def ensure_set(
                 return known
             raise ZooniverseError(f"stopped while another run was making subject set {planned.set_name}")
         set_id = known if known is not None else planned.set_id
+        is_new = False
         if set_id is not None:
             row = existing_set(zooniverse, planned.name, int(set_id))
         else:
             live.make_sure()
             about = {"season": season, "batch": planned.name, LEDGER_KEY: ledger.ledger_id}
-            row = zooniverse.ensure_set(project_id, planned.set_name, about)
+            row, is_new = zooniverse.ensure_set(project_id, planned.set_name, about)
         set_id = row.id
         claim_set(ledger, zooniverse, row)
-        if known is None:
+        if known is None and not is_new:
             # Bound for the first time: whatever is in it already, this ledger must know.
             strangers = unknown_members(ledger, zooniverse, set_id)
             if strangers:

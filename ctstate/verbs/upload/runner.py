@@ -386,6 +386,8 @@ class Runner:
         with self._changed:
             self._holding -= story.holds
             story.holds = False
+            if not self._holding:
+                self._changed.notify_all()  # perhaps all that is left is to be linked
         self._feed_encoders()
 
     def _place(self, path: str) -> str:

@@ -67,17 +67,17 @@ class SubjectSets(Session):
         reply, _ = self.post("/subject_sets", json={"subject_sets": body})
         return only(reply, SubjectSet, "POST /subject_sets")
 
-    def ensure_set(self, project_id: int, name: str, metadata: Mapping[str, Any]) -> SubjectSet:
-        """Return the project's subject set of this name, made where there is none.
+    def ensure_set(self, project_id: int, name: str, metadata: Mapping[str, Any]) -> tuple[SubjectSet, bool]:
+        """Return the project's subject set of this name, made where there is none; and whether it surely is new.
 
         Looks first and looks again after any doubtful answer. Only one worker at a time may call it for a
         name: the server's own check of names has a gap.
         """
 
-        def once() -> SubjectSet:
+        def once() -> tuple[SubjectSet, bool]:
             found = self.find_sets(project_id, name)
             if found:
-                return found[0]
+                return found[0], False
             refused: RequestRefusedError | None = None
             made: SubjectSet | None = None
             try:
@@ -90,7 +90,7 @@ class SubjectSets(Session):
                 raise refused or UnavailableError(f"subject set {name!r} was made, and is not there")
             if made is not None and made.id != found[0].id:
                 self._delete_empty_set(made.id)
-            return found[0]
+            return found[0], made is not None and made.id == found[0].id
 
         return self._keep_trying(once)
 
