@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import IO
 
-from ctstate.capture import LegacyEntry
+from ctstate.capture import LegacyEntry, pages
 from ctstate.errors import InputError
 from ctstate.formats.legacy_manifest import subject_id_of
 from ctstate.formats.opening import text
@@ -40,7 +40,7 @@ def write_tracker_file(stream: IO[str], rows: Iterable[tuple[str, int | None]]) 
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(_HEADER)
     count = 0
-    for row in rows:
-        writer.writerow(row)
-        count += 1
+    for part in pages(rows):
+        writer.writerows(part)
+        count += len(part)
     return count

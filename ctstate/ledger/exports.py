@@ -97,7 +97,8 @@ def of_tracker(begin: Begin, season_id: int, batch_name: str | None) -> Iterator
         case((uploaded, capture.c.subject_id), else_=last.scalar_subquery())
     )
     with begin() as connection:
-        yield from map(tuple, connection.execute(query))
+        for part in connection.execute(query).partitions():
+            yield from map(tuple, part)
 
 
 def of_table(begin: Begin, season_id: int | None, batch_name: str | None) -> Iterator[CaptureFacts]:
