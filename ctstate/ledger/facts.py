@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy.engine import Connection
 
+from ctstate.capture import pages
 from ctstate.errors import BrokenImageError, MissingImageError
 from ctstate.ledger.claims import Claim, taken_over
 from ctstate.ledger.database import driver, moment
@@ -51,14 +52,31 @@ class _Update(NamedTuple):
     own: tuple[str, ...] = ()
 
 
+class _Statement(NamedTuple):
+    """What is said of rows: the values that are the same in all of them, and their claims' token."""
+
+    update: _Update
+    same: tuple[Any, ...]
+    token: int
+
+
 class _Row(NamedTuple):
+    """A capture, or an image of it, and the values that are its own."""
+
     key: int
     capture: int
     own: tuple[Any, ...] = ()
 
 
-_Said = tuple[tuple[_Update, tuple[Any, ...], int], _Row]
-"""A statement (what is said, its values that are the same in all rows, the claim's token) and a row of it."""
+_Said = tuple[_Statement, _Row]
+
+
+def _of_capture(mine: Claim, update: _Update, *same: Any, own: tuple[Any, ...] = ()) -> _Said:
+    return _Statement(update, same, mine.token), _Row(mine.row.id, mine.row.id, own)
+
+
+def _of_image(mine: Claim, key: int, update: _Update, *same: Any, own: tuple[Any, ...] = ()) -> _Said:
+    return _Statement(update, same, mine.token), _Row(key, mine.row.id, own)
 
 
 @dataclass(frozen=True)
@@ -113,9 +131,8 @@ class Encoded(Fact):
     images: Sequence[Bytes]
 
     def said(self, mine: Claim, at: str) -> Iterator[_Said]:
-        statement = _ENCODED, (), mine.token
         for made in self.images:
-            yield statement, _Row(made.image_id, mine.row.id, (made.md5, made.bytes, made.note or None))
+            yield _of_image(mine, made.image_id, _ENCODED, own=(made.md5, made.bytes, made.note or None))
 
 
 @dataclass(frozen=True)
@@ -126,7 +143,7 @@ class Broken(Fact):
     reason: str
 
     def said(self, mine: Claim, at: str) -> Iterator[_Said]:
-        yield (_BROKEN, (self.reason,), mine.token), _Row(self.image_id, mine.row.id)
+        yield _of_image(mine, self.image_id, _BROKEN, self.reason)
 
 
 @dataclass(frozen=True)
@@ -139,7 +156,7 @@ class ToBlame(Fact):
         for key, error in self.images.items():
             failure = None if error is None else "missing" if isinstance(error, MissingImageError) else "broken"
             reason = None if error is None else error.reason
-            yield (_TO_BLAME, (failure, reason), mine.token), _Row(key, mine.row.id)
+            yield _of_image(mine, key, _TO_BLAME, failure, reason)
 
 
 @dataclass(frozen=True)
@@ -150,7 +167,7 @@ class Announced(Fact):
     floor: int
 
     def said(self, mine: Claim, at: str) -> Iterator[_Said]:
-        yield (_ANNOUNCED, (self.run_id, at, self.floor), mine.token), _Row(mine.row.id, mine.row.id)
+        yield _of_capture(mine, _ANNOUNCED, self.run_id, at, self.floor)
 
 
 @dataclass(frozen=True)
@@ -160,7 +177,7 @@ class Made(Fact):
     subject_id: int
 
     def said(self, mine: Claim, at: str) -> Iterator[_Said]:
-        yield (_MADE, (), mine.token), _Row(mine.row.id, mine.row.id, (self.subject_id,))
+        yield _of_capture(mine, _MADE, own=(self.subject_id,))
 
 
 @dataclass(frozen=True)
@@ -168,7 +185,7 @@ class NothingMade(Fact):
     """No subject was made: refused, never sent, or looked for and not there."""
 
     def said(self, mine: Claim, at: str) -> Iterator[_Said]:
-        yield (_NOTHING_MADE, (), mine.token), _Row(mine.row.id, mine.row.id)
+        yield _of_capture(mine, _NOTHING_MADE)
 
 
 @dataclass(frozen=True)
@@ -176,7 +193,7 @@ class ReplyLost(Fact):
     """The reply to a create was lost."""
 
     def said(self, mine: Claim, at: str) -> Iterator[_Said]:
-        yield (_REPLY_LOST, (at,), mine.token), _Row(mine.row.id, mine.row.id)
+        yield _of_capture(mine, _REPLY_LOST, at)
 
 
 @dataclass(frozen=True)
@@ -184,8 +201,8 @@ class SubjectGone(Fact):
     """The capture's subject is no longer on Zooniverse, and so none of its images is."""
 
     def said(self, mine: Claim, at: str) -> Iterator[_Said]:
-        yield (_SUBJECT_GONE, (), mine.token), _Row(mine.row.id, mine.row.id)
-        yield (_NONE_ARRIVED, (), mine.token), _Row(mine.row.id, mine.row.id)
+        yield _of_capture(mine, _SUBJECT_GONE)
+        yield _of_capture(mine, _NONE_ARRIVED)
 
 
 @dataclass(frozen=True)
@@ -196,7 +213,7 @@ class Arrived(Fact):
 
     def said(self, mine: Claim, at: str) -> Iterator[_Said]:
         for key in self.image_ids:
-            yield (_ARRIVED, (at,), mine.token), _Row(key, mine.row.id)
+            yield _of_image(mine, key, _ARRIVED, at)
 
 
 @dataclass(frozen=True)
@@ -209,43 +226,39 @@ class Moved(Fact):
 
     def said(self, mine: Claim, at: str) -> Iterator[_Said]:
         kind = None if self.kind is None else self.kind.value
-        yield (_MOVED, (self.state.value, self.reason, kind, at, at), mine.token), _Row(mine.row.id, mine.row.id)
+        yield _of_capture(mine, _MOVED, self.state.value, self.reason, kind, at, at)
 
 
-def write_down(connection: Connection, pages: Sequence[tuple[Claim, Sequence[Fact]]]) -> None:
+def write_down(connection: Connection, notes: Sequence[tuple[Claim, Sequence[Fact]]]) -> None:
     """Write down facts of claimed captures, each capture's in their order.
 
     Args:
         connection: in a write transaction.
-        pages: each capture at most once, with its claim.
+        notes: each capture at most once, with its claim.
 
     Raises:
         FencedError: another run has claimed one of them since; the transaction is to be rolled back.
     """
     at = moment(connection)
-    for place in range(max((len(facts) for _, facts in pages), default=0)):
-        statements: defaultdict[tuple[_Update, tuple[Any, ...], int], list[_Row]] = defaultdict(list)
-        for mine, facts in pages:
+    for place in range(max((len(facts) for _, facts in notes), default=0)):
+        statements: defaultdict[_Statement, list[_Row]] = defaultdict(list)
+        for mine, facts in notes:
             if place < len(facts):
                 for statement, row in facts[place].said(mine, at):
                     statements[statement].append(row)
-        for (update, same, token), rows in statements.items():
-            for first in range(0, len(rows), ROWS_AT_ONCE):
-                _carry_out(connection, update, same, token, rows[first : first + ROWS_AT_ONCE], pages)
-    made = [fact.subject_id for _, facts in pages for fact in facts if isinstance(fact, Made)]
+        for statement, rows in statements.items():
+            for part in pages(rows, ROWS_AT_ONCE):
+                if not _say(connection, statement, part):
+                    raise taken_over(notes[0][0].capture_id if len(notes) == 1 else "a capture")
+    made = [fact.subject_id for _, facts in notes for fact in facts if isinstance(fact, Made)]
     if made:
-        driver(connection).execute(_SEEN_UP_TO, (max(made), pages[0][0].run_id, max(made)))
+        driver(connection).execute(_SEEN_UP_TO, (max(made), notes[0][0].run_id, max(made)))
 
 
-def _carry_out(
-    connection: Connection,
-    update: _Update,
-    same: tuple[Any, ...],
-    token: int,
-    rows: Sequence[_Row],
-    pages: Sequence[tuple[Claim, Sequence[Fact]]],
-) -> None:
-    # Filled up by saying the last row again, which changes nothing: the database knows the statement again.
+def _say(connection: Connection, statement: _Statement, rows: list[_Row]) -> bool:
+    """Say it of rows; return whether the claims of all of them hold."""
+    update, same, token = statement
+    # Filled up with the last row, which changes nothing: the database knows the statement when it comes again.
     size = 1 << (len(rows) - 1).bit_length()
     padded = [*rows, *[rows[-1]] * (size - len(rows))]
     values = list(same)
@@ -256,13 +269,13 @@ def _carry_out(
     if update.of is _Of.IMAGE:
         for row in padded:
             values += row.key, row.capture
-    found = driver(connection).execute(_statement(update, size), (*values, token))
-    if found.rowcount != len(rows) and update.of is not _Of.ITS_IMAGES:
-        raise taken_over(pages[0][0].capture_id if len(pages) == 1 else "a capture")
+    found = driver(connection).execute(_text(update, size), (*values, token))
+    # A capture may have any number of images.
+    return update.of is _Of.ITS_IMAGES or found.rowcount == len(rows)
 
 
 @functools.cache
-def _statement(update: _Update, size: int) -> str:
+def _text(update: _Update, size: int) -> str:
     each = "CASE id" + " WHEN ? THEN ?" * size + " END"
     sets = ", ".join([*filter(None, [update.same]), *(f"{column} = {each}" for column in update.own)])
     table, where = update.of.value

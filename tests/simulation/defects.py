@@ -89,13 +89,13 @@ def _unfenced(name: str) -> Patch:
     def patch() -> AbstractContextManager[None]:
         loose = getattr(facts, name)
 
-        def statement(update: Any, size: int) -> str:
+        def text_of(update: Any, size: int) -> str:
             written = original(update, size)
             fence = " AND claim = ? AND state = 'uploading'"
             return written.replace(fence, " AND ? IS NOT NULL") if update == loose else written
 
-        original = facts._statement
-        return patched((facts, "_statement", statement))
+        original = facts._text
+        return patched((facts, "_text", text_of))
 
     return patch
 

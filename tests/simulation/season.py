@@ -721,15 +721,15 @@ def _patched(kernel: Kernel) -> Iterator[None]:
 
     write_down = commits.write_down
 
-    def named(connection: Any, pages: Any) -> None:
+    def named(connection: Any, notes: Any) -> None:
         if kernel.current is not None:
             names = [
                 type(fact).__name__ + (f" {fact.state}" if isinstance(fact, Moved) else "")
-                for _, facts in pages
+                for _, facts in notes
                 for fact in facts
             ]
             kernel.current.memory["facts"] = ",".join(names)
-        write_down(connection, pages)
+        write_down(connection, notes)
 
     begin_runner = runner.Runner.__init__
 
