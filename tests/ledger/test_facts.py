@@ -109,9 +109,10 @@ def test_each_gets_what_is_said_of_it(new_ledger: New, number: int) -> None:
 
 
 def test_a_run_has_seen_up_to_its_newest_subject_whatever_comes_last(new_ledger: New) -> None:
-    ledger = new_ledger(3)
+    ledger = new_ledger(4)
     (other,) = claimed(ledger, 1)
-    first, second = claimed(ledger, 2)
+    first, second, third = claimed(ledger, 3)
+    say(ledger, [(third, [Made(250)])])
     say(ledger, [(first, [Made(300)]), (second, [Made(200)])])
     say(ledger, [(first, [Moved(State.UPLOADED)])])
     say(ledger, [(second, [Made(200)])])

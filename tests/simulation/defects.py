@@ -202,25 +202,12 @@ def _() -> AbstractContextManager[None]:
 
 @defect("the floor of a create is read after it was sent")
 def _() -> AbstractContextManager[None]:
-    def announce(self: Any, connection: Any, claim: Any, facts: Any) -> Any:
-        doubt = original(self, connection, claim, facts)
-        high = doubt.floor + 3
-        connection.execute(
-            text("UPDATE capture SET create_floor = :f WHERE id = :id"), {"f": high, "id": claim.row.id}
-        )
-        return story.Doubt(doubt.run_id, high)
-
-    original = runner.Runner._announce
-    return patched((runner.Runner, "_announce", announce))
+    return patched((runner, "Doubt", lambda run_id, floor: story.Doubt(run_id, floor + 3)))
 
 
 @defect("a create is sent before it is announced")
 def _() -> AbstractContextManager[None]:
-    def announce(self: Any, connection: Any, claim: Any, facts: Any) -> Any:
-        runner._write(connection, claim, facts)
-        return story.Doubt(self._live.id, self._floor)
-
-    return patched((runner.Runner, "_announce", announce))
+    return patched((facts.Announced, "said", lambda self, mine, at: iter(())))
 
 
 @defect("what a dead run had announced is not in doubt")
