@@ -61,8 +61,11 @@ def test_a_simulator_that_breaks_itself_says_so_and_ends(monkeypatch: pytest.Mon
         simulator.run(1, minutes=1.0, seasons=2, kills=10**12, processes=2, deadly=False)
 
 
-def test_there_are_enough_defects() -> None:
+def test_there_are_enough_defects_and_each_can_still_be_made() -> None:
     assert len(DEFECTS) >= 25
+    for defect in DEFECTS.values():
+        with defect():
+            pass
 
 
 @pytest.mark.parametrize(
