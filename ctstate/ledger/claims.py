@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import bindparam, select
 from sqlalchemy.engine import Connection
 
-from ctstate.capture import CaptureContent, CaptureImage
+from ctstate.capture import CaptureContent, CaptureImage, pages
 from ctstate.errors import FencedError
 from ctstate.ledger.database import dialect_of, driver, moment
 from ctstate.ledger.schema import run
@@ -131,8 +131,7 @@ _HELD = "SELECT id, claim FROM capture WHERE id IN ({}) AND state = 'uploading'"
 def held(connection: Connection, mine: Sequence[Claim]) -> set[int]:
     """Return the keys of the captures whose claims hold: no other run has claimed them since."""
     tokens: dict[int, int] = {}
-    for first in range(0, len(mine), MOST_AT_ONCE):
-        keys = [claim.row.id for claim in mine[first : first + MOST_AT_ONCE]]
+    for keys in pages([claim.row.id for claim in mine], MOST_AT_ONCE):
         tokens.update(driver(connection).execute(_HELD.format(",".join("?" * len(keys))), keys).fetchall())
     return {claim.row.id for claim in mine if tokens.get(claim.row.id) == claim.token}
 

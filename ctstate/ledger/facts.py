@@ -250,15 +250,20 @@ def write_down(connection: Connection, notes: Sequence[tuple[Claim, Sequence[Fac
             for part in pages(rows, ROWS_AT_ONCE):
                 if not _say(connection, statement, part):
                     raise taken_over(notes[0][0].capture_id if len(notes) == 1 else "a capture")
-    made = [fact.subject_id for _, facts in notes for fact in facts if isinstance(fact, Made)]
-    if made:
-        driver(connection).execute(_SEEN_UP_TO, (max(made), notes[0][0].run_id, max(made)))
+    newest: dict[int, int] = {}
+    for mine, facts in notes:
+        for fact in facts:
+            if isinstance(fact, Made):
+                newest[mine.run_id] = max(fact.subject_id, newest.get(mine.run_id, 0))
+    for run_id, subject_id in newest.items():
+        driver(connection).execute(_SEEN_UP_TO, (subject_id, run_id, subject_id))
 
 
 def _say(connection: Connection, statement: _Statement, rows: list[_Row]) -> bool:
     """Say it of rows; return whether the claims of all of them hold."""
     update, same, token = statement
-    # Filled up with the last row, which changes nothing: the database knows the statement when it comes again.
+    # Filled up with the last row, which changes nothing: the driver knows the statement when it comes again
+    # (psycopg, up to fifty values).
     size = 1 << (len(rows) - 1).bit_length()
     padded = [*rows, *[rows[-1]] * (size - len(rows))]
     values = list(same)

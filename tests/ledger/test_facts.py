@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from ctstate.errors import BrokenImageError, CtstateError, FencedError, MissingImageError
+from ctstate.errors import BrokenImageError, CtstateError, FencedError, LedgerError, MissingImageError
 from ctstate.ledger import Ledger, claims, runs
 from ctstate.ledger.claims import Claim
 from ctstate.ledger.facts import (
@@ -26,6 +26,7 @@ from ctstate.ledger.facts import (
     write_down,
 )
 from ctstate.ledger.states import FailureKind, State
+from ctstate.verbs.upload import commits
 from ctstate.verbs.upload.commits import Committer
 
 New = Callable[..., Ledger]
@@ -233,22 +234,100 @@ def test_more_claims_than_a_statement_takes_are_asked_about(
         assert claims.held(connection, mine) == set(range(1, 8))
 
 
-def test_who_lost_its_claim_keeps_nobody_else_from_being_written(new_ledger: New) -> None:
-    """Of a commit that was stopped, each capture gets one of its own."""
-    ledger = new_ledger(6)
-    mine = claimed(ledger, 6)
+class Told:
+    """A committer that is handed a subject for each capture; `of` is what came back, `commits` how many it took."""
+
+    def __init__(self, ledger: Ledger, mine: Sequence[Claim], monkeypatch: pytest.MonkeyPatch, *more: Fact) -> None:
+        self.of: dict[int, CtstateError | None] = {}
+        self.commits = 0
+        monkeypatch.setattr(ledger, "do", lambda work: self.do(ledger, work))
+        committer = Committer(ledger, pytest.fail)
+        for one in mine:
+            committer.submit(one, [Made(100 + one.row.id), *more], self.tell(one.row.id))
+        committer.close()
+
+    def tell(self, key: int) -> Callable[[CtstateError | None], None]:
+        return lambda error: self.of.update({key: error})
+
+    def do(self, ledger: Ledger, work: Callable[[Any], None]) -> None:
+        self.commits += 1
+        Ledger.do(ledger, work)
+
+
+def with_subjects(ledger: Ledger) -> list[int]:
+    return [key for (key,) in rows(ledger, "SELECT id FROM capture WHERE subject_id IS NOT NULL ORDER BY id")]
+
+
+def test_who_lost_its_claim_keeps_nobody_else_from_being_written(
+    new_ledger: New, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commits, "ENOUGH", 9)
+    monkeypatch.setattr(commits, "GATHER_S", 60.0)
+    ledger = new_ledger(9)
+    mine = claimed(ledger, 9)
     taken_over(ledger, mine[3])
-    told: dict[int, CtstateError | None] = {}
+    told = Told(ledger, mine, monkeypatch)
+    assert [key for key, error in told.of.items() if error is None] == [1, 2, 3, 5, 6, 7, 8, 9]
+    assert isinstance(told.of[4], FencedError)
+    assert "S#A#1#4" in str(told.of[4])
+    assert with_subjects(ledger) == [1, 2, 3, 5, 6, 7, 8, 9]
+    assert told.commits == 3  # which meets the fence; who holds; all others
 
-    def tell(key: int) -> Callable[[CtstateError | None], None]:
-        return lambda error: told.update({key: error})
 
-    committer = Committer(ledger, pytest.fail)
+def test_a_run_that_was_taken_for_dead_hears_it_of_all_its_captures_at_once(
+    new_ledger: New, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that took over want the ledger's lock more than it does."""
+    monkeypatch.setattr(commits, "ENOUGH", 9)
+    monkeypatch.setattr(commits, "GATHER_S", 60.0)
+    ledger = new_ledger(9)
+    mine = claimed(ledger, 9)
+    with ledger.write() as connection:
+        runs.recover(connection, [mine[0].run_id])
+    claimed(ledger, 9)
+    told = Told(ledger, mine, monkeypatch)
+    assert [type(error) for error in told.of.values()] == [FencedError] * 9
+    assert with_subjects(ledger) == []
+    assert told.commits == 2
+
+
+def test_an_image_that_is_gone_concerns_its_capture_alone(new_ledger: New, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commits, "ENOUGH", 3)
+    monkeypatch.setattr(commits, "GATHER_S", 60.0)
+    ledger = new_ledger(3)
+    mine = claimed(ledger, 3)
+    told = Told(ledger, mine, monkeypatch, Arrived([2]))
+    assert [type(told.of[key]) for key in (1, 2, 3)] == [FencedError, type(None), FencedError]
+    assert with_subjects(ledger) == [2]
+
+
+def test_a_ledger_that_breaks_while_claims_are_sorted_out_is_told_to_all(
+    new_ledger: New, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commits, "ENOUGH", 8)
+    monkeypatch.setattr(commits, "GATHER_S", 60.0)
+    ledger = new_ledger(8)
+    mine = claimed(ledger, 8)
+    taken_over(ledger, mine[3])
+    broken: list[BaseException] = []
+
+    def full(*_: Any) -> set[int]:
+        raise LedgerError("the disk is full")
+
+    monkeypatch.setattr(claims, "held", full)
+    told: list[CtstateError | None] = []
+    committer = Committer(ledger, broken.append)
     for one in mine:
-        committer.submit(one, [Made(100 + one.row.id)], tell(one.row.id))
+        committer.submit(one, [Made(100 + one.row.id)], told.append)
     committer.close()
-    assert [key for key, error in told.items() if error is None] == [1, 2, 3, 5, 6]
-    assert isinstance(told[4], FencedError)
-    assert rows(ledger, "SELECT id FROM capture WHERE subject_id IS NOT NULL ORDER BY id") == [
-        (key,) for key in (1, 2, 3, 5, 6)
-    ]
+    assert [str(error) for error in broken] == ["the disk is full"]
+    assert [str(error) for error in told] == ["the disk is full"] * 8
+    assert with_subjects(ledger) == []
+
+
+def test_each_run_has_seen_up_to_its_own_newest_subject(new_ledger: New) -> None:
+    ledger = new_ledger(2)
+    (one,), (two,) = claimed(ledger, 1), claimed(ledger, 1)
+    say(ledger, [(one, [Made(300)]), (two, [Made(200)])])
+    seen = f"SELECT watermark FROM run WHERE id IN ({one.run_id}, {two.run_id}) ORDER BY id"
+    assert rows(ledger, seen) == [(300,), (200,)]

@@ -271,6 +271,18 @@ def test_a_set_that_another_ledger_feeds_meanwhile_is_noticed_by_the_next_run(ne
         season.upload()
 
 
+def test_only_a_set_that_is_surely_new_is_not_searched_for_strangers(new_season) -> None:
+    season = new_season(1)
+    z, project = season.connect(), int(season.z.project_id)
+    made, is_new = z.ensure_set(project, "mine", {})
+    assert is_new
+    again, is_new = z.ensure_set(project, "mine", {})
+    assert (again.id, is_new) == (made.id, False)
+    season.z.set_faults({"rules": [{"route": "create set", "kind": "reset_after", "nth": 1}]})
+    lost, is_new = z.ensure_set(project, "perhaps another's", {})
+    assert (lost.display_name, is_new) == ("perhaps another's", False)
+
+
 # -- lost creates ----------------------------------------------------------------------------------------------
 
 

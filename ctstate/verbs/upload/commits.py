@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ctstate.errors import CtstateError, FencedError, LedgerError
-from ctstate.ledger import Ledger
+from ctstate.ledger import Ledger, Transaction, claims
 from ctstate.ledger.claims import Claim
 from ctstate.ledger.facts import Fact, write_down
 from ctstate.machine import machine
@@ -91,22 +91,30 @@ class Committer:
             self._write(part)
 
     def _write(self, part: list[_Page]) -> None:
-        """Write pages in one commit; each in one of its own where another run has one of the captures by now."""
-        error = self._commit(part)
-        if isinstance(error, FencedError) and len(part) > 1:
+        """Write pages in one commit; where another run has some of the captures by now, the others' in another."""
+        error = self._commit(lambda c: write_down(c, [(page.claim, page.facts) for page in part]))
+        if not isinstance(error, FencedError) or len(part) == 1:
             for page in part:
-                self._write([page])
+                page.when_written(error)
             return
+        held: set[int] = set()
+        self._commit(lambda c: held.update(claims.held(c, [page.claim for page in part])))
+        mine = [page for page in part if page.claim.row.id in held]
         for page in part:
-            page.when_written(error)
+            if page.claim.row.id not in held:
+                page.when_written(self._broken or claims.taken_over(page.claim.capture_id))
+        if len(mine) == len(part):  # a row that one of them speaks of is gone
+            for page in mine:
+                self._write([page])
+        elif mine:
+            self._write(mine)
 
-    def _commit(self, part: list[_Page]) -> CtstateError | None:
-        """Return None once they are written, or why they are not."""
+    def _commit(self, work: Callable[[Transaction], None]) -> CtstateError | None:
+        """Return None once it is written, or why it is not."""
         if self._broken is not None:
             return self._broken
-        pages = [(page.claim, page.facts) for page in part]
         try:
-            self._ledger.do(lambda connection: write_down(connection, pages))
+            self._ledger.do(work)
         except FencedError as fenced:
             return fenced
         except CtstateError as error:

@@ -7,11 +7,9 @@ from urllib.parse import urlsplit
 from ctstate.capture import COMPLETE, Batch, Season
 from ctstate.errors import NotFoundError, UsageError, ZooniverseError
 from ctstate.ledger import Ledger, Transaction, uploads
-from ctstate.machine import machine
 from ctstate.verbs.upload.allowance import shortfall
 from ctstate.verbs.upload.options import SETTLE_S, UploadOptions
 from ctstate.zooniverse import Account, Zooniverse
-from ctstate.zooniverse.rows import Project
 from ctstate.zooniverse.subject import subject_set_name
 
 
@@ -76,9 +74,10 @@ def plan_upload(ledger: Ledger, zooniverse: Zooniverse, options: UploadOptions) 
     if options.batch is not None and not (options.batch == COMPLETE and not batches):
         batches = ledger.batches(season.id, options.batch)
     ledger.check_endpoint(zooniverse.endpoint)
-    account, project = _account_and_project(zooniverse, options.project_id)
+    account = zooniverse.me()
     if account.banned:
         raise ZooniverseError(f"account {account.login} is banned on {zooniverse.endpoint}; ask Zooniverse why")
+    project = zooniverse.project(options.project_id)
     root = options.images_root if options.images_root is not None else season.images_root
     if root is not None and not os.path.isdir(root):
         raise UsageError(f"the images' folder {root} is not there; say where it is with --image-root-path")
@@ -112,12 +111,6 @@ def plan_upload(ledger: Ledger, zooniverse: Zooniverse, options: UploadOptions) 
         planned.now = min(room, planned.pending)
         room -= planned.now
     return plan
-
-
-def _account_and_project(zooniverse: Zooniverse, project_id: int) -> tuple[Account, Project]:
-    """Ask for both at once: who waits for many small uploads waits for what comes before them."""
-    account, project = machine().each(lambda ask: ask(), (zooniverse.me, lambda: zooniverse.project(project_id)), 2)
-    return account, project
 
 
 def in_ledger(

@@ -326,6 +326,9 @@ class Runner:
                     self.counts.whole += 1
                 self._let_go(story)
                 self._linker.add(Whole(story.claim, subject_id))
+                with self._changed:
+                    if not self._holding:
+                        self._changed.notify_all()  # perhaps all that is left is to be linked
             case _:
                 raise AssertionError(f"nobody carries out {story.want}")
 
@@ -386,8 +389,6 @@ class Runner:
         with self._changed:
             self._holding -= story.holds
             story.holds = False
-            if not self._holding:
-                self._changed.notify_all()  # perhaps all that is left is to be linked
         self._feed_encoders()
 
     def _place(self, path: str) -> str:
