@@ -15,9 +15,6 @@ from ctstate.errors import FencedError
 from ctstate.ledger.database import dialect_of, driver, moment
 from ctstate.ledger.schema import run
 
-MOST_AT_ONCE = 500
-"""Captures in one statement; SQLite 3.26 takes 999 values."""
-
 
 class Claim(NamedTuple):
     """A capture that this run alone may bring to Zooniverse, and what earlier runs knew of it."""
@@ -37,7 +34,7 @@ class Claim(NamedTuple):
 
 
 def read_captures(connection: Connection, ids: Sequence[int]) -> list[CaptureContent]:
-    """Return the captures with these primary keys (at most MOST_AT_ONCE), in the order of the keys.
+    """Return the captures with these primary keys (at most PAGE), in the order of the keys.
 
     Images that must not go up are left out.
     """
@@ -107,7 +104,7 @@ _CLAIM = (
 
 
 def claim(connection: Connection, run_id: int, season_id: int, batch_id: int, limit: int) -> list[Claim]:
-    """Claim up to `limit` (at most MOST_AT_ONCE) captures of a batch for this run: batched -> uploading.
+    """Claim up to `limit` (at most PAGE) captures of a batch for this run: batched -> uploading.
 
     Raises:
         FencedError: others took the run for dead; it claims nothing more.
@@ -131,7 +128,7 @@ _HELD = "SELECT id, claim FROM capture WHERE id IN ({}) AND state = 'uploading'"
 def held(connection: Connection, mine: Sequence[Claim]) -> set[int]:
     """Return the keys of the captures whose claims hold: no other run has claimed them since."""
     tokens: dict[int, int] = {}
-    for keys in pages([claim.row.id for claim in mine], MOST_AT_ONCE):
+    for keys in pages([claim.row.id for claim in mine]):
         tokens.update(driver(connection).execute(_HELD.format(",".join("?" * len(keys))), keys).fetchall())
     return {claim.row.id for claim in mine if tokens.get(claim.row.id) == claim.token}
 

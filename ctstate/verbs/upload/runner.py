@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ctstate.capture import PAGE
 from ctstate.errors import AllowanceError, CtstateError, FencedError, UnavailableError
 from ctstate.ledger import Ledger, LiveRun, Transaction, claims, uploads
 from ctstate.ledger.claims import Claim
@@ -257,7 +258,7 @@ class Runner:
                 return True
             if self._assignment.limit is not None:
                 room = min(room, self._assignment.limit - self.counts.claimed)
-            room = min(room, 10 * ahead, 500)
+            room = min(room, 10 * ahead, PAGE)
             got: list[Claim] = []
             for batch_id in self._assignment.sets if room > 0 else ():
                 got = self._ledger.do(functools.partial(self._claim_of, batch_id, room))
